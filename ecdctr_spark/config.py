@@ -1,0 +1,304 @@
+"""The typed configuration tree over conf/*.yaml, and the only place where settings are read.
+
+conf/base.yaml holds every setting with its reason; an overlay names what differs. Later wins:
+base < overlays in their order < dotted overrides (`train.batch_size=4096`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+Domain = Literal["natural", "ad"]
+Part = Literal["tpm", "ctr"]  # which networks use a feature: the tiny model, or the complete one (CPM and A-CTR)
+Level = Literal["tpm", "cpm", "actr", "ads_only"]
+
+
+class ConfigError(ValueError):
+    """A setting, command argument or input that cannot be used; its text is one line for the user (exit code 2)."""
+
+
+class Settings(BaseModel):
+    """Base of every node: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Storage(Settings):
+    root: str
+
+
+class Spark(Settings):
+    master: str
+    driver_memory: str
+
+
+class Source(Settings):
+    """Where raw logs come from. `kind` names an entry of sources.SOURCES; paths are read by kind `files` only."""
+
+    kind: str
+    format: Literal["parquet", "csv", "json"] = "parquet"
+    impressions: str | None = None
+    clicks: str | None = None
+    users: str | None = None
+    items: str | None = None
+
+
+class Calendar(Settings):
+    timezone: str
+    first_day: dt.date = Field(description="the first day of raw logs that is used")
+
+
+class Labels(Settings):
+    attribution_hours: int = Field(gt=0)
+
+
+class Id(Settings):
+    """A token that gets a row of the embedding: `source` is a column of the impression, `context.X`, `user.X` or
+    `item.X`."""
+
+    kind: Literal["id"]
+    name: str
+    source: str
+    parts: tuple[Part, ...] = ("ctr",)
+
+
+class Number(Settings):
+    """A numeric attribute, log1p-transformed; null becomes 0."""
+
+    kind: Literal["number"]
+    name: str
+    source: str
+    parts: tuple[Part, ...] = ("ctr",)
+
+
+class Count(Settings):
+    """Impressions or clicks of an entity over the last `days` days up to yesterday, in log2 buckets with a row each."""
+
+    kind: Literal["count"]
+    name: str
+    entity: str
+    domain: Domain
+    measure: Literal["impressions", "clicks"]
+    days: int = Field(gt=0)
+    buckets: int = Field(default=16, gt=1)
+    parts: tuple[Part, ...] = ("ctr",)
+
+
+class Rate(Settings):
+    """The smoothed click rate of an entity over the last `days` days up to yesterday."""
+
+    kind: Literal["rate"]
+    name: str
+    entity: str
+    domain: Domain
+    days: int = Field(gt=0)
+    prior: float = Field(default=0.1, gt=0, lt=1)
+    strength: float = Field(default=20.0, gt=0)
+    parts: tuple[Part, ...] = ("ctr",)
+
+
+class Behaviours(Settings):
+    """The user's last `length` natural clicks up to yesterday, as rows of the id feature `of`, newest last."""
+
+    kind: Literal["behaviours"]
+    name: str
+    of: str
+    length: int = Field(gt=0)
+    days: int = Field(default=90, gt=0)
+    parts: tuple[Part, ...] = ("ctr",)
+
+
+Feature = Annotated[Id | Number | Count | Rate | Behaviours, Field(discriminator="kind")]
+
+
+class Features(Settings):
+    out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
+    fields: tuple[Feature, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Features:
+        names = [feature.name for feature in self.fields]
+        ids = {feature.name for feature in self.fields if feature.kind == "id"}
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"feature {name} is declared twice")
+        for feature in self.fields:
+            if isinstance(feature, Behaviours) and feature.of not in ids:
+                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature")
+        if not {"user_id", "item_id"} <= ids:
+            raise ValueError("features.fields must hold the id features user_id and item_id: they are transferred")
+        return self
+
+    @property
+    def ids(self) -> tuple[Id, ...]:
+        """The id features, in the order declared."""
+        return tuple(feature for feature in self.fields if isinstance(feature, Id))
+
+    @property
+    def counters(self) -> tuple[Count | Rate, ...]:
+        """The counts and rates, in the order declared."""
+        return tuple(feature for feature in self.fields if isinstance(feature, Count | Rate))
+
+    @property
+    def behaviours(self) -> tuple[Behaviours, ...]:
+        """The behaviour sequences, in the order declared."""
+        return tuple(feature for feature in self.fields if isinstance(feature, Behaviours))
+
+
+class KeepRates(Settings):
+    positive: float = Field(gt=0, le=1)
+    negative: float = Field(gt=0, le=1)
+
+
+class Sampling(Settings):
+    seed: int
+    natural: KeepRates
+    ad: KeepRates
+
+
+class Samples(Settings):
+    rows_per_file: int = Field(gt=0)
+    files_per_slice: int = Field(gt=0)
+
+
+class Optimiser(Settings):
+    """Row-wise Adagrad for the embedding, Adam for the rest. One training reads its rows `epochs` times."""
+
+    batch_size: int = Field(gt=0, description="rows of all ranks together")
+    epochs: int = Field(gt=0)
+    embedding_learning_rate: float = Field(gt=0)
+    dense_learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
+    seed: int
+
+
+class Tpm(Settings):
+    months: int = Field(gt=0, description="natural months that the first training catches up on")
+    snapshots: int = Field(gt=0, description="newest monthly snapshots that the upper levels use")
+    dimension: int = Field(gt=0)
+    hidden: tuple[int, ...]
+    train: Optimiser
+
+
+class Cpm(Settings):
+    days: int = Field(gt=0, description="natural days that each weekly training reads")
+    weekday: int = Field(ge=0, le=6, description="day of the week it is trained on, Monday is 0")
+    max_snapshot_age_days: int = Field(gt=0)
+    train: Optimiser
+
+
+class Actr(Settings):
+    days: int = Field(gt=0, description="ad days read after each initialisation from CPM")
+    max_cpm_age_days: int = Field(gt=0)
+    train: Optimiser
+
+
+class Network(Settings):
+    """CPM and A-CTR: the same network (paper, section 3.3)."""
+
+    dimension: int = Field(gt=0)
+    hidden: tuple[int, ...]
+    attention_hidden: tuple[int, ...]
+    cross_layers: int = Field(ge=0)
+
+
+class Evaluation(Settings):
+    baselines: tuple[Literal["ads_only"], ...]
+    bootstrap: int = Field(gt=0)
+
+
+class Training(Settings):
+    launcher: Literal["inline", "horovodrun", "spark"]
+    ranks: int = Field(gt=0)
+    threads_per_rank: int = Field(gt=0)
+    shuffle_rows: int = Field(gt=0, description="rows that a rank holds and mixes")
+
+
+class Tracking(Settings):
+    uri: str | None = Field(description="MLflow tracking URI; null keeps a SQLite file under storage.root")
+    experiment: str
+
+
+class Config(Settings):
+    """The whole tree, resolved and checked."""
+
+    storage: Storage
+    spark: Spark
+    source: Source
+    calendar: Calendar
+    labels: Labels
+    features: Features
+    sampling: Sampling
+    samples: Samples
+    training: Training
+    network: Network
+    tpm: Tpm
+    cpm: Cpm
+    actr: Actr
+    evaluation: Evaluation
+    tracking: Tracking
+
+    def fingerprint(self) -> str:
+        """Eight hex digits over every setting that can change a model: not where it runs or where it is stored."""
+        settings = self.model_dump(mode="json", exclude={"storage", "spark", "tracking", "evaluation"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def load_config(overlays: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
+    """conf/base.yaml, then the overlay files, then overrides of the form `dotted.key=value`.
+
+    An overlay that is no path to a file is looked up in conf/ (`movielens` means conf/movielens.yaml). Raises
+    ConfigError with one line that names the key at fault and its nearest neighbour.
+    """
+    files = [CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays)]
+    try:
+        tree = OmegaConf.merge(*(OmegaConf.load(file) for file in files), _dotlist(overrides))
+        return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
+
+
+def _overlay(name: str | Path) -> Path:
+    for path in (Path(name), CONF / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = sorted(path.stem for path in CONF.glob("*.yaml"))
+    raise ConfigError(f"configuration: no file {name}; give a path or one of {', '.join(known)}")
+
+
+def _dotlist(overrides: Sequence[str]) -> Any:
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"configuration: --set {override!r} is not of the form dotted.key=value")
+    return OmegaConf.from_dotlist(list(overrides))
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"configuration: {key or 'the tree'}: {first['msg']}"
+    nearest = difflib.get_close_matches(key, _every_key(Config), n=1, cutoff=0.0)
+    return f"configuration: unknown key {key}; the nearest known one is {nearest[0]}"
+
+
+def _every_key(node: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in node.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _every_key(field.annotation, f"{prefix}{name}.")

@@ -1,0 +1,162 @@
+"""Checks the machine and the environment, and says how to mend what is wrong.
+
+It imports the standard library only: the Makefile runs it with a bare Python before anything is installed
+(`python3 -I ecdctr_spark/doctor.py`), `ecdctr doctor` runs it inside the finished environment.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+JAVA_VERSIONS = (17, 21)
+SETUP_DISK_GB = 10
+MEMORY_GB = 6
+
+# package -> (lowest, first that no longer works, what to do)
+PACKAGES = {
+    "pyspark": ("3.5", "4.1", "pip install 'pyspark>=3.5,<4.1'"),
+    "delta-spark": ("3.2", "4.1", "pip install delta-spark of the line that goes with your Spark"),
+    "petastorm": ("0.12.1", "0.12.2", "pip install petastorm==0.12.1 (0.13 loses rows)"),
+    "pyarrow": ("11", "15", "pip install 'pyarrow>=11,<15' (Petastorm breaks from 15 on)"),
+    "numpy": ("1.26", "2", "pip install 'numpy>=1.26,<2' (pyarrow 14 needs numpy 1)"),
+    "pandas": ("2.0", "3", "pip install 'pandas>=2,<3' (Spark 4.0 needs pandas 2)"),
+    "torch": ("2.1", "3", "pip install 'torch>=2.1'"),
+    "horovod": ("0.28.1", "1", "see constraints/horovod-toolchain.cmake and `make setup`"),
+    "deltalake": ("1.0", "2", "pip install 'deltalake>=1'"),
+}
+
+
+class Finding(NamedTuple):
+    """The outcome of one check: what was looked at, whether it will do, what was found, and how to mend it."""
+
+    subject: str
+    good: bool
+    found: str
+    mend: str = ""
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        head = f"{'ok ' if self.good else 'BAD'} {self.subject}: {self.found}"
+        return head if self.good else f"{head}; {self.mend}"
+
+
+def machine_findings() -> Iterator[Finding]:
+    """What `make` needs before it installs anything: Python, its headers, Java, a compiler, disk, memory."""
+    yield _python()
+    yield _python_headers()
+    yield _java()
+    yield _compiler()
+    yield _disk(Path.cwd())
+    yield _memory()
+
+
+def environment_findings() -> Iterator[Finding]:
+    """What a run needs: Python, Java, memory, package versions that work together, Horovod with torch and Gloo."""
+    yield _python()
+    yield _java()
+    yield _memory()
+    for package, (lowest, below, mend) in PACKAGES.items():
+        yield _package(package, lowest, below, mend)
+    yield _horovod()
+
+
+def report(findings: Iterable[Finding], write: Callable[[str], object] = print) -> int:
+    """Writes a line for each finding and returns the exit code: 0, or 2 where one is bad."""
+    code = 0
+    for finding in findings:
+        write(finding.line())
+        code = code if finding.good else 2
+    return code
+
+
+def java_major(version_output: str) -> int | None:
+    """The major version in what `java -version` prints ("17.0.15" is 17, "1.8.0_392" is 8), None if there is none."""
+    match = re.search(r'version "(?:1\.)?(\d+)', version_output)
+    return int(match.group(1)) if match else None
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 10) <= sys.version_info[:2] <= (3, 12)
+    return Finding("Python", good, found, "install Python 3.10, 3.11 or 3.12 and put it on PATH (or make PYTHON=...)")
+
+
+def _python_headers() -> Finding:
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    found = str(header) if header.exists() else f"no {header}"
+    return Finding("Python headers", header.exists(), found, "install python3-dev (Horovod compiles an extension)")
+
+
+def _java() -> Finding:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    mend = "install a JDK or JRE 17 or 21 (Debian: openjdk-17-jre-headless) and set JAVA_HOME to it"
+    if java is None:
+        return Finding("Java", False, "no java on PATH and no JAVA_HOME", mend)
+    major = java_major(_output([java, "-version"]))
+    found = f"version {major} at {java}" if major else f"{java} does not run"
+    return Finding("Java", major in JAVA_VERSIONS, found, mend)
+
+
+def _compiler() -> Finding:
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    works = bool(compiler) and "version" in _output([str(compiler), "--version"]).lower()
+    # A compiler's version text may lack the word "version" (g++ prints "g++ (Debian ...) 12.2.0").
+    works = works or (bool(compiler) and bool(re.search(r"\d+\.\d+", _output([str(compiler), "--version"]))))
+    return Finding("C++ compiler", works, str(compiler or "none"), "install g++ (Debian: build-essential)")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 2**30
+    needed = 1 if (folder / ".venv" / ".stamps" / "packages").exists() else SETUP_DISK_GB
+    mend = f"free {needed} GB: torch alone takes 5"
+    return Finding("disk", free >= needed, f"{free:.0f} GB free at {folder}", mend)
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Finding("memory", total >= MEMORY_GB, f"{total:.0f} GB", f"a local run needs {MEMORY_GB} GB")
+
+
+def _package(package: str, lowest: str, below: str, mend: str) -> Finding:
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(package, False, "not installed", mend)
+    good = _numbers(lowest) <= _numbers(version) < _numbers(below)
+    return Finding(package, good, version, f"it must be >= {lowest} and < {below}: {mend}")
+
+
+def _horovod() -> Finding:
+    script = "import horovod.torch as hvd; print(hvd.gloo_built(), hvd.nccl_built())"
+    output = _output([sys.executable, "-c", script]).strip().splitlines()
+    last = output[-1] if output else ""
+    good = last.startswith("True")
+    found = f"Gloo {last.split()[0]}, NCCL {last.split()[-1]}" if good else last or "no answer"
+    return Finding("Horovod with torch", good, found, "run `make setup`, which builds it from its sdist")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except OSError as error:
+        return str(error)
+    return done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    # Before the set-up only what is wrong is worth a line.
+    sys.exit(report(finding for finding in machine_findings() if not finding.good))

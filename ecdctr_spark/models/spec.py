@@ -1,0 +1,28 @@
+"""What a model is built from, besides its weights: plain data, kept in jobs, checkpoints and exports."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ecdctr_spark.config import Settings
+from ecdctr_spark.tables.schemas import Contract
+
+
+class ModelSpec(Settings):
+    """`model` names an entry of MODELS; `rows` is the embedding's number of rows, one vector of `dimension` each.
+
+    `memory` says what is known from the monthly snapshots of TPM: none (TPM itself, the ads-only baseline),
+    snapshots (CPM: attention over `months`, trained), or merged (A-CTR: one frozen vector an entity).
+    """
+
+    model: str
+    contract: Contract
+    rows: int
+    dimension: int
+    hidden: tuple[int, ...]
+    attention_hidden: tuple[int, ...] = ()
+    cross_layers: int = 0
+    memory: Literal["none", "snapshots", "merged"] = "none"
+    memory_dimension: int = 0
+    months: tuple[str, ...] = ()
+    seed: int = 0

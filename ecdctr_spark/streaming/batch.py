@@ -1,0 +1,60 @@
+"""The one typed Batch that every model reads, and its making from sample columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecdctr_spark.tables.schemas import Contract
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples: ids [B, ids] int64, numbers [B, numbers] float32, each sequence [B, length] int64, labels and
+    weights [B] float32. Columns are in the contract's order; ids and sequences are rows of the embedding."""
+
+    ids: Tensor
+    numbers: Tensor
+    sequences: dict[str, Tensor]
+    labels: Tensor
+    weights: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:
+    """A Batch from columns of equal length (numpy arrays or anything numpy reads, packed bytes for sequences).
+
+    Scoring has no labels and weights: where absent they are zeros and ones.
+    """
+    rows = len(next(iter(columns.values())))
+    labels = columns.get("label", np.zeros(rows))
+    weights = columns.get("weight", np.ones(rows))
+    return Batch(
+        ids=torch.from_numpy(_stack(columns, contract.ids, np.int64, rows)),
+        numbers=torch.from_numpy(_stack(columns, contract.numbers, np.float32, rows)),
+        sequences={
+            sequence.name: torch.from_numpy(unpack(columns[sequence.name], sequence.length))
+            for sequence in contract.sequences
+        },
+        labels=torch.from_numpy(np.asarray(labels, dtype=np.float32)),
+        weights=torch.from_numpy(np.asarray(weights, dtype=np.float32)),
+    )
+
+
+def unpack(packed: Any, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """[rows, length] int64 from rows of `length` big-endian int32, as samples store a sequence."""
+    return np.frombuffer(b"".join(packed), dtype=">i4").astype(np.int64).reshape(len(packed), length)
+
+
+def _stack(columns: Mapping[str, Any], names: tuple[str, ...], dtype: type, rows: int) -> np.ndarray[Any, Any]:
+    stacked = np.empty((rows, len(names)), dtype=dtype)
+    for position, name in enumerate(names):
+        stacked[:, position] = columns[name]
+    return stacked

@@ -1,0 +1,190 @@
+"""Every table's columns, keys and partitions, and the contract between samples and models: one screen each.
+
+Neither Spark nor torch is imported: columns are DDL text, so that a rank without a JVM can read this too.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from ecdctr_spark.config import Features, Part
+
+PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it belongs to no field and stays zero
+
+
+class Table(BaseModel):
+    """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    columns: str
+    key: tuple[str, ...]
+    partitions: tuple[str, ...] = ()
+
+
+IMPRESSIONS = Table(
+    name="impressions",
+    columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
+    " context map<string,string>, clicked int, ds date",  # clicked is null where clicks come as a table of their own
+    key=("event_id",),
+    partitions=("ds",),
+)
+CLICKS = Table(
+    name="clicks",
+    columns="event_id string, click_time timestamp, ds date",  # ds is the day of the click
+    key=("event_id",),
+    partitions=("ds",),
+)
+USERS = Table(
+    name="users",
+    columns="user_id string, valid_from timestamp, attributes map<string,string>",
+    key=("user_id", "valid_from"),
+)
+ITEMS = Table(
+    name="items",
+    columns="item_id string, valid_from timestamp, attributes map<string,string>",
+    key=("item_id", "valid_from"),
+)
+QUARANTINE = Table(
+    name="quarantine",
+    columns="source string, reason string, row string, ds date",  # ds is null where the row has no readable time
+    key=(),
+    partitions=("source", "ds"),
+)
+LABELLED = Table(
+    name="labelled",
+    columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
+    " context map<string,string>, user map<string,string>, item map<string,string>,"
+    " label int, click_time timestamp, ds date",
+    key=("event_id",),
+    partitions=("ds",),
+)
+DAILY_COUNTS = Table(
+    name="daily_counts",
+    columns="entity string, key string, domain string, impressions bigint, clicks bigint, ds date",
+    key=("entity", "key", "domain", "ds"),
+    partitions=("ds",),
+)
+VOCABULARY = Table(
+    name="vocabulary",
+    # kind is null, unknown or bucket for rows reserved when the field is first seen (their token is a number),
+    # and token for the rest.
+    columns="field string, kind string, token string, index int, since timestamp",
+    key=("field", "kind", "token"),
+)
+SNAPSHOTS = Table(
+    name="snapshots",
+    columns="entity string, month string, index int, vector array<float>, model_id string",
+    key=("entity", "month", "index"),
+    partitions=("month", "entity"),
+)
+MODELS = Table(
+    name="models",
+    columns="model_id string, level string, date date, path string, parents array<string>,"
+    " tables map<string,bigint>, days array<date>, fingerprint string, code_version string, rows bigint,"
+    " seconds double, created timestamp",
+    key=("model_id",),
+)
+PREDICTIONS = Table(
+    name="predictions",
+    columns="event_id string, user_id string, item_id string, model string, model_id string, domain string,"
+    " label int, prediction double, ds date",
+    key=("event_id", "model"),
+    partitions=("ds",),
+)
+METRICS = Table(
+    name="metrics",
+    columns="date date, model string, model_id string, domain string, auc double, gauc double,"
+    " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint",
+    key=("date", "model", "domain"),
+    partitions=("date",),
+)
+STEPS = Table(
+    name="steps",
+    columns="step string, subject string, from_day date, to_day date, rows_read bigint, rows_kept bigint,"
+    " duplicates bigint, quarantined bigint, seconds double, finished timestamp",
+    key=(),
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, VOCABULARY, SNAPSHOTS, MODELS,
+        PREDICTIONS, METRICS, STEPS,
+    )
+}  # fmt: skip
+
+
+def samples_table(features: Features) -> Table:
+    """The samples table that the declared features make: encoded columns between who and what was seen."""
+    encoded = "".join(f", {feature.name} {_SAMPLE_TYPE[feature.kind]}" for feature in features.fields)
+    return Table(
+        name="samples",
+        # The user's and item's own names stay beside their indices: GAUC groups by user.
+        columns=f"event_id string, event_time timestamp, user string, item string{encoded}, label float,"
+        " weight float, domain string, ds date",
+        key=("event_id",),
+        partitions=("domain", "ds"),
+    )
+
+
+_SAMPLE_TYPE = {
+    "id": "int",  # row of the embedding
+    "count": "int",  # row of the embedding: a bucket is a token
+    "number": "float",
+    "rate": "float",
+    "behaviours": "binary",  # `length` big-endian int32 rows, padded at the front
+}
+
+
+class Sequence(BaseModel):
+    """A behaviours column: its name, its length, and the id feature whose rows it holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    length: int
+    of: str
+
+
+class Contract(BaseModel):
+    """What a model reads from the samples, in order. It travels inside jobs, checkpoints and exports as JSON.
+
+    `unknown` gives for each of `ids` the first of its `unknown_rows` out-of-vocabulary rows: a token whose index
+    lies beyond a model's table (it appeared after the training) is read as one of them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ids: tuple[str, ...]
+    unknown: tuple[int, ...]
+    unknown_rows: int
+    numbers: tuple[str, ...]
+    sequences: tuple[Sequence, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The sample columns a rank reads: features, label and weight."""
+        sequences = tuple(sequence.name for sequence in self.sequences)
+        return (*self.ids, *self.numbers, *sequences, "label", "weight")
+
+
+def contract(features: Features, unknown: dict[str, int], part: Part) -> Contract:
+    """The contract of one network part. `unknown` maps a field to the first of its out-of-vocabulary rows.
+
+    A count has no unknown token: its buckets exist from the start, and its lowest stands in.
+    """
+    used = [feature for feature in features.fields if part in feature.parts]
+    ids = [feature.name for feature in used if feature.kind in ("id", "count")]
+    return Contract(
+        ids=tuple(ids),
+        unknown=tuple(unknown[name] for name in ids),
+        unknown_rows=features.out_of_vocabulary,
+        numbers=tuple(feature.name for feature in used if feature.kind in ("number", "rate")),
+        sequences=tuple(
+            Sequence(name=feature.name, length=feature.length, of=feature.of)
+            for feature in used
+            if feature.kind == "behaviours"
+        ),
+    )
