@@ -1,4 +1,252 @@
+"""The `ecdctr` command: one verb a step. Each loads the configuration, opens the tables and calls one function."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
 import sys
-def main():
-    from ecdctr_spark.doctor import report, environment_findings
-    sys.exit(report(environment_findings()))
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from ecdctr_spark import doctor as health
+from ecdctr_spark.config import Config, ConfigError, Level, load_config
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="E-CDCTR on Spark: TPM, CPM and the ad model.")
+
+Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later wins")]
+Sets = Annotated[list[str], typer.Option("--set", help="a setting, dotted.key=value")]
+From = Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")]
+To = Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")]
+Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+ModelName = Annotated[str, typer.Option("--model", help="a model's name, as `ecdctr report` and the registry list it")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 1 a step failed, 2 bad input, told in one line."""
+    try:
+        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+    except ConfigError as error:
+        _end(str(error), 2)
+    except click.ClickException as error:
+        _end(error.format_message(), 2)
+    except RuntimeError as error:
+        _end(str(error), 1)
+
+
+def _end(text: str, code: int) -> None:
+    Console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+@app.command()
+def doctor() -> None:
+    """Check Java, versions, Horovod and memory, and say how to mend what is wrong."""
+    raise typer.Exit(health.report(health.environment_findings()))
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="an overlay in conf/ that names demo days")] = "movielens",
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """The whole system on real ratings, day by day, to an HTML report."""
+    config = load_config([data], set_)
+    if config.demo is None:
+        raise ConfigError(f"--data {data}: conf/{data}.yaml names no demo days; use movielens")
+    _say_terms(data)
+    _run(config, config.demo.first, config.demo.last)
+    _report(config)
+
+
+@app.command()
+def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Raw logs to the canonical tables; bad rows to quarantine."""
+    _counted("ingest", load_config(conf, set_), from_, to)
+
+
+@app.command()
+def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Canonical tables to samples."""
+    _counted("build", load_config(conf, set_), from_, to)
+
+
+@app.command()
+def plan(from_: From, to: To, conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+    """What is due, from which inputs, and what exists."""
+    from ecdctr_spark.pipeline.run import planned_for
+
+    config = load_config(conf, set_)
+    planned = planned_for(_store(config), config, _day("--from", from_), _day("--to", to))
+    if as_json:
+        typer.echo(json.dumps(asdict(planned), default=str, indent=2))
+    else:
+        _show_plan(planned)
+
+
+@app.command()
+def run(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Ingest, build, train, predict and evaluate whatever is due."""
+    _run(load_config(conf, set_), _day("--from", from_), _day("--to", to))
+
+
+@app.command()
+def train(
+    level: Annotated[str, typer.Option(help="tpm, cpm, actr or ads_only")],
+    date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="the last day that the model sees")],
+    ranks: Annotated[int | None, typer.Option(help="Horovod ranks")] = None,
+    launcher: Annotated[str | None, typer.Option(help="inline, horovodrun or spark")] = None,
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """Train one model on the samples that are built."""
+    from ecdctr_spark.pipeline.run import train_alone
+
+    chosen = [f"training.ranks={ranks}"] if ranks else []
+    chosen += [f"training.launcher={launcher}"] if launcher else []
+    config = load_config(conf, [*set_, *chosen])
+    if level not in Level.__args__:  # type: ignore[attr-defined]
+        raise ConfigError(f"--level {level}: expected tpm, cpm, actr or ads_only")
+    row = train_alone(_store(config), config, level, _day("--date", date), Console())  # type: ignore[arg-type]
+    typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published at {row['path']}")
+
+
+@app.command()
+def metrics(conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+    """A row for each evaluated (date, model, domain), and one over all days."""
+    from ecdctr_spark.pipeline.steps import read_metrics
+
+    rows = read_metrics(_store(load_config(conf, set_)))
+    if not rows:
+        raise ConfigError("nothing has been evaluated yet: run `ecdctr run` first")
+    if as_json:
+        typer.echo(json.dumps(rows, default=str, indent=2))
+    else:
+        _show_metrics(rows)
+
+
+@app.command()
+def export(
+    model: ModelName,
+    output: Annotated[Path, typer.Option(help="folder to write")],
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """Write a model for serving: whole tables, no optimiser state, one signature."""
+    from ecdctr_spark.pipeline.registry import model_named
+    from ecdctr_spark.serving.export import export as write
+
+    write(Path(model_named(_store(load_config(conf, set_)), model).path), output)
+    typer.echo(f"{model}: exported to {output}")
+
+
+@app.command()
+def score(
+    model: ModelName,
+    input_: Annotated[Path, typer.Option("--input", help="samples, a Delta table or Parquet files")],
+    output: Annotated[Path, typer.Option(help="Parquet folder to write")],
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """Predict the click probability of samples with a registered model."""
+    from ecdctr_spark.pipeline.steps import score_samples
+
+    rows = score_samples(_store(load_config(conf, set_)), model, input_, output)
+    typer.echo(f"{model}: {rows:,} predictions in {output}")
+
+
+@app.command()
+def report(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Write the HTML report of what was trained and how it did."""
+    _report(load_config(conf, set_))
+
+
+def _store(config: Config) -> Any:
+    """The tables. Imported here: a session takes seconds, and bad arguments should be told at once."""
+    from ecdctr_spark.session import spark_session
+    from ecdctr_spark.tables.store import Store
+
+    spark = spark_session(config.spark.master, config.spark.driver_memory)
+    return Store(spark, Path(config.storage.root).resolve())
+
+
+def _run(config: Config, first: dt.date, last: dt.date) -> None:
+    from ecdctr_spark.pipeline.run import run as carry_out
+
+    carry_out(_store(config), config, first, last, Console())
+
+
+def _counted(step: str, config: Config, first: str, last: str) -> None:
+    from ecdctr_spark.pipeline.run import run_counted
+
+    counts = run_counted(_store(config), config, step, _day("--from", first), _day("--to", last), Console())
+    typer.echo(
+        f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
+        f" + {counts.quarantined:,} quarantined"
+        if step == "ingest"
+        else f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples"
+    )
+
+
+def _report(config: Config) -> None:
+    from ecdctr_spark.pipeline.reporting import write_report
+    from ecdctr_spark.pipeline.steps import read_metrics
+
+    store = _store(config)
+    _show_metrics([row for row in read_metrics(store) if row["date"] == "all"])
+    path, headline = write_report(store, config)
+    typer.echo(headline)
+    typer.echo(f"report: {path}")
+
+
+def _say_terms(data: str) -> None:
+    from ecdctr_spark.sources import TERMS
+
+    if data in TERMS:
+        typer.echo(TERMS[data])
+
+
+def _day(option: str, text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: expected a day as YYYY-MM-DD") from error
+
+
+def _show_plan(planned: Any) -> None:
+    from ecdctr_spark.pipeline.calendar import Prediction
+
+    for name, ranges in (("ingest", planned.ingest), ("build", planned.build)):
+        for first, last in ranges:
+            typer.echo(f"{name:<8} {first}..{last}")
+    for step in planned.by_day():
+        if isinstance(step, Prediction):
+            typer.echo(f"predict  {step.day} by {', '.join(step.levels)}")
+        else:
+            typer.echo(f"train    {step.level:<8} {step.date} {_inputs(step)}")
+    if not len(planned):
+        typer.echo("nothing is due")
+
+
+def _inputs(training: Any) -> str:
+    read = f"on {training.first}..{training.date}"
+    parent = f", {training.transfer} {training.parent.level} {training.parent.date}" if training.parent else ", afresh"
+    months = f", snapshots {', '.join(training.snapshots)}" if training.snapshots else ""
+    return read + parent + months
+
+
+def _show_metrics(rows: list[dict[str, Any]]) -> None:
+    grid = Grid(*rows[0])
+    for row in rows:
+        grid.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+_INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
+CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
 
 Domain = Literal["natural", "ad"]
 Part = Literal["tpm", "ctr"]  # which networks use a feature: the tiny model, or the complete one (CPM and A-CTR)
@@ -232,6 +234,13 @@ class Tracking(Settings):
     experiment: str
 
 
+class Demo(Settings):
+    """The days that `ecdctr demo` predicts one by one."""
+
+    first: dt.date
+    last: dt.date
+
+
 class Config(Settings):
     """The whole tree, resolved and checked."""
 
@@ -250,11 +259,27 @@ class Config(Settings):
     actr: Actr
     evaluation: Evaluation
     tracking: Tracking
+    demo: Demo | None
 
     def fingerprint(self) -> str:
-        """Eight hex digits over every setting that can change a model: not where it runs or where it is stored."""
-        settings = self.model_dump(mode="json", exclude={"storage", "spark", "tracking", "evaluation"})
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hex digits over every setting that can change a model: not where it runs, reads or stores."""
+        elsewhere = {
+            "storage": True,
+            "spark": True,
+            "source": True,
+            "tracking": True,
+            "evaluation": True,
+            "demo": True,
+        }
+        return _digest(self.model_dump(mode="json", exclude={**elsewhere, "training": {"launcher"}}))
+
+    def samples_fingerprint(self) -> str:
+        """Eight hex digits over every setting that can change a sample."""
+        return _digest(self.model_dump(mode="json", include={"calendar", "labels", "features", "sampling", "samples"}))
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def load_config(overlays: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
@@ -269,7 +294,7 @@ def load_config(overlays: Sequence[str | Path] = (), overrides: Sequence[str] = 
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
-    except (OmegaConfBaseException, OSError, ValueError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlparse
 
+import pyspark
 from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import CONF
 
 DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -21,8 +27,10 @@ LOCAL_SETTINGS = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.log.level": "ERROR",
+    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
+
+_SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 
 def spark_session(master: str = "local[2]", driver_memory: str = "4g") -> SparkSession:
@@ -38,13 +46,33 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g") -> SparkS
         builder = builder.config(key, value)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # set by spark-submit, which has started the JVM
         return builder.getOrCreate()
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
     builder = builder.master(master).config("spark.driver.memory", driver_memory)
-    from delta import configure_spark_with_delta_pip  # a cluster has Delta's jars, not necessarily this package
+    if not any(_SPARK_JARS.glob("delta-spark_*.jar")):
+        from delta import (
+            configure_spark_with_delta_pip,
+        )  # a cluster has Delta's jars, not necessarily this package
 
-    return configure_spark_with_delta_pip(builder).getOrCreate()
+        builder = configure_spark_with_delta_pip(builder)
+    return builder.getOrCreate()
+
+
+def install_delta_jars() -> None:
+    """Lays Delta's jars beside Spark's own, fetched from Maven Central the first time: sessions then start without
+    asking the network, and `spark-submit` needs no --packages."""
+    session = spark_session()
+    jars = session.sparkContext._jsc.sc().listJars()
+    fetched = [Path(urlparse(jars.apply(position)).path) for position in range(jars.size())]
+    for jar in fetched:
+        # A jar in Spark's file server is named spark://host:port/jars/NAME; Ivy keeps the file under that name.
+        source = next(Path.home().glob(f".ivy2*/jars/{jar.name}"))
+        partial = _SPARK_JARS / f"{jar.name.split('_', 1)[1]}.partial"
+        shutil.copy(source, partial)
+        partial.rename(partial.with_suffix(""))
+    session.stop()
 
 
 if __name__ == "__main__":
-    spark_session().stop()  # the set-up runs this once to fetch Delta's jars
+    install_delta_jars()

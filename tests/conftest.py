@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pyspark.sql import SparkSession
+
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
-from pyspark.sql import SparkSession
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def unpack(packed: Any, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _stack(columns: Mapping[str, Any], names: tuple[str, ...], dtype: type, rows: int) -> np.ndarray[Any, Any]:
-    stacked = np.empty((rows, len(names)), dtype=dtype)
+    stacked: np.ndarray[Any, Any] = np.empty((rows, len(names)), dtype=dtype)
     for position, name in enumerate(names):
         stacked[:, position] = columns[name]
     return stacked

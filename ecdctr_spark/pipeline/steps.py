@@ -1,0 +1,364 @@
+"""The one place where pure functions meet storage: each step reads, calls, writes. Read this first.
+
+A step may be killed and run again: it replaces its own slice, or publishes its own folder, in one move.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from pathlib import Path
+from typing import Any, Literal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
+
+import ecdctr_spark
+from ecdctr_spark.config import Config, ConfigError, Domain, Level, Part
+from ecdctr_spark.evaluation.metrics import metrics, overall
+from ecdctr_spark.features.counters import daily_counts
+from ecdctr_spark.features.ingest import (
+    checked_clicks,
+    checked_impressions,
+    checked_profiles,
+    kept,
+    quarantined,
+)
+from ecdctr_spark.features.labels import label
+from ecdctr_spark.features.profiles import with_profiles
+from ecdctr_spark.features.samples import samples, shuffled
+from ecdctr_spark.features.vocabulary import admit, blocks, reserve
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.pipeline import registry
+from ecdctr_spark.pipeline.calendar import DAY, Training, days, month_end
+from ecdctr_spark.serving.export import export
+from ecdctr_spark.serving.score import score
+from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.tables import snapshot
+from ecdctr_spark.tables.schemas import (
+    CLICKS,
+    DAILY_COUNTS,
+    IMPRESSIONS,
+    ITEMS,
+    LABELLED,
+    METRICS,
+    PREDICTIONS,
+    QUARANTINE,
+    SNAPSHOTS,
+    USERS,
+    VOCABULARY,
+    Table,
+    contract,
+    samples_table,
+)
+from ecdctr_spark.tables.store import Store
+from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+
+Train = Callable[[TrainingJob], TrainingResult]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """rows_read = rows_kept + duplicates + quarantined, for the rows of the days asked for."""
+
+    rows_read: int
+    rows_kept: int
+    duplicates: int = 0
+    quarantined: int = 0
+
+
+def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
+    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted.
+
+    A row without a readable time belongs to no day: it is quarantined by whichever ingest reads it.
+    """
+    raw = SOURCES[config.source.kind](store.spark, config)
+    here = between(first, last)
+    counts = [
+        _admit(store, IMPRESSIONS, checked_impressions(raw.impressions, config.calendar.timezone), here),
+    ]
+    if raw.clicks is not None:
+        impressions = store.read(IMPRESSIONS).where(between(first - _window(config), last)).select("event_id")
+        checked = checked_clicks(raw.clicks, impressions, config.calendar.timezone)
+        counts.append(_admit(store, CLICKS, checked, here))
+    for table, profiles in ((USERS, raw.users), (ITEMS, raw.items)):
+        if profiles is not None:
+            counts.append(_admit(store, table, checked_profiles(profiles, table.key[0]), "true"))
+    return reduce(_sum, counts)
+
+
+def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
+    """Canonical tables to samples of the days first..last. Days before `first` within the attribution window are
+    restated: a click on `first` may belong to them.
+    """
+    start = max(config.calendar.first_day, first - _window(config))
+    here = between(start, last)
+    _label(store, config, start, last)
+    labelled = store.read(LABELLED)
+    entities = tuple(dict.fromkeys(counter.entity for counter in config.features.counters))
+    clicked_here = labelled.where(between(start - _window(config), last))
+    counts = daily_counts(clicked_here, entities, config.calendar.timezone).where(here)
+    store.replace(DAILY_COUNTS, counts, here)
+    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
+    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), config.features))
+    table = samples_table(config.features)
+    store.replace(table, _samples(store, config, start, last), here)
+    return Counts(labelled.where(here).count(), store.read(table).where(here).count())
+
+
+def train(store: Store, config: Config, training: Training, run: Train) -> dict[str, Any]:
+    """Resolves a due training to a job, has the ranks run it, keeps TPM's snapshot, and registers the model."""
+    job, versions = training_job(store, config, training)
+    result = run(job)
+    if training.level == "tpm":
+        _keep_snapshot(store, training.date, job)
+    row = {
+        "model_id": job.model_id,
+        "level": training.level,
+        "date": training.date,
+        "path": job.output,
+        "parents": _parents(config, training),
+        "tables": versions,
+        "days": [training.first, training.date],
+        "fingerprint": config.fingerprint(),
+        "code_version": ecdctr_spark.__version__,
+        "rows": result.rows,
+        "seconds": result.seconds,
+    }
+    registry.register(store, row)
+    return row
+
+
+def training_job(store: Store, config: Config, training: Training) -> tuple[TrainingJob, dict[str, int]]:
+    """The job that a training means on the tables as they stand, and the table versions that it pins."""
+    table = samples_table(config.features)
+    if not store.exists(table):
+        raise ConfigError(f"no samples under {store.root}: run `ecdctr build` for {training.first}..{training.date}")
+    versions = {
+        table.name: snapshot.version(store.path(table)),
+        VOCABULARY.name: snapshot.version(store.path(VOCABULARY)),
+    }
+    if training.snapshots:
+        versions[SNAPSHOTS.name] = snapshot.version(store.path(SNAPSHOTS))
+    domain: Domain = "natural" if training.level in ("tpm", "cpm") else "ad"
+    read = [str(day) for day in days(training.first, training.date)]
+    files = snapshot.files(store.path(table), versions[table.name], {"domain": [domain], "ds": read})
+    name = registry.model_id(training.level, training.date, config)
+    job = TrainingJob(
+        model_id=name,
+        model=_model_spec(store, config, training, versions[VOCABULARY.name]),
+        train={"tpm": config.tpm.train, "cpm": config.cpm.train}.get(training.level, config.actr.train),
+        units=tuple(Unit(path=file.path, rows=file.rows) for file in files),
+        shuffle_rows=config.training.shuffle_rows,
+        output=str(model_folder(store, name)),
+        parent=_parent_folder(store, config, training),
+        transfer=training.transfer,
+        snapshots=_snapshot_files(store, training, versions),
+    )
+    return job, versions
+
+
+def predict(store: Store, config: Config, day: dt.date, levels: tuple[Level, ...]) -> int:
+    """Predictions of the day's ads by the models of the day before, as they would be served. Rows predicted."""
+    exports = {level: str(_exported(store, registry.model_id(level, day - DAY, config))) for level in levels}
+    ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
+    names = ", ".join(f"'{level}'" for level in levels)
+    where = f"ds = '{day}' and model in ({names})"
+    store.replace(PREDICTIONS, score(ads, exports), where)
+    return store.read(PREDICTIONS).where(where).count()
+
+
+def evaluate(store: Store, day: dt.date, levels: tuple[Level, ...]) -> None:
+    """Metrics of the day's predictions."""
+    names = ", ".join(f"'{level}'" for level in levels)
+    predictions = store.read(PREDICTIONS).where(f"ds = '{day}' and model in ({names})")
+    store.replace(METRICS, metrics(predictions), f"date = '{day}' and model in ({names})")
+
+
+def evaluate_overall(store: Store) -> None:
+    """Metrics over all predicted days together; their date is null."""
+    store.replace(METRICS, overall(store.read(PREDICTIONS)), "date is null")
+
+
+def read_metrics(store: Store) -> list[dict[str, Any]]:
+    """Every row of the metrics table, days in order, then the rows over all days with date "all"."""
+    rows = store.read(METRICS).orderBy(F.col("date").asc_nulls_last(), "domain", "model").collect()
+    return [{**row.asDict(), "date": str(row["date"] or "all")} for row in rows]
+
+
+def score_samples(store: Store, model_id: str, source: Path, output: Path) -> int:
+    """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Rows predicted."""
+    if not source.is_dir():
+        raise ConfigError(f"--input {source}: no such folder; expected samples as a Delta table or Parquet files")
+    registry.model_named(store, model_id)
+    form = "delta" if (source / "_delta_log").is_dir() else "parquet"
+    exports = {model_id: str(_exported(store, model_id))}
+    scored = score(store.spark.read.format(form).load(str(source)), exports)
+    scored.write.mode("overwrite").parquet(str(output))
+    return store.spark.read.parquet(str(output)).count()
+
+
+def between(first: dt.date, last: dt.date) -> str:
+    """The predicate of the slice of days first..last."""
+    return f"ds >= '{first}' and ds <= '{last}'"
+
+
+def model_folder(store: Store, model_id: str) -> Path:
+    """Where a model's checkpoint is published."""
+    return store.root / "models" / model_id
+
+
+def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> Counts:
+    """Writes the kept rows of a slice and its quarantined ones; a row without a day is of every slice."""
+    dated = "ds" in checked.columns
+    rows = (checked.where(f"({here}) or ds is null") if dated else checked).persist(StorageLevel.DISK_ONLY)
+    store.replace(table, kept(rows, table), here)
+    bad = f"({here}) or ds is null" if dated else "true"
+    store.replace(QUARANTINE, quarantined(rows, table.name), f"source = '{table.name}' and ({bad})")
+    totals = rows.select(
+        F.count(F.lit(1)).alias("read"),
+        F.count_if(F.col("reason").isNull()).alias("kept"),
+        F.count_if(F.col("reason") == "duplicate").alias("duplicates"),
+    ).first()
+    rows.unpersist()
+    assert totals is not None  # an aggregate without groups has one row
+    return Counts(
+        totals["read"],
+        totals["kept"],
+        totals["duplicates"],
+        totals["read"] - totals["kept"] - totals["duplicates"],
+    )
+
+
+def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
+    impressions = store.read(IMPRESSIONS).where(between(first, last))
+    clicks = store.read(CLICKS).where(between(first, last + _window(config))) if store.exists(CLICKS) else None
+    labelled = label(impressions, clicks, config.labels.attribution_hours)
+    frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS))
+    store.replace(LABELLED, frame, between(first, last))
+
+
+def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
+    remembered = max((sequence.days for sequence in config.features.behaviours), default=0) * DAY
+    counted = max((counter.days for counter in config.features.counters), default=0) * DAY
+    labelled = store.read(LABELLED)
+    made = samples(
+        labelled.where(between(first, last)),
+        labelled.where(between(first - remembered, last)),
+        store.read(DAILY_COUNTS).where(between(first - counted, last)),
+        store.read(VOCABULARY),
+        config.features,
+        config.sampling,
+    )
+    return shuffled(made, config.samples.files_per_slice)
+
+
+def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:
+    vocabulary = _vocabulary(store, config.calendar.timezone, version)
+    part: Part = "tpm" if training.level == "tpm" else "ctr"
+    features = contract(config.features, vocabulary.unknown, part)
+    rows = vocabulary.rows(training.date)
+    if part == "tpm":
+        tiny = config.tpm
+        return ModelSpec(
+            model="tpm",
+            contract=features,
+            rows=rows,
+            dimension=tiny.dimension,
+            hidden=tiny.hidden,
+            seed=tiny.train.seed,
+        )
+    memory: dict[str, Literal["snapshots", "merged"]] = {"cpm": "snapshots", "actr": "merged"}
+    return ModelSpec(
+        model="ctr",
+        contract=features,
+        rows=rows,
+        dimension=config.network.dimension,
+        hidden=config.network.hidden,
+        attention_hidden=config.network.attention_hidden,
+        cross_layers=config.network.cross_layers,
+        memory=memory.get(training.level, "none"),
+        memory_dimension=config.tpm.dimension,
+        months=training.snapshots,
+        seed=config.cpm.train.seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """The first unknown row of each field, and how many rows the embedding has at the end of each day."""
+
+    unknown: dict[str, int]
+    by_day: list[tuple[dt.date, int]]
+
+    def rows(self, date: dt.date) -> int:
+        return max(rows for day, rows in self.by_day if day <= date)
+
+
+@lru_cache(maxsize=4)
+def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
+    """One row a day comes to the driver; a version never changes, so it is asked for once."""
+    table = store.read(VOCABULARY, version)
+    day = F.coalesce(F.to_date(F.from_utc_timestamp("since", timezone)), F.lit(dt.date.min))
+    newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
+    return _Vocabulary(blocks(table), [(row["day"], row["rows"]) for row in newest])
+
+
+def _keep_snapshot(store: Store, date: dt.date, job: TrainingJob) -> None:
+    """TPM's trained user and item rows to the snapshots table, under the month that they end."""
+    month = date.strftime("%Y-%m")
+    parts = store.spark.read.parquet(f"{job.output}/snapshots")
+    entities = store.read(VOCABULARY).where("field in ('user_id', 'item_id') and kind = 'token'")
+    frame = parts.join(entities, "index", how="inner").select(
+        F.col("field").alias("entity"),
+        F.lit(month).alias("month"),
+        "index",
+        "vector",
+        F.lit(job.model_id).alias("model_id"),
+    )
+    store.replace(SNAPSHOTS, frame, f"month = '{month}'")
+
+
+def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:
+    if not training.snapshots:
+        return ()
+    files = snapshot.files(store.path(SNAPSHOTS), versions[SNAPSHOTS.name], {"month": training.snapshots})
+    return tuple(file.path for file in files)
+
+
+def _parent_folder(store: Store, config: Config, training: Training) -> str | None:
+    if training.parent is None:
+        return None
+    return str(model_folder(store, registry.model_id(training.parent.level, training.parent.date, config)))
+
+
+def _parents(config: Config, training: Training) -> list[str]:
+    """Names of the models this one was made from: its parent, the CPM at an A-CTR's root, CPM's TPMs by month."""
+    named = [(training.parent.level, training.parent.date)] if training.parent else []
+    if training.cpm:
+        named.append(("cpm", training.cpm))
+    named += [("tpm", month_end(dt.date.fromisoformat(f"{month}-01"))) for month in training.snapshots]
+    return list(dict.fromkeys(registry.model_id(level, date, config) for level, date in named))
+
+
+def _exported(store: Store, model_id: str) -> Path:
+    folder = store.root / "exports" / model_id
+    if not folder.exists():
+        export(model_folder(store, model_id), folder)
+    return folder
+
+
+def _window(config: Config) -> dt.timedelta:
+    return -(-config.labels.attribution_hours // 24) * DAY
+
+
+def _sum(left: Counts, right: Counts) -> Counts:
+    return Counts(
+        left.rows_read + right.rows_read,
+        left.rows_kept + right.rows_kept,
+        left.duplicates + right.duplicates,
+        left.quarantined + right.quarantined,
+    )

@@ -1,0 +1,81 @@
+"""The Delta tables under one root: read, replace a slice atomically, insert what is not there yet.
+
+Every write checks the frame against the table's declared columns. Deletion vectors and column mapping stay off:
+the ranks read the Parquet files themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from ecdctr_spark.tables.schemas import Table
+
+_PROPERTIES = {"delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of Delta tables, one sub-folder each."""
+
+    spark: SparkSession
+    root: Path
+
+    def path(self, table: Table) -> str:
+        """Where the table lies."""
+        return str(self.root / "tables" / table.name)
+
+    def exists(self, table: Table) -> bool:
+        """Whether anything was ever written to the table."""
+        return (Path(self.path(table)) / "_delta_log").is_dir()
+
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """A version, or the newest; an empty frame of the table's columns before the first write."""
+        if not self.exists(table):
+            return self.spark.createDataFrame([], table.columns)
+        reader = self.spark.read.format("delta")
+        pinned = reader if version is None else reader.option("versionAsOf", version)
+        return pinned.load(self.path(table))
+
+    def replace(self, table: Table, frame: DataFrame, where: str) -> None:
+        """Replaces, in one commit, the rows that satisfy `where` by those of `frame`, which must all satisfy it."""
+        self._create(table)
+        writer = self._checked(table, frame).write.format("delta").mode("overwrite").option("replaceWhere", where)
+        writer.save(self.path(table))
+
+    def insert_new(self, table: Table, frame: DataFrame) -> None:
+        """Inserts the rows of `frame` whose key is not in the table; the others are left as they are."""
+        self._create(table)
+        same_key = " and ".join(f"known.{column} <=> new.{column}" for column in table.key)
+        known = DeltaTable.forPath(self.spark, self.path(table)).alias("known")
+        known.merge(self._checked(table, frame).alias("new"), same_key).whenNotMatchedInsertAll().execute()
+
+    def append(self, table: Table, frame: DataFrame) -> None:
+        """Adds rows to a table without a key."""
+        self._create(table)
+        self._checked(table, frame).write.format("delta").mode("append").save(self.path(table))
+
+    def _create(self, table: Table) -> None:
+        if self.exists(table):
+            return
+        builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
+        builder = builder.addColumns(self.spark.createDataFrame([], table.columns).schema)
+        for key, value in _PROPERTIES.items():
+            builder = builder.property(key, value)
+        builder.partitionedBy(*table.partitions).execute()
+
+    def _checked(self, table: Table, frame: DataFrame) -> DataFrame:
+        expected = self.spark.createDataFrame([], table.columns).schema
+        found = {field.name: field.dataType for field in frame.schema}
+        for field in expected:
+            if field.name not in found:
+                raise ValueError(f"table {table.name}: column {field.name} is missing from what is to be written")
+            if found[field.name].simpleString() != field.dataType.simpleString():
+                raise ValueError(
+                    f"table {table.name}: column {field.name} is {found[field.name].simpleString()}, "
+                    f"expected {field.dataType.simpleString()}"
+                )
+        return frame.select(*(field.name for field in expected))

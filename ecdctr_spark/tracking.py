@@ -1,0 +1,26 @@
+"""The only import of mlflow: one MLflow run a trained model, with its parameters, lineage and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from ecdctr_spark.config import Config
+
+
+def log_model(config: Config, model: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Logs a registered model (a row of the registry) and its training figures to the configured MLflow server.
+
+    Without a `tracking.uri` a SQLite file under storage.root serves.
+    """
+    root = Path(config.storage.root).resolve()
+    mlflow.set_tracking_uri(config.tracking.uri or f"sqlite:///{root / 'mlflow.db'}")
+    mlflow.set_experiment(config.tracking.experiment)
+    with mlflow.start_run(run_name=model["model_id"]):
+        mlflow.set_tags({"level": model["level"], "date": str(model["date"]), "parents": ", ".join(model["parents"])})
+        mlflow.log_params({f"version.{table}": version for table, version in model["tables"].items()})
+        mlflow.log_params({"fingerprint": model["fingerprint"], "code_version": model["code_version"]})
+        mlflow.log_metrics(dict(metrics))

@@ -1,0 +1,124 @@
+"""The whole system on a small slice, by its commands: logs in, next-day ad predictions out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import PREDICTED
+
+pytestmark = pytest.mark.end_to_end
+
+DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
+FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
+
+
+def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs one command in a process of its own, as a user does."""
+    return subprocess.run(_command(command, overlay, root, *arguments), capture_output=True, text=True, check=False)
+
+
+def _command(command: str, overlay: Path, root: Path, *arguments: str) -> list[str]:
+    settings = ["--conf", str(overlay), "--set", f"storage.root={root}", "--set", "spark.driver_memory=2g"]
+    return [sys.executable, "-m", "ecdctr_spark.cli", command, *arguments, *settings]
+
+
+def metrics(overlay: Path, root: Path) -> list[dict[str, Any]]:
+    shown = ecdctr("metrics", overlay, root, "--json")
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout)
+
+
+@pytest.fixture(scope="module")
+def finished(overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage root of an uninterrupted run over three predicted days, two Horovod ranks."""
+    root = tmp_path_factory.mktemp("finished")
+    done = ecdctr("run", overlay, root, *DAYS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_each_predicted_day_has_every_metric_of_both_models(finished: Path, overlay: Path) -> None:
+    rows = metrics(overlay, finished)
+    by_day = {(row["date"], row["model"], row["domain"]) for row in rows}
+    days = ["2024-03-12", "2024-03-13", "2024-03-14", "all"]
+    assert by_day == {(day, model, "ad") for day in days for model in ("actr", "ads_only")}
+    for row in rows:
+        assert row.keys() >= FIELDS
+        assert row["impressions"] == (120 if row["date"] == "all" else 40)
+        assert 0 < row["gauc_coverage"] <= 1 and 0 <= row["gauc"] <= 1
+
+
+def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path) -> None:
+    again = ecdctr("ingest", overlay, finished, *DAYS)
+    found = re.search(r"(\d[\d,]*) rows read = (\S+) kept \+ (\S+) duplicates \+ (\S+) quarantined", again.stdout)
+    assert found, again.stdout + again.stderr
+    read, kept, duplicates, quarantined = (int(number.replace(",", "")) for number in found.groups())
+    assert read == kept + duplicates + quarantined
+
+
+def test_a_second_run_finds_nothing_to_do(finished: Path, overlay: Path) -> None:
+    again = ecdctr("run", overlay, finished, *DAYS)
+    assert again.returncode == 0
+    assert "nothing is due" in again.stdout
+    assert "train" not in again.stdout
+
+
+def test_killed_in_the_middle_and_run_again_it_ends_the_same(finished: Path, overlay: Path, tmp_path: Path) -> None:
+    interrupted = subprocess.Popen(
+        _command("run", overlay, tmp_path, *DAYS), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert interrupted.stdout is not None
+    for line in interrupted.stdout:
+        if "train actr" in line:
+            break
+    os.killpg(interrupted.pid, signal.SIGKILL)
+    interrupted.wait()
+    time.sleep(1)
+    again = ecdctr("run", overlay, tmp_path, *DAYS)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "train tpm" not in again.stdout  # what was finished is not done again
+    assert metrics(overlay, tmp_path) == metrics(overlay, finished)
+
+
+def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: Path) -> None:
+    assert ecdctr("report", overlay, finished).returncode == 0
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+    for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-11", "actr-2024-03-14"):
+        assert subject in page
+
+
+def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_path: Path) -> None:
+    model = next(row["model_id"] for row in metrics(overlay, finished) if row["model"] == "actr")
+    exported = ecdctr("export", overlay, finished, "--model", model, "--output", str(tmp_path / "export"))
+    assert exported.returncode == 0, exported.stderr
+    samples = finished / "tables" / "samples"
+    arguments = ["--model", model, "--input", str(samples), "--output", str(tmp_path / "scores")]
+    scored = ecdctr("score", overlay, finished, *arguments)
+    assert scored.returncode == 0, scored.stderr
+    assert list((tmp_path / "scores").glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "trian.batch_size=8"], "unknown key trian; the nearest known one is"),
+        (["--set", "source.impressions=/nowhere"], "/nowhere"),
+        (["--from", "yesterday"], "--from yesterday: expected a day as YYYY-MM-DD"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(overlay: Path, tmp_path: Path, arguments: list[str], told: str) -> None:
+    failed = ecdctr("run", overlay, tmp_path, *DAYS, *arguments)
+    assert failed.returncode == 2
+    assert told in failed.stderr
+    assert len(failed.stderr.strip().splitlines()) == 1

@@ -1,0 +1,40 @@
+"""Reliability bins."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import DataFrame, Row, SparkSession
+
+from ecdctr_spark.evaluation.calibration import reliability
+
+
+def predictions(spark: SparkSession, *values: tuple[float, int], model: str = "actr") -> DataFrame:
+    rows = [(model, label, prediction) for prediction, label in values]
+    return spark.createDataFrame(rows, "model string, label int, prediction double")
+
+
+def bins(frame: DataFrame, count: int) -> list[Row]:
+    return reliability(frame, count).orderBy("model", "bin").collect()
+
+
+def test_bins_hold_as_many_impressions_each_and_their_own_rates(spark: SparkSession) -> None:
+    low, high = bins(predictions(spark, (0.01, 0), (0.03, 1), (0.5, 1), (0.7, 1)), 2)
+    assert (low.bin, low.impressions, low.click_rate) == (1, 2, 0.5)
+    assert low.prediction == pytest.approx(0.02)
+    assert (high.bin, high.impressions, high.click_rate) == (2, 2, 1.0)
+    assert high.prediction == pytest.approx(0.6)
+
+
+def test_equal_predictions_share_a_bin(spark: SparkSession) -> None:
+    (one,) = bins(predictions(spark, *[(0.2, label) for label in (0, 1, 0, 0, 0, 1)]), 3)
+    assert (one.bin, one.impressions, one.click_rate) == (1, 6, pytest.approx(1 / 3))
+
+
+def test_models_are_binned_apart(spark: SparkSession) -> None:
+    frame = predictions(spark, (0.1, 0), (0.2, 1)).unionByName(predictions(spark, (0.8, 1), (0.9, 0), model="other"))
+    assert [(row.model, row.bin) for row in bins(frame, 2)] == [
+        ("actr", 1),
+        ("actr", 2),
+        ("other", 1),
+        ("other", 2),
+    ]

@@ -1,0 +1,75 @@
+"""Tables change in whole slices, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+from pyspark.sql import DataFrame, SparkSession
+
+from ecdctr_spark.tables.schemas import STEPS, Table
+from ecdctr_spark.tables.store import Store
+
+COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",), partitions=("ds",))
+
+
+@pytest.fixture
+def store(spark: SparkSession, tmp_path: Path) -> Store:
+    return Store(spark, tmp_path)
+
+
+def rows(spark: SparkSession, *values: tuple[str, int, str]) -> DataFrame:
+    frame = spark.createDataFrame(list(values), "key string, n int, ds string")
+    return frame.selectExpr("key", "n", "cast(ds as date) ds")
+
+
+def content(store: Store) -> list[tuple[str, int]]:
+    return sorted((row.key, row.n) for row in store.read(COUNTS).collect())
+
+
+def test_a_table_that_was_never_written_reads_as_empty(store: Store) -> None:
+    assert store.read(COUNTS).count() == 0
+    assert store.read(COUNTS).columns == ["key", "n", "ds"]
+
+
+def test_replacing_a_slice_leaves_the_others_alone_and_twice_equals_once(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01"), ("b", 2, "2020-01-02")), "true")
+    for _ in range(2):
+        store.replace(COUNTS, rows(store.spark, ("c", 3, "2020-01-02")), "ds = '2020-01-02'")
+        assert content(store) == [("a", 1), ("c", 3)]
+
+
+def test_a_row_outside_the_slice_is_refused_and_nothing_changes(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    with pytest.raises(Exception, match="replaceWhere|DELTA_REPLACE_WHERE_MISMATCH"):
+        store.replace(COUNTS, rows(store.spark, ("x", 9, "2020-01-05")), "ds = '2020-01-01'")
+    assert content(store) == [("a", 1)]
+
+
+def test_inserting_twice_keeps_the_first_row_of_a_key(store: Store) -> None:
+    store.insert_new(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")))
+    store.insert_new(COUNTS, rows(store.spark, ("a", 7, "2020-01-03"), ("b", 2, "2020-01-03")))
+    assert content(store) == [("a", 1), ("b", 2)]
+
+
+def test_a_missing_or_mistyped_column_is_named(store: Store) -> None:
+    good = rows(store.spark, ("a", 1, "2020-01-01"))
+    with pytest.raises(ValueError, match="counts: column n is missing"):
+        store.replace(COUNTS, good.drop("n"), "true")
+    with pytest.raises(ValueError, match="counts: column n is bigint, expected int"):
+        store.replace(COUNTS, good.selectExpr("key", "cast(n as bigint) n", "ds"), "true")
+
+
+def test_another_reader_sees_the_same_rows(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    query = QueryBuilder().register("counts", DeltaTable(store.path(COUNTS)))
+    assert pa.table(query.execute("select n from counts").read_all()).to_pylist() == [{"n": 1}]
+
+
+def test_the_ledger_is_appended_to(store: Store) -> None:
+    entry = store.spark.createDataFrame([("ingest", "logs", None, None, 1, 1, 0, 0, 0.5, None)], STEPS.columns)
+    store.append(STEPS, entry)
+    store.append(STEPS, entry)
+    assert store.read(STEPS).count() == 2

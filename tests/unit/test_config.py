@@ -1,0 +1,67 @@
+"""A configuration is checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ecdctr_spark.config import Config, ConfigError, load_config
+
+
+def test_base_configuration_is_complete_and_valid(config: Config) -> None:
+    assert config.tpm.snapshots == 3
+    assert {feature.name for feature in config.features.ids} >= {"user_id", "item_id"}
+
+
+def test_an_unknown_key_is_an_error_that_names_its_neighbour() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key trian.*training"):
+        load_config(overrides=["trian.batch_size=3"])
+
+
+def test_an_unknown_nested_key_is_named_with_its_path() -> None:
+    with pytest.raises(ConfigError, match=r"cpm\.train\.batchsize.*nearest known one is cpm\.train\.batch_size"):
+        load_config(overrides=["cpm.train.batchsize=3"])
+
+
+def test_a_value_of_the_wrong_type_names_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"training\.ranks"):
+        load_config(overrides=["training.ranks=two"])
+
+
+def test_an_override_without_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="dotted.key=value"):
+        load_config(overrides=["training.ranks"])
+
+
+def test_overrides_win_over_overlays_and_overlays_over_base(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("training: {ranks: 3, threads_per_rank: 5}\n")
+    config = load_config([overlay], ["training.ranks=4"])
+    assert (config.training.ranks, config.training.threads_per_rank) == (4, 5)
+
+
+def test_a_missing_overlay_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no file nowhere.yaml.*base"):
+        load_config(["nowhere.yaml"])
+
+
+def test_yaml_that_would_build_objects_is_refused(tmp_path: Path) -> None:
+    overlay = tmp_path / "evil.yaml"
+    overlay.write_text("storage: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(ConfigError):
+        load_config([overlay])
+
+
+def test_a_feature_declared_twice_is_refused(config: Config) -> None:
+    fields = [feature.model_dump() for feature in config.features.fields]
+    with pytest.raises(ValidationError, match="user_id is declared twice"):
+        type(config.features)(out_of_vocabulary=2, fields=[*fields, fields[0]])
+
+
+def test_fingerprint_changes_with_what_changes_a_model_and_with_nothing_else(config: Config) -> None:
+    elsewhere = load_config(overrides=["storage.root=/somewhere", "training.launcher=inline"])
+    another = load_config(overrides=["cpm.train.epochs=2"])
+    assert elsewhere.fingerprint() == config.fingerprint() != another.fingerprint()
+    assert another.samples_fingerprint() == config.samples_fingerprint()
