@@ -18,7 +18,12 @@ from rich.table import Table as Grid
 from ecdctr_spark import doctor as health
 from ecdctr_spark.config import Config, ConfigError, Level, load_config
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="E-CDCTR on Spark: TPM, CPM and the ad model.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="E-CDCTR on Spark: TPM, CPM and the ad model.",
+)
 
 Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later wins")]
 Sets = Annotated[list[str], typer.Option("--set", help="a setting, dotted.key=value")]

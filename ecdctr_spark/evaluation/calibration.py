@@ -11,8 +11,8 @@ from ecdctr_spark.evaluation.metrics import exact_sum
 def reliability(predictions: DataFrame, bins: int = 10) -> DataFrame:
     """model, bin (1..bins), impressions, prediction (mean) and click_rate of labelled predictions.
 
-    Bins hold about as many impressions each, since predictions of ads crowd near zero; equal predictions share a bin,
-    so a bin may be missing.
+    Bins hold about as many impressions each, since predictions of ads crowd near zero; equal predictions share
+    a bin, so a bin may be missing.
     """
     lower = Window.partitionBy("model").orderBy("value").rowsBetween(Window.unboundedPreceding, -1)
     below = F.coalesce(F.sum("impressions").over(lower), F.lit(0))

@@ -1,7 +1,7 @@
 """How well click probabilities rank and how well they are calibrated, computed exactly in Spark.
 
-Predictions are folded to their distinct values before they are ordered, and sums are taken in decimals: the same
-predictions give the same metrics bit for bit, however Spark splits the work.
+Predictions are folded to their distinct values before they are ordered, and sums are taken in decimals: the
+same predictions give the same metrics bit for bit, however Spark splits the work.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from pyspark.sql import functions as F
 
 _CLIP = 1e-7  # log loss of a prediction of exactly 0 or 1 that is wrong would be infinite
 _COLUMNS = (
-    "date", "model", "model_id", "domain", "auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks",
+    "date", "model", "model_id", "domain",
+    "auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks",
 )  # fmt: skip
 
 
 def metrics(predictions: DataFrame) -> DataFrame:
     """The METRICS columns of each (ds as date, model, domain) of PREDICTIONS rows.
 
-    AUC by average ranks: a tie of a click and a non-click counts half; null where one class is missing. GAUC (DIN,
-    arXiv 1706.06978): the mean of per-user AUC weighted by impressions, over the users with both classes;
-    `gauc_coverage` is the share of impressions that are theirs. PCOC: predicted over observed clicks, null without
-    clicks. `model_id` is null where several models answered. Predictions without a label are left out.
+    AUC by average ranks: a tie of a click and a non-click counts half; null where one class is missing. GAUC
+    (DIN, arXiv 1706.06978): the mean of per-user AUC weighted by impressions, over the users with both classes;
+    `gauc_coverage` is the share of impressions that are theirs. PCOC: predicted over observed clicks, null
+    without clicks. `model_id` is null where several models answered. Predictions without a label are left out.
     """
     measured = _measured(predictions, ("ds", "model", "domain"))
     return measured.withColumnRenamed("ds", "date").select(*_COLUMNS)
 
 
 def overall(predictions: DataFrame) -> DataFrame:
-    """As `metrics`, over all days pooled: a row a (model, domain), its date null. A user's days count together."""
+    """As `metrics`, over all days pooled: a row a (model, domain), its date null. A user's days count as one."""
     measured = _measured(predictions, ("model", "domain"))
     return measured.withColumn("date", F.lit(None).cast("date")).select(*_COLUMNS)
 

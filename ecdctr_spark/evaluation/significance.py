@@ -13,7 +13,7 @@ from ecdctr_spark.evaluation.metrics import ranking
 
 @dataclass(frozen=True)
 class Interval:
-    """A GAUC difference with its 95 % bootstrap interval, over `users` that clicked some impressions and not others.
+    """A GAUC difference with its 95 % bootstrap interval, over the `users` that clicked some impressions only.
 
     Without such a user nothing can be told, and the numbers are nan.
     """
@@ -27,8 +27,8 @@ class Interval:
 def gauc_difference(predictions: DataFrame, model: str, baseline: str, resamples: int, seed: int) -> Interval:
     """GAUC of `model` less that of `baseline`, on the impressions that both predicted, all days pooled.
 
-    Users are drawn anew `resamples` times (Efron's percentile bootstrap), each with all its impressions and both its
-    AUCs. One row a user leaves Spark.
+    Users are drawn anew `resamples` times (Efron's percentile bootstrap), each with all its impressions and both
+    its AUCs. One row a user leaves Spark.
     """
     users = _users(predictions, model, baseline).toPandas().sort_values("user_id")
     if users.empty:

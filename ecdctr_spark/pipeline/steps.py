@@ -57,6 +57,8 @@ from ecdctr_spark.tables.schemas import (
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
 
+_RESERVED = dt.date(1970, 1, 1)  # a day before all logs: reserved rows of the vocabulary were always known
+
 Train = Callable[[TrainingJob], TrainingResult]
 
 
@@ -250,8 +252,7 @@ def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> Dat
         labelled.where(between(first - remembered, last)),
         store.read(DAILY_COUNTS).where(between(first - counted, last)),
         store.read(VOCABULARY),
-        config.features,
-        config.sampling,
+        config,
     )
     return shuffled(made, config.samples.files_per_slice)
 
@@ -302,7 +303,7 @@ class _Vocabulary:
 def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
     """One row a day comes to the driver; a version never changes, so it is asked for once."""
     table = store.read(VOCABULARY, version)
-    day = F.coalesce(F.to_date(F.from_utc_timestamp("since", timezone)), F.lit(dt.date.min))
+    day = F.coalesce(F.to_date(F.from_utc_timestamp("since", timezone)), F.lit(_RESERVED))
     newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
     return _Vocabulary(blocks(table), [(row["day"], row["rows"]) for row in newest])
 

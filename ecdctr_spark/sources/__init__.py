@@ -1,0 +1,17 @@
+"""Raw logs of any origin as the canonical raw frames: one file a source, one entry in SOURCES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config
+from ecdctr_spark.sources import files, movielens
+from ecdctr_spark.sources.raw import Raw
+
+SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {"files": files.read, "movielens": movielens.read}
+
+TERMS = {"movielens": movielens.TERMS}  # of the sources whose publisher sets terms; shown before they are used
+
+__all__ = ["SOURCES", "TERMS", "Raw"]

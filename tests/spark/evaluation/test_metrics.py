@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import reduce
 
 import pandas as pd
 import pytest
@@ -16,20 +17,25 @@ from ecdctr_spark.evaluation.metrics import metrics, overall
 from ecdctr_spark.tables.schemas import METRICS, PREDICTIONS
 
 DAY = dt.date(2024, 3, 1)
+LATER = DAY + dt.timedelta(days=1)
 Case = tuple[str, int | None, float]  # user, label, prediction
 
+RIGHT, WRONG = [("right", 1, 0.9), ("right", 0, 0.1)], [("wrong", 1, 0.1), *[("wrong", 0, 0.2)] * 3]
+BY_HAND: dict[str, list[Case]] = {
+    "tied": [("u", 1, 0.5), ("u", 0, 0.5), ("u", 0, 0.2)],
+    "weighted": [*RIGHT, *WRONG, ("idle", 0, 0.99), ("idle", 0, 0.01)],
+    "unclicked": [("u", 0, 0.5), ("v", 0, 0.5)],
+    "certain": [("u", 1, 0.0)],
+    "unlabelled": [("u", 1, 0.9), ("u", 0, 0.1), ("u", None, 0.4)],
+}
 
-def predictions(spark: SparkSession, cases: Iterable[Case], model: str = "actr", day: dt.date = DAY) -> DataFrame:
+
+def predictions(spark: SparkSession, cases: Iterable[Case], model: str, day: dt.date = DAY) -> DataFrame:
     rows = [
-        (f"{day}-{number}", user, "item", model, f"{model}-id", "ad", label, prediction, day)
+        (f"{day}-{number}", user, "item", model, f"{model}-of-{day}", "ad", label, prediction, day)
         for number, (user, label, prediction) in enumerate(cases)
     ]
     return spark.createDataFrame(rows, PREDICTIONS.columns)
-
-
-def measured(spark: SparkSession, cases: Sequence[Case]) -> Row:
-    (row,) = metrics(predictions(spark, cases)).collect()
-    return row
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +45,15 @@ def drawn() -> list[Case]:
     return [(f"user-{chance.randrange(40)}", int(chance.random() < 0.3), round(chance.random(), 1)) for _ in range(600)]
 
 
+@pytest.fixture(scope="module")
+def by_hand(spark: SparkSession) -> dict[str, Row]:
+    """The metrics of each case, as if each were a model's."""
+    cases = (predictions(spark, rows, model) for model, rows in BY_HAND.items())
+    return {row.model: row for row in metrics(reduce(DataFrame.unionByName, cases)).collect()}
+
+
 def test_auc_gauc_and_log_loss_agree_with_scikit_learn(spark: SparkSession, drawn: list[Case]) -> None:
-    row = measured(spark, drawn)
+    (row,) = metrics(predictions(spark, drawn, "actr")).collect()
     frame = pd.DataFrame(drawn, columns=["user", "label", "prediction"])
     both = [user for _, user in frame.groupby("user") if user["label"].nunique() == 2]
     weighted = sum(roc_auc_score(user["label"], user["prediction"]) * len(user) for user in both)
@@ -54,65 +67,50 @@ def test_auc_gauc_and_log_loss_agree_with_scikit_learn(spark: SparkSession, draw
     assert (row.impressions, row.clicks) == (600, frame["label"].sum())
 
 
-def test_a_tie_of_a_click_and_a_non_click_counts_half(spark: SparkSession) -> None:
-    row = measured(spark, [("u", 1, 0.5), ("u", 0, 0.5), ("u", 0, 0.2)])  # one pair tied, one in order
-    assert row.auc == row.gauc == 0.75
+def test_a_tie_of_a_click_and_a_non_click_counts_half(by_hand: dict[str, Row]) -> None:
+    assert by_hand["tied"].auc == by_hand["tied"].gauc == 0.75  # one pair tied, one in order
 
 
-def test_gauc_weighs_users_by_impressions_and_leaves_out_those_of_one_class(spark: SparkSession) -> None:
-    right = [("right", 1, 0.9), ("right", 0, 0.1)]
-    wrong = [("wrong", 1, 0.1), ("wrong", 0, 0.2), ("wrong", 0, 0.3), ("wrong", 0, 0.4)]
-    idle = [("idle", 0, 0.99), ("idle", 0, 0.01)]
-    row = measured(spark, [*right, *wrong, *idle])
-    assert row.gauc == pytest.approx(2 / 6)
-    assert row.gauc_coverage == pytest.approx(6 / 8)
+def test_gauc_weighs_users_by_impressions_and_leaves_out_those_of_one_class(by_hand: dict[str, Row]) -> None:
+    assert by_hand["weighted"].gauc == pytest.approx(2 / 6)
+    assert by_hand["weighted"].gauc_coverage == pytest.approx(6 / 8)
 
 
-def test_without_clicks_there_is_no_ranking_and_no_calibration(spark: SparkSession) -> None:
-    row = measured(spark, [("u", 0, 0.5), ("v", 0, 0.5)])
+def test_without_clicks_there_is_no_ranking_and_no_calibration(by_hand: dict[str, Row]) -> None:
+    row = by_hand["unclicked"]
     assert (row.auc, row.gauc, row.pcoc, row.gauc_coverage) == (None, None, None, 0.0)
     assert row.logloss == pytest.approx(math.log(2))
     assert (row.impressions, row.clicks) == (2, 0)
 
 
-def test_a_prediction_of_exactly_0_that_is_clicked_has_a_finite_loss(spark: SparkSession) -> None:
-    assert measured(spark, [("u", 1, 0.0)]).logloss == pytest.approx(-math.log(1e-7))
+def test_a_prediction_of_exactly_0_that_is_clicked_has_a_finite_loss(by_hand: dict[str, Row]) -> None:
+    assert by_hand["certain"].logloss == pytest.approx(-math.log(1e-7))
 
 
-def test_predictions_without_a_label_are_left_out(spark: SparkSession) -> None:
-    assert measured(spark, [("u", 1, 0.9), ("u", 0, 0.1), ("u", None, 0.4)]).impressions == 2
+def test_predictions_without_a_label_are_left_out(by_hand: dict[str, Row]) -> None:
+    assert by_hand["unlabelled"].impressions == 2
 
 
 def test_days_and_models_are_measured_apart_and_pooled_over_all_days(spark: SparkSession) -> None:
     good, bad = [("u", 1, 0.9), ("u", 0, 0.1)], [("u", 1, 0.2), ("u", 0, 0.3)]
-    later = DAY + dt.timedelta(days=1)
-    rows = (
-        predictions(spark, good)
-        .unionByName(predictions(spark, bad, day=later))
-        .unionByName(predictions(spark, bad, model="ads_only"))
-    )
+    days = predictions(spark, good, "actr").unionByName(predictions(spark, bad, "actr", LATER))
+    rows = days.unionByName(predictions(spark, bad, "ads_only"))
     by_day = {(row.date, row.model): row.gauc for row in metrics(rows).collect()}
-    assert by_day == {(DAY, "actr"): 1.0, (later, "actr"): 0.0, (DAY, "ads_only"): 0.0}
+    assert by_day == {(DAY, "actr"): 1.0, (LATER, "actr"): 0.0, (DAY, "ads_only"): 0.0}
     pooled = {row.model: row for row in overall(rows).collect()}
     assert pooled["actr"].gauc == 0.75  # over both days, 3 of the 4 pairs of the user are in order
     assert pooled["actr"].date is None
-    assert pooled["actr"].model_id == "actr-id"
-
-
-def test_a_group_that_several_models_answered_names_none(spark: SparkSession) -> None:
-    first = predictions(spark, [("u", 1, 0.9)])
-    second = predictions(spark, [("u", 0, 0.1)], day=DAY + dt.timedelta(days=1)).replace("actr-id", "actr-later")
-    (row,) = overall(first.unionByName(second)).collect()
-    assert row.model_id is None
+    assert pooled["actr"].model_id is None  # a model of each day answered
+    assert pooled["ads_only"].model_id == f"ads_only-of-{DAY}"
 
 
 def test_metrics_do_not_depend_on_how_the_rows_are_split(spark: SparkSession, drawn: list[Case]) -> None:
-    frame = predictions(spark, [(user, label, value / 3) for user, label, value in drawn])
+    frame = predictions(spark, [(user, label, value / 3) for user, label, value in drawn], "actr")
     assert metrics(frame.coalesce(1)).collect() == metrics(frame.repartition(7)).collect()
 
 
 def test_the_columns_are_those_of_the_metrics_table(spark: SparkSession) -> None:
     expected = spark.createDataFrame([], METRICS.columns).dtypes
-    rows = predictions(spark, [("u", 1, 0.9)])
+    rows = predictions(spark, [("u", 1, 0.9)], "actr")
     assert metrics(rows).dtypes == expected
     assert overall(rows).dtypes == expected

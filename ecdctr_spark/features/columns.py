@@ -1,0 +1,43 @@
+"""Where in a labelled row a feature finds its value, and the day of a moment."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import ConfigError
+
+_COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
+_ATTRIBUTES = ("context", "user", "item")  # maps of the row
+
+
+def source_column(source: str) -> Column:
+    """The string column that `source` or `entity` of a feature names: a column of the impression or an attribute.
+
+    `user_id`, `item_id` and `domain` are columns; `context.X`, `user.X` and `item.X` attributes, null where the row
+    has none. Raises ConfigError for anything else.
+    """
+    return F.expr(_sql(source))
+
+
+def number_column(source: str) -> Column:
+    """The same as a double; null where the text is no number."""
+    return F.expr(f"try_cast({_sql(source)} as double)")
+
+
+def day_of(time: str, timezone: str) -> Column:
+    """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
+    return F.to_date(F.from_utc_timestamp(time, timezone))
+
+
+def _sql(source: str) -> str:
+    holder, _, attribute = source.partition(".")
+    if attribute and holder in _ATTRIBUTES:
+        quoted = attribute.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{holder}['{quoted}']"
+    if source in _COLUMNS:
+        return source
+    raise ConfigError(
+        f"features.fields: source {source!r} is not in a labelled row;"
+        f" give one of {', '.join(_COLUMNS)}, context.X, user.X or item.X"
+    )

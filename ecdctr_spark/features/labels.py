@@ -1,0 +1,34 @@
+"""Which impressions were clicked: by what they carry themselves, else by a click within the attribution window."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+_CARRIED = ("event_id", "event_time", "domain", "user_id", "item_id", "context", "ds")
+
+
+def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: int) -> DataFrame:
+    """Impressions less `clicked`, plus `label` 0/1 and `click_time`, null without a click. One row an impression.
+
+    An impression that carries `clicked`, and every one where there are no `clicks`, goes by it: its click_time is
+    event_time. Else the impression's earliest click counts where
+    event_time <= click_time <= event_time + attribution_hours.
+    """
+    own = impressions.select(
+        *_CARRIED,
+        F.col("clicked").alias("label"),
+        F.when(F.col("clicked") == 1, F.col("event_time")).alias("click_time"),
+    )
+    if clicks is None:
+        return own
+    # Days that were ingested apart may each hold a click on the same impression.
+    earliest = clicks.groupBy("event_id").agg(F.min("click_time").alias("clicked_at"))
+    window_end = F.col("event_time") + F.make_dt_interval(hours=F.lit(attribution_hours))
+    in_time = F.coalesce(F.col("clicked_at").between(F.col("event_time"), window_end), F.lit(False))
+    carried = F.col("label").isNotNull()
+    return own.join(earliest, "event_id", how="left").select(
+        *_CARRIED,
+        F.when(carried, F.col("label")).otherwise(in_time.cast("int")).alias("label"),
+        F.when(carried, F.col("click_time")).otherwise(F.when(in_time, F.col("clicked_at"))).alias("click_time"),
+    )

@@ -1,0 +1,87 @@
+"""Labelled impressions to samples: every declared feature as a number or a row of the embedding, and their layout."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config, Count, Feature, Id, Number
+from ecdctr_spark.features.behaviours import with_behaviours
+from ecdctr_spark.features.columns import number_column
+from ecdctr_spark.features.counters import with_counters
+from ecdctr_spark.features.sampling import keep
+from ecdctr_spark.features.vocabulary import blocks, encoded
+
+_GROUPS = 16  # slices are written by so many groups of tasks at once
+
+
+def samples(
+    labelled: DataFrame, history: DataFrame, counts: DataFrame, vocabulary: DataFrame, config: Config
+) -> DataFrame:
+    """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
+
+    `history` (LABELLED) and `counts` (DAILY_COUNTS) reach back as far as the features look; what they hold of a
+    sample's own day or later is not looked at. `vocabulary` knows every field (vocabulary.reserve).
+    """
+    features = config.features
+    past = {feature.of for feature in features.behaviours}
+    # A click is read on a later day, so what it was on is known by then.
+    clicked = encoded(
+        history,
+        vocabulary,
+        [feature for feature in features.ids if feature.name in past],
+        F.col("click_time") + F.expr("interval 1 microsecond"),
+    )
+    kept = keep(labelled, config.sampling)
+    indexed = encoded(kept, vocabulary, features.ids, F.col("event_time"))
+    counted = with_counters(indexed, counts, features.counters)
+    frame = with_behaviours(counted, clicked, features.behaviours, config.calendar.timezone)
+    starts = blocks(vocabulary)
+    return frame.select(
+        "event_id",
+        "event_time",
+        F.col("user_id").alias("user"),
+        F.col("item_id").alias("item"),
+        *(_value(feature, starts).alias(feature.name) for feature in features.fields),
+        F.col("label").cast("float").alias("label"),
+        "weight",
+        "domain",
+        "ds",
+    )
+
+
+def shuffled(samples: DataFrame, files: int) -> DataFrame:
+    """The samples laid out for writing: each (domain, ds) in `files` files, rows in the order of a hash of event_id.
+
+    Depends on nothing but the rows, so that writing them twice gives the same files in the same order (by part
+    number), whatever Spark's settings.
+    """
+    tasks = _GROUPS * files
+    group = F.pmod(F.xxhash64("domain", "ds"), F.lit(_GROUPS))
+    place = F.xxhash64("event_id")
+    # A slice's files are neighbouring tasks: no two of its parts meet in one.
+    task = (group * files + F.pmod(place, F.lit(files))).cast("int")
+    keys = F.array(*(F.lit(key) for key in _task_keys(samples, tasks)))
+    return samples.repartition(tasks, keys[task]).sortWithinPartitions("domain", "ds", place, "event_id")
+
+
+def _task_keys(samples: DataFrame, tasks: int) -> list[int]:
+    """For each task a number that Spark's hash partitioning, pmod(hash(number), tasks), sends to it."""
+    numbers = samples.sparkSession.range(64 * tasks)  # 64 a task on average: none is left without
+    sent = numbers.groupBy(F.pmod(F.hash("id"), F.lit(tasks)).alias("task")).agg(F.min("id").alias("key"))
+    return [row["key"] for row in sent.orderBy("task").collect()]
+
+
+def _value(feature: Feature, starts: dict[str, int]) -> Column:
+    column = F.col(feature.name)
+    if isinstance(feature, Id):
+        return F.col("index")[feature.name]
+    if isinstance(feature, Count):
+        bits = F.length(F.bin(column + 1))  # floor(log2(1 + n)) + 1, without rounding
+        return (starts[feature.name] + F.least(bits, F.lit(feature.buckets)) - 1).cast("int")
+    if isinstance(feature, Number):
+        number = number_column(feature.source)
+        # Neither null nor NaN lies below infinity.
+        known = F.when(number < float("inf"), F.log1p(F.greatest(number, F.lit(0.0))))
+        return F.coalesce(known, F.lit(0.0)).cast("float")
+    return column

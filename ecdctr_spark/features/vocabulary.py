@@ -1,0 +1,138 @@
+"""The append-only vocabulary: which row of the embedding each token owns, for ever.
+
+One index space holds all fields. Row 0 is padding. A field reserves its block when it is first declared (an id: a row
+for null, then the unknown rows; a count: its buckets); tokens follow in the order in which they were first seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.window import Window
+
+from ecdctr_spark.config import ConfigError, Count, Features, Id
+from ecdctr_spark.features.columns import source_column
+from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
+
+
+class _Block(NamedTuple):
+    """Rows that a field reserved: unknown rows of an id field, bucket rows of a count."""
+
+    kind: str
+    first: int
+    rows: int
+
+
+def reserve(known: DataFrame, features: Features) -> DataFrame:
+    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order declared; first of all padding.
+
+    Raises ConfigError where a known field is declared with another number of rows: its block cannot grow.
+    """
+    blocks = _blocks(known)
+    index = _next_index(known)
+    rows = [("", "padding", "0", PADDING, None)] if index == PADDING else []
+    for feature in features.fields:
+        if not isinstance(feature, Id | Count):
+            continue
+        declared = _declared(feature, features.out_of_vocabulary)
+        if feature.name in blocks:
+            _check_unchanged(feature.name, declared, blocks[feature.name])
+            continue
+        for kind, token in declared:
+            rows.append((feature.name, kind, token, index + len(rows), None))
+    return known.sparkSession.createDataFrame(rows, VOCABULARY.columns)
+
+
+def admit(known: DataFrame, labelled: DataFrame, features: Features) -> DataFrame:
+    """The rows (VOCABULARY) to append for tokens of the labelled rows that `known` lacks.
+
+    `since` is the event_time of the first of the labelled rows that carries the token; indices follow those of
+    `known` in the order of (since, field, token), so that rows of later days never move an earlier index.
+    """
+    new = _tokens(labelled, features.ids).join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
+    # Numbering within an hour after the count of all hours before it: no task ever sorts all tokens.
+    dated = new.withColumn("hour", F.date_trunc("hour", "since"))
+    earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
+    hours = dated.groupBy("hour").count()
+    offsets = hours.select("hour", F.coalesce(F.sum("count").over(earlier), F.lit(0)).alias("offset"))
+    place = F.row_number().over(Window.partitionBy("hour").orderBy("since", "field", "token"))
+    return dated.join(offsets, "hour", how="inner").select(  # each hour is once in offsets
+        "field",
+        F.lit("token").alias("kind"),
+        "token",
+        (F.lit(_next_index(known) - 1) + F.col("offset") + place).cast("int").alias("index"),
+        "since",
+    )
+
+
+def blocks(known: DataFrame) -> dict[str, int]:
+    """For each id field the first of its unknown rows, for each count field the first of its bucket rows."""
+    return {field: block.first for field, block in _blocks(known).items()}
+
+
+def encoded(labelled: DataFrame, vocabulary: DataFrame, ids: Sequence[Id], at: Column) -> DataFrame:
+    """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
+
+    A token's own row counts from after `since`: a token that was not seen before the moment `at` is one of the
+    field's unknown rows, by hash, and no token is the null row. So the unknown rows are trained, and what happens at
+    or after `at` changes nothing.
+    """
+    reserved = _blocks(vocabulary)
+    frame = labelled
+    for feature in ids:
+        own = vocabulary.where((F.col("field") == feature.name) & (F.col("kind") == "token")).select(
+            *(F.col(column).alias(f"_{column}_{feature.name}") for column in ("token", "index", "since"))
+        )
+        same = source_column(feature.source) == F.col(f"_token_{feature.name}")
+        frame = frame.join(own, same, how="left")  # a token is once in its field
+    rows = [_row(feature, reserved[feature.name], at).alias(feature.name) for feature in ids]
+    return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
+
+
+def _row(feature: Id, unknown: _Block, at: Column) -> Column:
+    token = source_column(feature.source)
+    by_hash = (unknown.first + F.pmod(F.xxhash64(token), F.lit(unknown.rows))).cast("int")
+    return (
+        F.when(token.isNull(), unknown.first - 1)
+        .when(F.col(f"_since_{feature.name}") < at, F.col(f"_index_{feature.name}"))
+        .otherwise(by_hash)
+    )
+
+
+def _tokens(labelled: DataFrame, ids: Sequence[Id]) -> DataFrame:
+    """Each token of each field and when it was first seen: field, token, since."""
+    carried = [
+        F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token")) for feature in ids
+    ]
+    seen = labelled.select("event_time", F.inline(F.array(*carried))).where("token is not null")
+    return seen.groupBy("field", "token").agg(F.min("event_time").alias("since"))
+
+
+def _declared(feature: Id | Count, out_of_vocabulary: int) -> list[tuple[str, str]]:
+    if isinstance(feature, Count):
+        return [("bucket", str(bucket)) for bucket in range(feature.buckets)]
+    return [("null", "0"), *(("unknown", str(row)) for row in range(out_of_vocabulary))]
+
+
+def _check_unchanged(field: str, declared: Iterable[tuple[str, str]], block: _Block) -> None:
+    rows = sum(kind == block.kind for kind, _ in declared)
+    if rows != block.rows:
+        raise ConfigError(
+            f"features.fields: {field} keeps {block.rows} {block.kind} rows in the vocabulary, and a row is for ever;"
+            " declare it as it was, give it a new name, or start afresh under another storage.root"
+        )
+
+
+def _blocks(known: DataFrame) -> dict[str, _Block]:
+    """The reserved rows alone, a handful a field; tokens stay where they are."""
+    reserved = known.where("kind in ('unknown', 'bucket')").groupBy("field", "kind")
+    rows = reserved.agg(F.min("index").alias("first"), F.count("index").alias("rows")).collect()
+    return {row["field"]: _Block(row["kind"], row["first"], row["rows"]) for row in rows}
+
+
+def _next_index(known: DataFrame) -> int:
+    newest = known.agg(F.max("index")).collect()[0][0]
+    return 0 if newest is None else int(newest) + 1

@@ -1,0 +1,35 @@
+"""The tiny pre-training model: a few basic features and a shallow MLP (paper, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.embedding import Exchange
+from ecdctr_spark.models.fields import Fields, normed_numbers
+from ecdctr_spark.models.layers import Mlp
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.streaming.batch import Batch
+
+
+class Tpm(nn.Module):
+    """Vectors of the ids and the numbers, side by side, through the MLP."""
+
+    def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
+        super().__init__()
+        if spec.contract.sequences:
+            names = ", ".join(sequence.name for sequence in spec.contract.sequences)
+            raise ConfigError(
+                f"model tpm: reads no behaviours, but features.fields declares {names} for it: use parts: [ctr]"
+            )
+        self.fields = Fields(spec, exchange)
+        self.numbers = normed_numbers(spec)
+        self.mlp = Mlp(len(spec.contract.ids) * spec.dimension + len(spec.contract.numbers), spec.hidden)
+        self.output = nn.Linear(self.mlp.outputs, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B]."""
+        inputs = torch.cat([self.fields(batch).ids.flatten(1), self.numbers(batch.numbers)], 1)
+        logits: Tensor = self.output(self.mlp(inputs))
+        return logits.squeeze(1)

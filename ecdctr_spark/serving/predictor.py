@@ -1,0 +1,95 @@
+"""An exported model in use: sample columns in, click probabilities out. Needs neither Spark nor Horovod.
+
+An export is a folder of two files: `model.safetensors`, every tensor by its name, and `signature.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import nn
+
+from ecdctr_spark.config import ConfigError, Settings
+from ecdctr_spark.models import build
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.streaming.batch import to_batch
+from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.training.world import ALONE
+
+WEIGHTS = "model.safetensors"
+SIGNATURE = "signature.json"
+
+
+class Signature(Settings):
+    """Which model an export is, how to build it, and the hash of its weights."""
+
+    format: Literal[1] = 1
+    model_id: str
+    spec: ModelSpec
+    sha256: str
+
+
+class Predictor:
+    """A model that only predicts: batch norm by its running statistics, no gradients."""
+
+    def __init__(self, signature: Signature, model: nn.Module) -> None:
+        self.signature, self._model = signature, model.eval()
+
+    @classmethod
+    def open(cls, folder: Path) -> Predictor:
+        """The model of an export. Raises ConfigError that names the file that is missing, damaged or foreign."""
+        signature = read_signature(folder)
+        weights = folder / WEIGHTS
+        if not weights.is_file() or sha256(weights) != signature.sha256:
+            raise ConfigError(f"export {weights}: missing, truncated or changed; export the model again")
+        model = build(signature.spec, ALONE)
+        model.load_state_dict(load_file(weights), assign=True)
+        return cls(signature, model)
+
+    @torch.inference_mode()
+    def predict(self, columns: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Click probabilities, float32 [rows], from sample columns of equal length (see `inputs`).
+
+        Raises ConfigError that names a missing column, RuntimeError where a prediction is not finite.
+        """
+        contract = self.signature.spec.contract
+        missing = [name for name in inputs(contract) if name not in columns]
+        if missing:
+            raise ConfigError(f"model {self.signature.model_id}: the input lacks the columns {', '.join(missing)}")
+        batch = to_batch({name: columns[name] for name in inputs(contract)}, contract)
+        predictions: np.ndarray[Any, np.dtype[np.float32]] = torch.sigmoid(self._model(batch)).numpy()
+        if not np.isfinite(predictions).all():
+            raise RuntimeError(f"model {self.signature.model_id}: a prediction is not finite; it cannot be served")
+        return predictions
+
+
+def inputs(contract: Contract) -> tuple[str, ...]:
+    """The sample columns that a prediction needs: those of training less label and weight."""
+    return tuple(name for name in contract.columns if name not in ("label", "weight"))
+
+
+def read_signature(folder: Path) -> Signature:
+    """The signature of an export; raises ConfigError that names the file where it is missing or foreign."""
+    path = folder / SIGNATURE
+    if not path.is_file():
+        raise ConfigError(f"export {folder}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")
+    try:
+        return Signature.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(f"export {path}: it was not written by this version; export the model again") from error
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file as hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while piece := content.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""Samples to predictions on Spark, by the exported models: what is measured is what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.serving.predictor import Predictor, inputs, read_signature
+from ecdctr_spark.tables.schemas import PREDICTIONS
+
+_KEPT = ("event_id", "user", "item", "domain", "ds")
+
+
+class Export(NamedTuple):
+    """An export as the workers are told of it; its hash tells it from another that took its place."""
+
+    model: str
+    folder: str
+    sha256: str
+
+
+_open: dict[Export, Predictor] = {}  # what this worker process holds, for the next portion of samples
+
+
+def score(samples: DataFrame, exports: Mapping[str, str]) -> DataFrame:
+    """PREDICTIONS rows: each sample once a model. `exports` maps a model's name in the result to its export folder,
+    on a path that the workers can open too. Where samples have no label, it is null.
+
+    Raises ConfigError that names a missing column; a null in a feature fails the job.
+    """
+    signatures = {model: read_signature(Path(folder)) for model, folder in exports.items()}
+    told = [Export(model, exports[model], signature.sha256) for model, signature in signatures.items()]
+    features = {name for signature in signatures.values() for name in inputs(signature.spec.contract)}
+    missing = sorted({*_KEPT, *features}.difference(samples.columns))
+    if missing:
+        raise ConfigError(f"samples: no columns {', '.join(missing)}; expected what the models were trained on")
+    label = F.col("label") if "label" in samples.columns else F.lit(None)
+    read = samples.select(*_KEPT, *sorted(features), label.cast("int").alias("label"))
+    return read.mapInArrow(partial(_scored, told), PREDICTIONS.columns)
+
+
+def _scored(exports: list[Export], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Runs on a worker. Several share a machine, so each takes one thread."""
+    torch.set_num_threads(1)
+    for stale in _open.keys() - exports:
+        del _open[stale]
+    for export in exports:
+        if export not in _open:
+            _open[export] = Predictor.open(Path(export.folder))
+    for batch in batches:
+        for export in exports:
+            yield _predictions(batch, export.model, _open[export])
+
+
+def _predictions(batch: pa.RecordBatch, model: str, predictor: Predictor) -> pa.RecordBatch:
+    columns = {name: batch.column(name) for name in inputs(predictor.signature.spec.contract)}
+    for name, column in columns.items():
+        if column.null_count:
+            raise ConfigError(f"samples: column {name} holds a null, which no sample does: build the samples again")
+    predicted = predictor.predict({name: column.to_numpy(False) for name, column in columns.items()})
+    made = {
+        "event_id": batch.column("event_id"),
+        "user_id": batch.column("user"),
+        "item_id": batch.column("item"),
+        "model": pa.repeat(model, len(batch)),
+        "model_id": pa.repeat(predictor.signature.model_id, len(batch)),
+        "domain": batch.column("domain"),
+        "label": batch.column("label"),
+        "prediction": pa.array(predicted, pa.float32()).cast(pa.float64()),
+        "ds": batch.column("ds"),
+    }
+    return pa.RecordBatch.from_arrays(list(made.values()), list(made))

@@ -1,0 +1,145 @@
+"""The general source: folders of Parquet, csv or JSON-lines files laid out by the raw contract.
+
+A file that cannot be used as a whole is an error here, before anything is read. A single malformed line is not: it
+travels on in the column `_corrupt_record`, and ingest quarantines it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StringType, StructField, StructType
+
+from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.sources.raw import Raw
+
+REQUIRED = {
+    "impressions": ("event_id", "event_time", "domain", "user_id", "item_id"),
+    "clicks": ("event_id", "click_time"),
+    "users": ("user_id",),
+    "items": ("item_id",),
+}
+
+
+def read(spark: SparkSession, config: Config) -> Raw:
+    """The raw frames of source.impressions, .clicks, .users and .items; csv and JSON values are all strings.
+
+    Raises ConfigError that names the setting and the folder or file, where a folder is missing or empty, lacks a
+    required column, or holds a local Parquet file without a footer or a local csv file with another header.
+    """
+    source = config.source
+    if source.impressions is None:
+        raise ConfigError("source.impressions is not set: give the folder of the raw impressions")
+    folders = {name: getattr(source, name) for name in REQUIRED if getattr(source, name) is not None}
+    frames = {name: _frame(spark, name, folder, source.format) for name, folder in folders.items()}
+    if "clicks" not in frames and "clicked" not in frames["impressions"].columns:
+        raise ConfigError(
+            f"source.impressions: {source.impressions} has no column clicked, and source.clicks is not set; give one"
+        )
+    return Raw(frames["impressions"], frames.get("clicks"), frames.get("users"), frames.get("items"))
+
+
+def _frame(spark: SparkSession, name: str, folder: str, form: str) -> DataFrame:
+    expected = f"expected {form} files with the columns {', '.join(REQUIRED[name])}"
+    try:
+        _CHECKS[form](_local_files(folder))
+        frame = _READERS[form](spark, folder)
+    except AnalysisException as error:
+        raise ConfigError(f"source.{name}: {folder}: {_explain(error)}; {expected}") from error
+    except _Unusable as error:
+        raise ConfigError(f"source.{name}: {error}; {expected}") from error
+    missing = [column for column in REQUIRED[name] if column not in frame.columns]
+    if missing:
+        raise ConfigError(f"source.{name}: {folder} lacks the column {', '.join(missing)}; {expected}")
+    return frame
+
+
+def _parquet(spark: SparkSession, folder: str) -> DataFrame:
+    # Without merging, a column that only newer files have would be dropped.
+    return spark.read.option("mergeSchema", True).parquet(folder)
+
+
+def _csv(spark: SparkSession, folder: str) -> DataFrame:
+    reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"')
+    names = reader.csv(folder).columns
+    schema = StructType([StructField(name, StringType()) for name in [*names, "_corrupt_record"]])
+    # enforceSchema would read a file with another header by position.
+    return reader.schema(schema).option("enforceSchema", False).csv(folder)
+
+
+def _json(spark: SparkSession, folder: str) -> DataFrame:
+    return spark.read.option("primitivesAsString", True).json(folder)
+
+
+_READERS: dict[str, Callable[[SparkSession, str], DataFrame]] = {"parquet": _parquet, "csv": _csv, "json": _json}
+
+
+class _Unusable(ValueError):
+    """A file that cannot be read as what it should be; the text names it."""
+
+
+def _check_parquet(paths: Sequence[Path]) -> None:
+    """Reads each footer and compares the types: Spark would find out in the middle of a job."""
+    merged = pa.schema([])
+    for path in paths:
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise _Unusable(f"{path} is no whole Parquet file, replace or remove it") from error
+        try:
+            merged = pa.unify_schemas([merged, schema.remove_metadata()])
+        except pa.ArrowException as error:
+            raise _Unusable(f"{path} has other types than the files before it: {_first_line(error)}") from error
+
+
+def _check_csv(paths: Sequence[Path]) -> None:
+    """All files have one header: Spark reads columns by the first one's."""
+    headers = [(path, header) for path in paths if (header := _header(path))]
+    for path, header in headers:
+        if header != headers[0][1]:
+            raise _Unusable(f"{path} has the columns {', '.join(header)} unlike {headers[0][0].name}")
+
+
+def _check_json(paths: Sequence[Path]) -> None:
+    """Nothing to check ahead: the schema is inferred from every line."""
+
+
+_CHECKS: dict[str, Callable[[Sequence[Path]], None]] = {
+    "parquet": _check_parquet,
+    "csv": _check_csv,
+    "json": _check_json,
+}
+
+
+def _header(path: Path) -> list[str]:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return next(csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")), [])
+
+
+def _local_files(folder: str) -> list[Path]:
+    """The files that Spark would read, where the folder is on this machine; it skips names that open with _ or ."""
+    root = Path(folder.removeprefix("file://"))
+    if root.is_file():
+        return [root]
+    found = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(part[0] in "_." for part in path.relative_to(root).parts))
+
+
+def _explain(error: AnalysisException) -> str:
+    text = _first_line(error)
+    if "PATH_NOT_FOUND" in text:
+        return "no such folder"
+    if "UNABLE_TO_INFER_SCHEMA" in text:
+        return "the folder is empty"
+    return text
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

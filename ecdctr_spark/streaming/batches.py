@@ -1,0 +1,163 @@
+"""Samples into a rank: Petastorm reads the rank's files of a pinned table version, batches come out. The only import
+of petastorm.
+
+A rank reads pool after pool (streaming/shards.py), the next one in the background while it trains on the present one,
+mixes the rows of each and cuts it into batches. The order of rows depends on seeds, file order and the world size only.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from petastorm import make_batch_reader
+from torch import Tensor
+
+from ecdctr_spark.config import ConfigError, Optimiser
+from ecdctr_spark.streaming.batch import Batch, to_batch
+from ecdctr_spark.streaming.shards import File, batch_rows, cuts, pools, shard, steps
+from ecdctr_spark.tables.schemas import PADDING, Contract
+
+Columns = dict[str, np.ndarray[Any, Any]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Petastorm 0.12 goes through the dataset reader that pyarrow calls legacy, and pyarrow says so at each call.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
+
+
+@dataclass
+class Stream:
+    """The samples in `files` as one of `size` ranks sees them. `waited` sums the seconds that the trainer waited for
+    a batch, cutting included.
+
+    Raises ConfigError where a file does not hold the rows or the columns that it should: no row is lost silently.
+    """
+
+    files: Sequence[File]
+    contract: Contract
+    train: Optimiser
+    shuffle_rows: int
+    rank: int = 0
+    size: int = 1
+    waited: float = field(default=0.0, init=False)
+
+    def steps(self, epoch: int) -> int:
+        """Number of batches of the epoch, the same for every rank."""
+        return steps(self._shards(epoch), self.train.batch_size, self.shuffle_rows)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The epoch's batches: each row once over all ranks. A rank that is out of rows gets batches of one row of
+        padding that weighs nothing, until all ranks have made their steps."""
+        with closing(self._batches(epoch)) as batches:
+            while True:
+                started = time.perf_counter()
+                batch = next(batches, None)
+                self.waited += time.perf_counter() - started
+                if batch is None:
+                    return
+                yield batch
+
+    def _shards(self, epoch: int) -> list[list[File]]:
+        return shard(self.files, self.size, self.train.seed, epoch)
+
+    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
+        own = pools(self._shards(epoch)[self.rank], self.shuffle_rows)
+        rows = batch_rows(self.train.batch_size, self.size)[self.rank]
+        done = 0
+        with closing(_ahead(lambda pool: _read(pool, self.contract), own)) as read:
+            for number, held in enumerate(read):
+                mixed = np.random.default_rng([self.train.seed, epoch, self.rank, number]).permutation(len(held))
+                # Cuts of nearly equal size: a last batch of a row or two would say little to batch norm.
+                for cut in np.array_split(mixed, cuts(own[number], rows)):
+                    yield _take(held, torch.from_numpy(cut))
+                    done += 1
+        for _ in range(self.steps(epoch) - done):
+            yield _filler(self.contract)
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """work(item) for each item in order, the next one under way in one thread while the present one is used. An error
+    is raised here, in its place; the thread ends with the iterator."""
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+    try:
+        started = (thread.submit(work, item) for item in items)
+        following = next(started, None)
+        while following is not None:
+            present, following = following, next(started, None)
+            yield present.result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def _read(files: Sequence[File], contract: Contract) -> Batch:
+    """All rows of the files, in the order of the list and of the rows in each file."""
+    with make_batch_reader(
+        [_url(file.path) for file in files],
+        schema_fields=[f"^{re.escape(column)}$" for column in contract.columns],
+        workers_count=1,  # more would return row groups in any order
+        shuffle_row_groups=False,
+    ) as reader:
+        groups = [group._asdict() for group in reader]
+    _check_rows(files, [len(next(iter(group.values()))) for group in groups])
+    columns = {name: _concatenated(groups, name, files) for name in contract.columns}
+    for name in contract.ids:
+        if columns[name].dtype.kind != "i":  # a null turns Petastorm's integers into floats
+            raise ConfigError(
+                f"samples column {name} holds nulls in {files[0].path} or a file read with it; build again"
+            )
+    return to_batch(columns, contract)
+
+
+def _url(path: str) -> str:
+    return path if "://" in path else f"file://{path}"
+
+
+def _concatenated(groups: list[Columns], name: str, files: Sequence[File]) -> np.ndarray[Any, Any]:
+    if any(name not in group for group in groups):
+        raise ConfigError(f"{files[0].path}: no column {name}; build the samples again with this configuration")
+    return np.concatenate([group[name] for group in groups])
+
+
+def _check_rows(files: Sequence[File], groups: list[int]) -> None:
+    """Row groups come in the order of the files: each file must end where a row group ends."""
+    ends = set(np.cumsum(groups).tolist())
+    expected = 0
+    for file in files:
+        expected += file.rows
+        if expected not in ends:
+            raise ConfigError(f"{file.path}: expected {file.rows} rows, as its table says, and read another number")
+    if sum(groups) != expected:
+        raise ConfigError(f"{files[-1].path}: expected {files[-1].rows} rows, as its table says, and read more")
+
+
+def _take(held: Batch, rows: Tensor) -> Batch:
+    # index_select is several times faster here than held.ids[rows].
+    return Batch(
+        ids=held.ids.index_select(0, rows),
+        numbers=held.numbers.index_select(0, rows),
+        sequences={name: sequence.index_select(0, rows) for name, sequence in held.sequences.items()},
+        labels=held.labels.index_select(0, rows),
+        weights=held.weights.index_select(0, rows),
+    )
+
+
+def _filler(contract: Contract) -> Batch:
+    return Batch(
+        ids=torch.full((1, len(contract.ids)), PADDING, dtype=torch.int64),
+        numbers=torch.zeros(1, len(contract.numbers)),
+        sequences={
+            sequence.name: torch.full((1, sequence.length), PADDING, dtype=torch.int64)
+            for sequence in contract.sequences
+        },
+        labels=torch.zeros(1),
+        weights=torch.zeros(1),
+    )

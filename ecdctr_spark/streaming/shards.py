@@ -1,0 +1,78 @@
+"""Which rank reads which files, and in how many steps: worked out from row counts alone, before anything is read.
+
+Every rank computes the same answer for all of them, so none has to ask another, and none runs out of steps early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from ecdctr_spark.config import ConfigError
+
+
+class File(Protocol):
+    """A Parquet file that is read as a whole, and the number of its rows."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def rows(self) -> int: ...
+
+
+AnyFile = TypeVar("AnyFile", bound=File)
+
+
+def shard(files: Iterable[AnyFile], size: int, seed: int, epoch: int) -> list[list[AnyFile]]:
+    """The files of each of `size` ranks in one epoch, in reading order: shuffled by (seed, epoch), then balanced.
+
+    The largest file goes first, to the rank with the fewest rows so far (the lowest rank where they tie): no rank has
+    more than another by more than one file. Files without rows are left out; a rank may get none.
+    """
+    filled = [file for file in files if file.rows > 0]
+    order = np.random.default_rng([seed, epoch]).permutation(len(filled)).tolist()
+    loads = [0] * size
+    owner: dict[int, int] = {}
+    for position in sorted(order, key=lambda position: -filled[position].rows):
+        owner[position] = loads.index(min(loads))
+        loads[owner[position]] += filled[position].rows
+    return [[filled[position] for position in order if owner[position] == rank] for rank in range(size)]
+
+
+def pools(files: Iterable[AnyFile], shuffle_rows: int) -> list[list[AnyFile]]:
+    """Consecutive files in groups of at least `shuffle_rows` rows, the last one excepted: the rows of a group are
+    held in memory together and mixed."""
+    grouped: list[list[AnyFile]] = []
+    held = shuffle_rows
+    for file in files:
+        if held >= shuffle_rows:
+            grouped.append([])
+            held = 0
+        grouped[-1].append(file)
+        held += file.rows
+    return grouped
+
+
+def batch_rows(batch_size: int, size: int) -> list[int]:
+    """Each rank's share of a batch of `batch_size` rows over all ranks; the first ranks take what does not divide."""
+    if batch_size < size:
+        raise ConfigError(
+            f"batch_size is {batch_size}, less than the {size} ranks that share it: raise it, or lower training.ranks"
+        )
+    return [batch_size // size + (rank < batch_size % size) for rank in range(size)]
+
+
+def cuts(pool: Iterable[File], rows: int) -> int:
+    """Batches of at most `rows` rows that a pool is cut into."""
+    return -(-sum(file.rows for file in pool) // rows)
+
+
+def steps(shards: Sequence[Sequence[File]], batch_size: int, shuffle_rows: int) -> int:
+    """Steps of an epoch, the same for every rank: as many as the rank with the most batches needs."""
+    shares = batch_rows(batch_size, len(shards))
+    return max(
+        sum(cuts(pool, rows) for pool in pools(files, shuffle_rows)) for files, rows in zip(shards, shares, strict=True)
+    )

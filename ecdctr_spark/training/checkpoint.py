@@ -1,0 +1,249 @@
+"""Models on disk: a folder of safetensors and a manifest, published by a rename; nothing is ever unpickled.
+
+manifest.json                      what the model is, how it came about, and the hash of every file
+dense.safetensors                  parameters and batch-norm statistics
+dense_optimiser.safetensors        Adam's state by parameter
+rows-<rank>-of-<ranks>.safetensors what each rank holds of every table: vectors and optimiser state
+snapshots/part-<rank>.parquet      of TPM only: index and vector of every row that was ever trained
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ecdctr_spark.config import ConfigError, Optimiser, Settings
+from ecdctr_spark.models import build
+from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding, ShardedTable
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.training.job import TrainingResult
+from ecdctr_spark.training.world import World
+
+DENSE = "dense.safetensors"
+OPTIMISER = "dense_optimiser.safetensors"
+_MANIFEST = "manifest.json"
+_SNAPSHOTS = "snapshots"
+_SNAPSHOT_SCHEMA = pa.schema([("index", pa.int32()), ("vector", pa.list_(pa.float32()))])
+_CHUNK = 1 << 18  # rows of a snapshot written at a time
+
+
+class RestoreReport(Settings):
+    """What became of each tensor of a model at its start, and of the parent's that it has no use for.
+
+    `parent` is its model_id. taken_over: bit for bit; grown: the same, with rows appended; merged: worked out from
+    the parent's; reset: the parent has it, but the policy starts it afresh; new: the parent does not have it; left:
+    the parent's alone.
+    """
+
+    parent: str | None = None
+    taken_over: tuple[str, ...] = ()
+    grown: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    reset: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class File(Settings):
+    size: int
+    sha256: str
+
+
+class Manifest(Settings):
+    """What a model is and how it came about; `ranks` is the number of ranks that wrote the files."""
+
+    format: Literal[1] = 1
+    model_id: str
+    spec: ModelSpec
+    train: Optimiser
+    transfer: str
+    ranks: int
+    restored: RestoreReport
+    result: TrainingResult
+    files: Mapping[str, File] = Field(default_factory=dict)
+
+
+def publish(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
+    """Writes the model beside `folder` and gives it that name in one move, replacing a model of that name.
+
+    All ranks call it together, each with its share of the tables; `manifest.files` is filled in here.
+    """
+    writing = folder.with_name(f"{folder.name}.writing")
+    if world.rank == 0:
+        shutil.rmtree(writing, ignore_errors=True)  # of a run that was killed
+        (writing / _SNAPSHOTS).mkdir(parents=True)
+        save_file(dense_tensors(model), writing / DENSE)
+        save_file(optimiser_tensors(model, optimiser), writing / OPTIMISER)
+    world.barrier()
+    save_file(row_tensors(model), writing / _rows_file(world.rank, world.size))
+    if manifest.spec.model == "tpm":
+        _write_snapshot(model, writing / _SNAPSHOTS / f"part-{world.rank}.parquet")
+    world.barrier()
+    if world.rank == 0:
+        paths = sorted(path for path in writing.rglob("*") if path.is_file())
+        files = {path.relative_to(writing).as_posix(): _file(path) for path in paths}
+        complete = manifest.model_copy(update={"files": files})
+        (writing / _MANIFEST).write_text(complete.model_dump_json(indent=1))
+        _replace(writing, folder)
+    world.barrier()
+
+
+def load(folder: Path, exchange: Exchange) -> tuple[ModelSpec, nn.Module]:
+    """The model of a published checkpoint, on any number of ranks, however many wrote it.
+
+    Raises ConfigError that names the file for anything but a complete checkpoint with its own contents.
+    """
+    checkpoint = Checkpoint.open(folder)
+    spec = checkpoint.manifest.spec
+    model = build(spec, exchange)
+    dense, stored = dense_tensors(model), checkpoint.tensors(DENSE)
+    checkpoint.require(stored, dense)
+    for name, tensor in dense.items():
+        tensor.copy_(stored[name])
+    for name, tensor in row_tensors(model).items():
+        tensor.copy_(checkpoint.rows(name, exchange))
+    return spec, model
+
+
+class Checkpoint:
+    """A published checkpoint whose files were found to be complete and unchanged when it was opened."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Checkpoint:
+        """Reads the manifest and checks every file against it; raises ConfigError that names the one at fault."""
+        path = folder / _MANIFEST
+        if not path.is_file():
+            raise ConfigError(f"checkpoint {folder}: no {_MANIFEST}; expected a published model: train it again")
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"]) or "JSON"
+            raise ConfigError(
+                f"checkpoint {path}: {where}: {fault['msg']}; it was not written by this version"
+            ) from error
+        for name, expected in manifest.files.items():
+            if not (folder / name).is_file() or _file(folder / name) != expected:
+                raise ConfigError(f"checkpoint {folder / name}: missing, truncated or changed; train the model again")
+        return cls(folder, manifest)
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Every tensor of one of the manifest's files."""
+        self._listed(name)
+        try:
+            return load_file(self.folder / name)
+        except SafetensorError as error:
+            raise ConfigError(f"checkpoint {self.folder / name}: no safetensors file ({error})") from error
+
+    def rows(self, name: str, exchange: Exchange) -> Tensor:
+        """What `exchange.rank` of `exchange.size` holds of a row tensor of the model as it was written."""
+        writers = self.manifest.ranks
+        mine = torch.arange(exchange.rank, self.manifest.spec.rows, exchange.size)
+        owned = [mine[mine % writers == writer] for writer in range(writers)]
+        # One share in memory at a time. As many ranks as wrote: a rank reads its own file only.
+        shares = [
+            self._share(name, writer)[rows // writers]
+            for writer, rows in enumerate(owned)
+            if len(rows) or not len(mine)
+        ]
+        return torch.cat(shares)[torch.cat(owned).argsort()]
+
+    def require(self, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+        """Raises ConfigError unless both have the same names and shapes."""
+        theirs, ours = ({name: tensor.shape for name, tensor in each.items()} for each in (stored, expected))
+        wrong = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+        if wrong:
+            raise ConfigError(
+                f"checkpoint {self.folder}: {', '.join(wrong)} missing, unexpected or of another shape: "
+                "train it again with the model's settings"
+            )
+
+    def _share(self, name: str, rank: int) -> Tensor:
+        file = _rows_file(rank, self.manifest.ranks)
+        self._listed(file)
+        with safe_open(self.folder / file, framework="pt") as tensors:
+            if name not in tensors.keys():  # noqa: SIM118 - safe_open has no `in`
+                raise ConfigError(f"checkpoint {self.folder / file}: holds no {name}; train its parent again")
+            share: Tensor = tensors.get_tensor(name)
+        return share
+
+    def _listed(self, name: str) -> None:
+        if name not in self.manifest.files:
+            raise ConfigError(f"checkpoint {self.folder}: its manifest lists no {name}; train the model again")
+
+
+def dense_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and batch-norm statistics by name, sharing the model's memory."""
+    rows = row_tensors(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in rows}
+
+
+def row_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """This rank's share of every table's tensors by name."""
+    return {
+        f"{name}.{kind}": tensor
+        for name, module in model.named_modules()
+        if isinstance(module, ShardedTable)
+        for kind, tensor in module.row_tensors().items()
+    }
+
+
+def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state of every parameter as `parameter/kind`; empty before the first step."""
+    return {
+        f"{name}/{kind}": tensor
+        for name, parameter in model.named_parameters()
+        for kind, tensor in optimiser.state[parameter].items()
+    }
+
+
+def _write_snapshot(model: nn.Module, path: Path) -> None:
+    """Index and vector of every row of this rank that was ever trained."""
+    embedding = next(module for module in model.modules() if isinstance(module, ShardedEmbedding))
+    trained = embedding.state.nonzero().squeeze(1)
+    rows = embedding.local_rows()
+    with pq.ParquetWriter(path, _SNAPSHOT_SCHEMA) as writer:
+        for chunk in torch.split(trained, _CHUNK):
+            vectors = embedding.weight[chunk]
+            starts = np.arange(0, vectors.numel() + 1, vectors.shape[1], dtype=np.int32)
+            columns = [
+                pa.array(rows[chunk].to(torch.int32).numpy()),
+                pa.ListArray.from_arrays(starts, vectors.flatten().numpy()),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_SNAPSHOT_SCHEMA))
+
+
+def _replace(writing: Path, folder: Path) -> None:
+    replaced = folder.with_name(f"{folder.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    writing.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _rows_file(rank: int, ranks: int) -> str:
+    return f"rows-{rank}-of-{ranks}.safetensors"
+
+
+def _file(path: Path) -> File:
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while piece := content.read(1 << 22):
+            digest.update(piece)
+    return File(size=path.stat().st_size, sha256=digest.hexdigest())

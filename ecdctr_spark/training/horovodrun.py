@@ -1,0 +1,172 @@
+"""Ranks on this machine: started once by horovodrun, then given job after job over a socket (training/rank.py).
+
+The socket lies in a folder of this user's alone. A port with a password would be open to others: horovodrun puts
+what it hands to its ranks on their command line, for all to see.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
+
+Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
+Message = dict[str, Any]
+
+_START_SECONDS = 120.0
+_STOP_SECONDS = 5.0
+
+
+class Horovodrun:
+    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them."""
+
+    def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.training.rank") -> None:
+        self._ranks = ranks
+        self._threads = threads
+        self._module = module
+        self._group: _Group | None = None
+
+    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+        """See launch.Ranks. The error of a failed job names the log, which is kept."""
+        group = self._group or _Group(self._ranks)
+        self._group = group
+        try:
+            if not group.connections:
+                group.start(self._module, self._threads)
+            return group.train(job, progress)
+        except BaseException:  # an interrupt too: ranks in the middle of a job are of no use for the next
+            self._group = None
+            group.stop()
+            raise
+
+    def close(self) -> None:
+        """Ends the ranks, and returns when they have ended."""
+        if self._group is not None:
+            self._group.stop()
+            shutil.rmtree(self._group.folder)
+            self._group = None
+
+
+@dataclass
+class _Connection:
+    pid: int
+    socket: socket.socket
+
+
+@dataclass
+class _Group:
+    """The processes of one start."""
+
+    size: int
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ecdctr-ranks-")))
+    connections: dict[int, _Connection] = field(default_factory=dict)
+    horovodrun: subprocess.Popen[bytes] | None = None
+    inbox: queue.Queue[tuple[int, Message | None]] = field(default_factory=queue.Queue)  # None: the rank is gone
+
+    @property
+    def log(self) -> Path:
+        """What horovodrun and its ranks print."""
+        return self.folder / "ranks.log"
+
+    def start(self, module: str, threads: int) -> None:
+        """Starts the ranks, and returns when all have come forward."""
+        address = str(self.folder / "socket")
+        launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", str(self.size), "--gloo"]
+        with socket.socket(socket.AF_UNIX) as listener, self.log.open("wb") as log:
+            listener.bind(address)
+            listener.listen(self.size)
+            listener.settimeout(0.2)
+            self.horovodrun = subprocess.Popen(
+                [*launcher, sys.executable, "-m", module, address],
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C goes to this process, which ends the ranks in order
+            )
+            deadline = time.monotonic() + _START_SECONDS
+            while len(self.connections) < self.size:
+                if self.horovodrun.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the ranks did not start: {self._last_words()}")
+                with suppress(TimeoutError):
+                    self._greet(listener.accept()[0])
+
+    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+        """Hands the job to every rank and waits for every result."""
+        line = (job.model_dump_json() + "\n").encode()
+        for connection in self.connections.values():
+            with suppress(BrokenPipeError):  # it is gone, and its absence lies in the inbox
+                connection.socket.sendall(line)
+        results: dict[int, TrainingResult] = {}
+        while len(results) < self.size:
+            rank, message = self.inbox.get()
+            if message is None:
+                raise RuntimeError(f"rank {rank} died: {self._last_words()}")
+            if "error" in message:
+                raise RuntimeError(f"rank {rank} failed: {message['error']} (log: {self.log})")
+            if "progress" in message:
+                progress(*message["progress"])
+            else:
+                results[rank] = TrainingResult.model_validate(message["result"])
+        return results[0]
+
+    def stop(self) -> None:
+        """Hangs up, which ends every rank and with them horovodrun; whoever is left is terminated, then killed."""
+        for connection in self.connections.values():
+            with suppress(OSError):  # gone already
+                connection.socket.shutdown(socket.SHUT_RDWR)
+        if self.horovodrun is not None and not _ends(self.horovodrun):
+            self.horovodrun.terminate()
+            if not _ends(self.horovodrun):
+                for pid in (*(connection.pid for connection in self.connections.values()), self.horovodrun.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                self.horovodrun.wait()
+        for connection in self.connections.values():
+            connection.socket.close()
+
+    def _greet(self, connection: socket.socket) -> None:
+        connection.setblocking(True)
+        lines = connection.makefile("r", encoding="utf-8")
+        first = lines.readline()
+        if not first:  # it died at once, and horovodrun is about to end
+            return
+        hello = json.loads(first)
+        self.connections[hello["rank"]] = _Connection(hello["pid"], connection)
+        threading.Thread(target=self._listen, args=(hello["rank"], lines), daemon=True).start()
+
+    def _listen(self, rank: int, lines: IO[str]) -> None:
+        with lines, suppress(OSError):  # reset by a dying rank: the same as its end
+            for line in lines:
+                self.inbox.put((rank, json.loads(line)))
+        self.inbox.put((rank, None))
+
+    def _last_words(self) -> str:
+        return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'))} (log: {self.log})"
+
+
+def last_words(log: str) -> str:
+    """The end of a log on one line, fit for an error."""
+    return f"... {' '.join(log.split())[-500:]}"
+
+
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process ends in time."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    return process.returncode is not None

@@ -1,0 +1,133 @@
+"""How a training reaches its ranks: this process, horovodrun on this machine, or horovod.spark.run on a cluster.
+
+All three take the same jobs. horovodrun's ranks stay up between jobs, so that their start is paid once; Spark's give
+their slots back after each. torch, Petastorm and Horovod are imported by the ranks: the process that launches others
+stays light.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import ConfigError, Training
+from ecdctr_spark.training.horovodrun import Horovodrun, Progress, last_words
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
+
+_START_SECONDS = 120
+
+
+class Ranks(Protocol):
+    """Ranks that carry jobs out."""
+
+    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+        """All ranks together train the job's model. Raises RuntimeError with the error of the rank that failed; the
+        others have ended by then, and the next job starts new ones."""
+
+
+@contextmanager
+def open_ranks(training: Training, spark: SparkSession | None) -> Iterator[Ranks]:
+    """The ranks that `training` asks for. When the context ends, however it ends, none is left.
+
+    `spark` is used by the launcher spark alone. Raises ConfigError where the ranks cannot be had.
+    """
+    if training.launcher == "horovodrun":
+        with closing(Horovodrun(training.ranks, training.threads_per_rank)) as ranks:
+            yield ranks
+    elif training.launcher == "spark":
+        yield _on_spark(training, spark)
+    else:
+        yield _inline(training)
+
+
+@dataclass(frozen=True)
+class Inline:
+    """One rank: this process. Errors come as they are."""
+
+    threads: int
+
+    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+        """See Ranks."""
+        import torch
+
+        from ecdctr_spark.training.trainer import train
+        from ecdctr_spark.training.world import ALONE
+
+        torch.set_num_threads(self.threads)
+        return train(job, ALONE, progress)
+
+
+def _inline(training: Training) -> Inline:
+    if training.ranks != 1:
+        raise ConfigError(
+            f"training.launcher inline is one rank, and training.ranks is {training.ranks}: set it to 1 (--ranks 1)"
+        )
+    return Inline(training.threads_per_rank)
+
+
+@dataclass(frozen=True)
+class OnSpark:
+    """As many ranks as Spark tasks, started for each job."""
+
+    ranks: int
+    threads: int
+
+    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+        """See Ranks. Progress is told at the end only: executors need not reach the driver but through Spark."""
+        import horovod.spark
+
+        from ecdctr_spark.training.rank import train_once
+
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as log, _signal_handlers_kept():
+            try:
+                results = horovod.spark.run(
+                    train_once,
+                    args=(job.model_dump_json(), self.threads),
+                    num_proc=self.ranks,
+                    use_gloo=True,
+                    start_timeout=_START_SECONDS,
+                    stdout=log,
+                    stderr=log,
+                    verbose=0,
+                )
+            except Exception as error:  # Horovod raises bare ones, which do not say what happened
+                log.seek(0)
+                raise RuntimeError(_cause(log.read())) from error
+        result = TrainingResult.model_validate_json(results[0])
+        progress(result.rows, result.loss)
+        return result
+
+
+def _on_spark(training: Training, spark: SparkSession | None) -> OnSpark:
+    if not isinstance(spark, SparkSession):
+        raise ConfigError("training.launcher spark needs a classic Spark session, and there is none (Spark Connect?)")
+    slots = spark.sparkContext.defaultParallelism
+    if slots < training.ranks:
+        raise ConfigError(
+            f"training.ranks is {training.ranks}, and Spark has {slots} slots: lower it, or give Spark more cores"
+        )
+    return OnSpark(training.ranks, training.threads_per_rank)
+
+
+def _cause(log: str) -> str:
+    """What the first rank to fail said of it: the others fail because it is gone. A rank that died said nothing."""
+    told = re.search(r"rank \d+ failed: .*", log)
+    return told.group() if told else f"a rank died: {last_words(log)}"
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Horovod's launcher puts its own handlers in place and leaves them there: Ctrl-C would do nothing afterwards."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

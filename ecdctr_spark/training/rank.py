@@ -1,0 +1,84 @@
+"""One rank's process: `python -m ecdctr_spark.training.rank SOCKET`, started by horovodrun, carries out job after job.
+
+It speaks with the launcher (training/launch.py) over a socket, a line of JSON a message: it introduces itself with
+{"rank", "pid"}, then answers each job by any number of {"progress": [rows, loss]} and one {"result"} or {"error"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import IO, Any
+
+import torch
+
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.trainer import Progress, train
+from ecdctr_spark.training.world import World, join_world
+
+Train = Callable[[TrainingJob, World, Progress], TrainingResult]
+
+
+def serve(train: Train, world: World, address: str) -> None:
+    """Carries out the launcher's jobs by `train`. Never returns: the process ends when the launcher hangs up or dies,
+    in the middle of a job too. Nothing is left undone then: what a job publishes appears by one rename.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        messages = connection.makefile("w", encoding="utf-8")
+        jobs: queue.Queue[TrainingJob] = queue.Queue()
+        threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+        _send(messages, {"rank": world.rank, "pid": os.getpid()})
+        while True:
+            _send(messages, _answer(train, jobs.get(), world, messages))
+
+
+def train_once(job: str, threads: int) -> str:
+    """One job from and to JSON, as one of the ranks that horovod.spark.run started. An error is also told on stderr
+    in a line of its own: Horovod tells the driver no more than that something went wrong."""
+    torch.set_num_threads(threads)
+    world = join_world()
+    try:
+        return train(TrainingJob.model_validate_json(job), world, _untold).model_dump_json()
+    except Exception as error:
+        sys.stderr.write(f"\nrank {world.rank} failed: {type(error).__name__}: {error}\n")
+        raise
+
+
+def _untold(rows: int, loss: float) -> None:
+    """An executor has nobody to tell of its progress."""
+
+
+def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
+    """A thread of its own, since a job may wait for ever for a rank that is gone."""
+    with connection.makefile("r", encoding="utf-8") as lines:
+        for line in lines:
+            jobs.put(TrainingJob.model_validate_json(line))
+    os._exit(0)
+
+
+def _answer(train: Train, job: TrainingJob, world: World, messages: IO[str]) -> dict[str, Any]:
+    def progress(rows: int, loss: float) -> None:
+        _send(messages, {"progress": [rows, loss]})
+
+    try:
+        return {"result": train(job, world, progress).model_dump(mode="json")}
+    except Exception as error:  # whatever it is, it is the launcher that must know
+        traceback.print_exc()
+        sys.stderr.flush()
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _send(messages: IO[str], message: dict[str, Any]) -> None:
+    messages.write(json.dumps(message) + "\n")
+    messages.flush()
+
+
+if __name__ == "__main__":
+    serve(train, join_world(), sys.argv[1])

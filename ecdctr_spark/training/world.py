@@ -1,0 +1,84 @@
+"""The ranks of a training, and what they say to each other. The only import of Horovod."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.embedding import Exchange
+
+
+class World(Exchange, Protocol):
+    """This process among `size` ranks. Every rank makes the same calls in the same order."""
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Replaces the tensor by its sum over all ranks, and returns it."""
+
+    def barrier(self) -> None:
+        """Returns once every rank has come here."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One process without Horovod: there is nobody to tell."""
+
+    rank: int = 0
+    size: int = 1
+
+    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+        """See Exchange."""
+        return tensor, splits
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """See World."""
+        return tensor
+
+    def barrier(self) -> None:
+        """See World."""
+
+
+ALONE = Alone()
+
+
+class HorovodWorld:
+    """The ranks that horovodrun or horovod.spark.run started.
+
+    Each call waits for its answer, so one name a kind of call is enough; fixed names let Horovod remember the layout
+    of a repeated call instead of agreeing on it again.
+    """
+
+    def __init__(self, horovod: Any) -> None:
+        self._horovod = horovod
+        self.rank: int = horovod.rank()
+        self.size: int = horovod.size()
+
+    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+        """See Exchange."""
+        name = f"all_to_all.{tensor.dtype}.{tensor.shape[1:]}"
+        received, counts = self._horovod.alltoall(tensor, splits, name=name)
+        return received, counts.tolist()
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """See World."""
+        name = f"all_reduce.{tensor.dtype}.{tensor.shape}"
+        reduced: Tensor = self._horovod.allreduce_(tensor, op=self._horovod.Sum, name=name)
+        return reduced
+
+    def barrier(self) -> None:
+        """See World."""
+        self._horovod.barrier()
+
+
+def join_world() -> HorovodWorld:
+    """Joins the ranks among which this process was started. Raises ConfigError where Horovod cannot be imported."""
+    try:
+        import horovod.torch as horovod
+    except ImportError as error:
+        raise ConfigError(
+            f"training.launcher: Horovod cannot be imported ({error}): run make, or use inline"
+        ) from error
+    horovod.init()
+    return HorovodWorld(horovod)

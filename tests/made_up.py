@@ -1,0 +1,94 @@
+"""A small contract, models of it and batches for it: made up, for tests of models and training."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecdctr_spark.config import Optimiser
+from ecdctr_spark.models import build
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.tables.schemas import Sequence as Behaviours
+from ecdctr_spark.training.world import World
+
+_BUILDING = threading.Lock()
+
+ROWS, LENGTH = 40, 5
+USERS, ITEMS, UNKNOWN_USER, UNKNOWN_ITEM = range(4, 20), range(23, 40), 2, 21  # rows of known tokens
+
+TPM_CONTRACT = Contract(
+    ids=("user_id", "item_id"), unknown=(UNKNOWN_USER, UNKNOWN_ITEM), unknown_rows=2, numbers=(), sequences=()
+)
+CTR_CONTRACT = TPM_CONTRACT.model_copy(
+    update={"numbers": ("rate",), "sequences": (Behaviours(name="clicks", length=LENGTH, of="item_id"),)}
+)
+TRAIN = Optimiser(
+    batch_size=64,
+    epochs=1,
+    embedding_learning_rate=0.05,
+    dense_learning_rate=0.01,
+    weight_decay=0.0,
+    gradient_clip=10.0,
+    seed=1,
+)
+
+
+def tpm_spec(**changes: Any) -> ModelSpec:
+    """A tiny model of the contract."""
+    spec = ModelSpec(model="tpm", contract=TPM_CONTRACT, rows=ROWS, dimension=4, hidden=(8,), seed=3)
+    return spec.model_copy(update=changes)
+
+
+def ctr_spec(**changes: Any) -> ModelSpec:
+    """A complete model of the contract."""
+    spec = ModelSpec(
+        model="ctr",
+        contract=CTR_CONTRACT,
+        rows=ROWS,
+        dimension=4,
+        hidden=(8, 4),
+        attention_hidden=(6,),
+        cross_layers=1,
+        memory_dimension=4,
+        seed=3,
+    )
+    return spec.model_copy(update=changes)
+
+
+def built(spec: ModelSpec, world: World) -> nn.Module:
+    """The untrained model, from one thread at a time: threads share the random state that it is drawn from."""
+    with _BUILDING:
+        return build(spec, world)
+
+
+def batch(rows: int, seed: int = 0, contract: Contract = CTR_CONTRACT) -> Batch:
+    """Random samples whose clicks depend on user and item, some of weight 2; sequences are padded at the front."""
+    random = torch.Generator().manual_seed(seed)
+    users = torch.randint(USERS.start, USERS.stop, (rows,), generator=random)
+    items = torch.randint(ITEMS.start, ITEMS.stop, (rows,), generator=random)
+    clicks = torch.randint(ITEMS.start, ITEMS.stop, (rows, LENGTH), generator=random)
+    clicks[torch.arange(LENGTH) < torch.randint(LENGTH + 1, (rows, 1), generator=random)] = 0
+    return Batch(
+        ids=torch.stack([users, items], 1),
+        numbers=torch.rand(rows, len(contract.numbers), generator=random),
+        sequences={sequence.name: clicks for sequence in contract.sequences},
+        labels=((users + items) % 3 == 0).float(),
+        weights=torch.randint(1, 3, (rows,), generator=random).float(),
+    )
+
+
+def part(whole: Batch, rows: Sequence[int] | slice) -> Batch:
+    """Some of a batch's samples."""
+    return Batch(
+        ids=whole.ids[rows],
+        numbers=whole.numbers[rows],
+        sequences={name: sequence[rows] for name, sequence in whole.sequences.items()},
+        labels=whole.labels[rows],
+        weights=whole.weights[rows],
+    )

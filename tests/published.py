@@ -1,0 +1,74 @@
+"""Checkpoints in miniature, as a training would publish them, and samples that their models read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecdctr_spark.config import load_config
+from ecdctr_spark.models import build
+from ecdctr_spark.models.memory import SnapshotMemory
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.tables.schemas import Contract, Sequence
+from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
+from ecdctr_spark.training.job import TrainingResult
+from ecdctr_spark.training.world import ALONE
+
+ROWS, LENGTH = 40, 3
+CONTRACT = Contract(
+    ids=("user_id", "item_id", "item_seen"),
+    unknown=(2, 12, 24),
+    unknown_rows=2,
+    numbers=("item_rate",),
+    sequences=(Sequence(name="recent_clicks", length=LENGTH, of="item_id"),),
+)
+TPM = ModelSpec(
+    model="tpm", contract=CONTRACT.model_copy(update={"sequences": ()}), rows=ROWS, dimension=4, hidden=(8,)
+)
+ADS_ONLY = ModelSpec(
+    model="ctr", contract=CONTRACT, rows=ROWS, dimension=4, hidden=(8,), attention_hidden=(4,), cross_layers=1
+)
+CPM = ADS_ONLY.model_copy(update={"memory": "snapshots", "memory_dimension": 2, "months": ("2024-01", "2024-02")})
+ACTR = ADS_ONLY.model_copy(update={"memory": "merged", "memory_dimension": 2})
+
+
+def publish_model(folder: Path, spec: ModelSpec, model_id: str = "model-1") -> nn.Module:
+    """Publishes a model whose every tensor looks trained, and returns it ready to predict."""
+    model = build(spec, ALONE)
+    chance = torch.Generator().manual_seed(5)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            uniform = torch.rand(tensor.shape, generator=chance)
+            tensor.copy_(uniform + 0.5 if name.endswith("running_var") else uniform - 0.5)
+    if isinstance(memory := getattr(model, "memory", None), SnapshotMemory):
+        memory.table.weight[:, -1] = (torch.arange(ROWS) >= 12).float()  # rows from 12 on are items
+    optimiser = torch.optim.Adam(model.parameters())
+    manifest = Manifest(
+        model_id=model_id,
+        spec=spec,
+        train=load_config().actr.train,
+        transfer="fresh",
+        ranks=1,
+        restored=RestoreReport(),
+        result=TrainingResult(rows=8, steps=1, seconds=1.0, loss=0.5, waiting=0.0),
+    )
+    publish(folder, model, optimiser, manifest, ALONE)
+    return model.eval()
+
+
+def sample_columns(rows: int = 16) -> dict[str, Any]:
+    """Encoded features of samples; some items are newer than the models (index >= ROWS)."""
+    chance = np.random.default_rng(7)
+    behaviours = chance.integers(12, 24, size=(rows, LENGTH)).astype(">i4")
+    behaviours[:, 0] = 0  # padding
+    return {
+        "user_id": chance.integers(2, 12, rows).astype(np.int32),
+        "item_id": chance.integers(12, ROWS + 4, rows).astype(np.int32),
+        "item_seen": chance.integers(24, 30, rows).astype(np.int32),
+        "item_rate": chance.random(rows, dtype=np.float32),
+        "recent_clicks": [row.tobytes() for row in behaviours],
+    }

@@ -1,0 +1,30 @@
+"""A rank that does what the job's name says instead of training: what test_launch.py starts under horovodrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.rank import serve
+from ecdctr_spark.training.trainer import Progress
+from ecdctr_spark.training.world import World, join_world
+
+
+def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
+    """Tells its process id as progress; then raises or dies on rank 1, while rank 0 waits for it, as told."""
+    progress(os.getpid(), float(os.environ["OMP_NUM_THREADS"]))
+    if world.rank == 1 and job.model_id == "raise":
+        raise ValueError("nothing works here")
+    if world.rank == 1 and job.model_id == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.model_id == "wait":
+        time.sleep(600)
+    world.barrier()
+    return TrainingResult(rows=world.size, steps=0, seconds=0.0, loss=0.0, waiting=0.0)
+
+
+if __name__ == "__main__":
+    serve(obey, join_world(), sys.argv[1])

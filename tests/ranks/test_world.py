@@ -1,0 +1,46 @@
+"""Real Horovod ranks make the model that one rank makes of the same global batches."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ecdctr_spark.training.checkpoint import Checkpoint, dense_tensors, load, row_tensors
+from ecdctr_spark.training.world import ALONE
+from tests.ranks.train_one_of_many import SPECS, train_share
+
+pytestmark = pytest.mark.ranks
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints that two ranks under horovodrun have published together."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", "2", "--gloo"]
+    rank = [sys.executable, "-m", "tests.ranks.train_one_of_many", str(folder)]
+    ended = subprocess.run([*launcher, *rank], cwd=Path(__file__).parents[2], capture_output=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr.decode()[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_two_ranks_train_on_every_row(two_ranks: Path, tmp_path: Path, name: str) -> None:
+    train_share(SPECS[name], ALONE, tmp_path / name)
+    together, alone = (Checkpoint.open(folder / name).manifest for folder in (two_ranks, tmp_path))
+    assert together.ranks == 2
+    assert (together.result.rows, together.result.steps) == (alone.result.rows, alone.result.steps) == (4 * 31, 4)
+    assert together.result.loss == pytest.approx(alone.result.loss, rel=0.05)
+
+
+def test_two_ranks_make_the_model_of_one(two_ranks: Path, tmp_path: Path) -> None:
+    train_share(SPECS["ctr"], ALONE, tmp_path / "ctr")
+    (_, together), (_, alone) = (load(folder / "ctr", ALONE) for folder in (two_ranks, tmp_path))
+    for name, tensor in {**dense_tensors(alone), **row_tensors(alone)}.items():
+        found = {**dense_tensors(together), **row_tensors(together)}[name]
+        assert_close(found, tensor, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(row_tensors(alone)["fields.embedding.weight"], torch.zeros(1))

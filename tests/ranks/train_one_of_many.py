@@ -1,0 +1,48 @@
+"""One of the ranks of test_world.py: trains on its share of made-up batches and publishes with the others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from ecdctr_spark.models import build
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
+from ecdctr_spark.training.job import TrainingResult
+from ecdctr_spark.training.trainer import dense_optimiser, fit
+from ecdctr_spark.training.world import World, join_world
+from tests.made_up import CTR_CONTRACT, TRAIN, batch, ctr_spec, part
+
+# Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
+SPECS = {
+    "ctr": ctr_spec(hidden=(), contract=CTR_CONTRACT.model_copy(update={"numbers": ()}), memory="merged"),
+    "with batch norm": ctr_spec(),
+}
+
+
+def train_share(spec: ModelSpec, world: World, output: Path) -> None:
+    """Four steps on every `size`-th row of batches of 31, then the checkpoint."""
+    model = build(spec, world)
+    optimiser = dense_optimiser(model, TRAIN)
+    batches = [part(batch(31, seed, spec.contract), slice(world.rank, None, world.size)) for seed in range(4)]
+    totals, steps = fit(model, optimiser, batches, TRAIN, world, lambda rows, loss: None)
+    result = TrainingResult(rows=int(totals.rows), steps=steps, seconds=1.0, loss=totals.mean_loss, waiting=0.0)
+    manifest = Manifest(
+        model_id=output.name,
+        spec=spec,
+        train=TRAIN,
+        transfer="fresh",
+        ranks=world.size,
+        restored=RestoreReport(),
+        result=result,
+    )
+    publish(output, model, optimiser, manifest, world)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    joined = join_world()
+    for name, chosen in SPECS.items():
+        train_share(chosen, joined, Path(sys.argv[1]) / name)

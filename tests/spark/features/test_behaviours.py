@@ -1,0 +1,73 @@
+"""A behaviours column holds what the user clicked on before today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Behaviours
+from ecdctr_spark.features.behaviours import with_behaviours
+from ecdctr_spark.streaming.batch import unpack
+from tests.labelled import Impression, at, labelled
+
+RECENT = Behaviours(kind="behaviours", name="recent", of="item_id", length=3, days=10)
+
+
+def clicks(*moments: tuple[int, float], user: str = "u") -> list[Impression]:
+    """Clicked impressions of items 1, 2, ... at the (day, hour) given, an hour before each click."""
+    return [
+        Impression(f"h{place}", at(day, hour - 1), user, item=str(place), clicked=at(day, hour))
+        for place, (day, hour) in enumerate(moments, start=1)
+    ]
+
+
+def recent(
+    spark: SparkSession, now: Iterable[Impression], history: Iterable[Impression], timezone: str = "UTC"
+) -> dict[str, list[int]]:
+    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
+    past = labelled(spark, history).select("*", index)
+    found = with_behaviours(labelled(spark, now), past, [RECENT], timezone)
+    return {row.event_id: unpack([bytes(row.recent)], RECENT.length)[0].tolist() for row in found.collect()}
+
+
+def test_the_newest_clicks_come_last_and_padding_first(spark: SparkSession) -> None:
+    now = [Impression("few", at(3)), Impression("many", at(9)), Impression("none", at(9), user="stranger")]
+    history = clicks((1, 9), (2, 9), (4, 15), (4, 12), (5, 9))
+    assert recent(spark, now, history) == {"few": [0, 1, 2], "many": [4, 3, 5], "none": [0, 0, 0]}
+
+
+def test_clicks_of_one_moment_are_ordered_by_event(spark: SparkSession) -> None:
+    history = clicks(*[(1, 9)] * 5)
+    assert recent(spark, [Impression("a", at(2))], history) == {"a": [3, 4, 5]}
+    assert recent(spark, [Impression("a", at(2))], reversed(history)) == {"a": [3, 4, 5]}
+
+
+def test_a_click_of_today_or_later_or_of_too_long_ago_is_not_seen(spark: SparkSession) -> None:
+    history = clicks((1, 9), (2, 9), (11, 9), (12, 9), (12, 1.5), (13, 9))
+    assert recent(spark, [Impression("a", at(12, 10))], history) == {"a": [0, 2, 3]}
+
+
+def test_a_click_after_midnight_belongs_to_its_own_day(spark: SparkSession) -> None:
+    history = clicks((2, 0.5))  # shown on day 1
+    now = [Impression("same", at(2)), Impression("next", at(3))]
+    assert recent(spark, now, history) == {"same": [0, 0, 0], "next": [0, 0, 1]}
+
+
+def test_the_day_of_a_click_is_the_calendar_s_own(spark: SparkSession) -> None:
+    history = clicks((1, 17))  # 01:00 of day 2 in Shanghai
+    assert recent(spark, [Impression("a", at(2, 1))], history, "UTC") == {"a": [0, 0, 1]}
+    assert recent(spark, [Impression("a", at(2, 1))], history, "Asia/Shanghai") == {"a": [0, 0, 0]}
+
+
+def test_ads_and_impressions_without_a_click_are_no_behaviours(spark: SparkSession) -> None:
+    first, second, third = clicks((1, 9), (1, 10), (1, 11))
+    history = [first._replace(domain="ad"), second._replace(clicked=None), third]
+    assert recent(spark, [Impression("a", at(2))], history) == {"a": [0, 0, 3]}
+
+
+def test_large_rows_survive_the_packing(spark: SparkSession) -> None:
+    row = 2**31 - 1
+    history = [Impression("h", at(1), item=str(row), clicked=at(1))]
+    assert recent(spark, [Impression("a", at(2))], history) == {"a": [0, 0, row]}

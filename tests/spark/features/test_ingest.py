@@ -1,0 +1,222 @@
+"""Each raw row gets one verdict: kept, duplicate, or quarantined with a reason."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from ecdctr_spark.features.ingest import (
+    DUPLICATE,
+    checked_clicks,
+    checked_impressions,
+    checked_profiles,
+    kept,
+    quarantined,
+)
+from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
+
+GOOD = {
+    "event_id": "e1",
+    "event_time": "2024-01-01T23:30:00",
+    "domain": "ad",
+    "user_id": "u1",
+    "item_id": "i1",
+    "clicked": "1",
+}
+
+
+def rows(spark: SparkSession, *given: dict[str, Any]) -> DataFrame:
+    """A raw frame of strings: what a row does not name is null."""
+    names = list(dict.fromkeys(name for row in given for name in row))
+    schema = ", ".join(f"`{name}` string" for name in names)
+    return spark.createDataFrame([tuple(row.get(name) for name in names) for row in given], schema)
+
+
+def impressions(spark: SparkSession, *changes: dict[str, Any], timezone: str = "UTC") -> DataFrame:
+    return checked_impressions(rows(spark, *({**GOOD, **change} for change in changes)), timezone)
+
+
+def verdicts(checked: DataFrame, key: str = "event_id") -> list[tuple[str | None, str | None]]:
+    return sorted(((row[key], row["reason"]) for row in checked.collect()), key=str)
+
+
+def schema(spark: SparkSession, columns: str) -> list[tuple[str, str]]:
+    return spark.createDataFrame([], columns).dtypes
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"event_id": None}, "event_id is missing"),
+        ({"event_id": " "}, "event_id is missing"),
+        ({"event_time": "yesterday"}, "event_time is not ISO 8601 or epoch milliseconds"),
+        ({"event_time": None}, "event_time is not ISO 8601 or epoch milliseconds"),
+        ({"domain": "organic"}, "domain is neither natural nor ad"),
+        ({"domain": None}, "domain is neither natural nor ad"),
+        ({"user_id": ""}, "user_id is missing"),
+        ({"item_id": None}, "item_id is missing"),
+        ({"clicked": "2"}, "clicked is neither 0 nor 1"),
+        ({"clicked": None}, "clicked is neither 0 nor 1"),
+        ({"_corrupt_record": "e1,2024"}, "row is malformed"),
+    ],
+)
+def test_a_bad_impression_has_a_reason(spark: SparkSession, change: dict[str, Any], reason: str | None) -> None:
+    assert [row["reason"] for row in impressions(spark, change).collect()] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2024-03-01T10:20:30Z", "2024-03-01T10:20:30"),
+        ("2024-03-01 10:20:30", "2024-03-01T10:20:30"),
+        ("2024-03-01T10:20", "2024-03-01T10:20:00"),
+        ("2024-03-01T10:20+02:00", "2024-03-01T08:20:00"),
+        ("2024-03-01T10:20:30.250-0530", "2024-03-01T15:50:30.250"),
+        ("2024-03-01", "2024-03-01T00:00:00"),
+        ("1709288430250", "2024-03-01T10:20:30.250"),
+        ("2024-02-30T10:20:30", None),
+        ("2024-03-01T25:00:00", None),
+        ("10:20:30", None),
+        ("01/03/2024", None),
+        ("999999999999999999", None),
+        ("-5", None),
+    ],
+)
+def test_times_as_text(spark: SparkSession, text: str, utc: str | None) -> None:
+    time = impressions(spark, {"event_time": text}).selectExpr("cast(event_time as string) t").collect()[0]["t"]
+    assert (dt.datetime.fromisoformat(time) if time else None) == (dt.datetime.fromisoformat(utc) if utc else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "utc"),
+    [
+        (dt.datetime(2024, 3, 1, 10, tzinfo=dt.timezone.utc), "timestamp", "2024-03-01 10:00:00"),
+        (dt.datetime(2024, 3, 1, 10), "timestamp_ntz", "2024-03-01 10:00:00"),
+        (1709287200000, "bigint", "2024-03-01 10:00:00"),
+        (1709287200000.0, "double", "2024-03-01 10:00:00"),
+        (Decimal(1709287200000), "decimal(20,0)", "2024-03-01 10:00:00"),
+        (float("nan"), "double", None),
+        (2**62, "bigint", None),
+    ],
+)
+def test_times_as_other_types(spark: SparkSession, value: Any, kind: str, utc: str | None) -> None:
+    raw = spark.createDataFrame(
+        [("e1", value, "ad", 7, "i1")],
+        f"event_id string, event_time {kind}, domain string, user_id int, item_id string",
+    )
+    row = checked_impressions(raw, "UTC").selectExpr("cast(event_time as string) t", "user_id", "clicked").collect()[0]
+    assert (row["t"], row["user_id"], row["clicked"]) == (utc, "7", None)
+
+
+def test_ds_is_the_date_in_the_calendar_s_timezone(spark: SparkSession) -> None:
+    days = {zone: impressions(spark, {}, timezone=zone).collect()[0]["ds"] for zone in ("UTC", "Asia/Tokyo")}
+    assert days == {"UTC": dt.date(2024, 1, 1), "Asia/Tokyo": dt.date(2024, 1, 2)}
+
+
+def test_further_columns_are_context_without_nulls(spark: SparkSession) -> None:
+    checked = impressions(spark, {"position": "3", "device.os": "ios"}, {"event_id": "e2", "position": None})
+    context = {row["event_id"]: row["context"] for row in checked.collect()}
+    assert context == {"e1": {"position": "3", "device.os": "ios"}, "e2": {}}
+
+
+@pytest.mark.parametrize(("text", "clicked"), [("1", 1), ("0", 0), ("True", 1), ("false", 0), ("1.0", 1)])
+def test_clicked_as_csv_writers_spell_it(spark: SparkSession, text: str, clicked: int) -> None:
+    assert impressions(spark, {"clicked": text}).collect()[0]["clicked"] == clicked
+
+
+def test_of_one_event_the_earliest_row_is_kept(spark: SparkSession) -> None:
+    late, early = {"user_id": "late"}, {"user_id": "early", "event_time": "2024-01-01T23:29:00"}
+    assert verdicts(impressions(spark, late, early), "user_id") == [("early", None), ("late", DUPLICATE)]
+
+
+def test_ties_are_broken_by_the_row_and_not_by_its_place(spark: SparkSession) -> None:
+    ties = [{"user_id": f"u{number}"} for number in range(5)]
+    there = verdicts(impressions(spark, *ties), "user_id")
+    assert there == verdicts(impressions(spark, *reversed(ties)), "user_id")
+    assert [reason for _, reason in there].count(DUPLICATE) == 4
+
+
+def test_a_bad_row_makes_no_good_one_a_duplicate(spark: SparkSession) -> None:
+    bad = {"event_time": "2023-01-01T00:00:00", "domain": "?"}
+    found = verdicts(impressions(spark, bad, bad, {}))
+    assert found == [("e1", "domain is neither natural nor ad")] * 2 + [("e1", None)]
+
+
+def test_rows_read_are_kept_duplicate_or_quarantined(spark: SparkSession) -> None:
+    given = [{}, {}, {"event_id": "e2"}, {"event_id": "e3", "domain": "?"}, {"event_id": None}, {"event_time": "?"}]
+    checked = impressions(spark, *given)
+    duplicates = checked.where(f"reason = '{DUPLICATE}'").count()
+    counts = (kept(checked, IMPRESSIONS).count(), duplicates, quarantined(checked, "impressions").count())
+    assert counts == (2, 1, 3)
+    assert sum(counts) == len(given)
+
+
+def test_kept_and_quarantined_rows_have_their_tables_columns(spark: SparkSession) -> None:
+    checked = impressions(spark, {}, {"event_id": "e2", "domain": "?", "title": 'Café "Ü"'})
+    assert kept(checked, IMPRESSIONS).dtypes == schema(spark, IMPRESSIONS.columns)
+    bad = quarantined(checked, "impressions")
+    assert bad.dtypes == schema(spark, QUARANTINE.columns)
+    row = bad.collect()[0]
+    assert (row["source"], row["ds"]) == ("impressions", dt.date(2024, 1, 1))
+    assert json.loads(row["row"]) == {**GOOD, "event_id": "e2", "domain": "?", "title": 'Café "Ü"'}
+
+
+def test_clicks_need_an_impression_and_count_once(spark: SparkSession) -> None:
+    shown = spark.createDataFrame([("e1",), ("e1",), ("e2",), ("e3",)], "event_id string")
+    clicks = [("e1", "10:05"), ("e1", "10:04"), ("e2", "10:00"), ("e3", "25:00"), ("e9", "10:00"), (None, "10:00")]
+    raw = rows(spark, *({"event_id": event, "click_time": f"2024-01-01T{time}:00"} for event, time in clicks))
+    checked = checked_clicks(raw, shown, "UTC")
+    assert verdicts(checked) == [
+        ("e1", None),
+        ("e1", DUPLICATE),
+        ("e2", None),
+        ("e3", "click_time is not ISO 8601 or epoch milliseconds"),
+        ("e9", "click without an impression"),
+        (None, "event_id is missing"),
+    ]
+    clicked = kept(checked, CLICKS)
+    assert clicked.dtypes == schema(spark, CLICKS.columns)
+    times = clicked.where("event_id = 'e1'").selectExpr("cast(click_time as string) t").collect()
+    assert [row["t"] for row in times] == ["2024-01-01 10:04:00"]
+
+
+def test_profiles_without_a_date_apply_from_1970_on(spark: SparkSession) -> None:
+    raw = rows(
+        spark, {"user_id": "u1", "age": "30", "city": None}, {"user_id": "u1", "age": "31", "valid_from": "2024-01-01"}
+    )
+    found = kept(checked_profiles(raw, "user_id"), USERS)
+    assert found.dtypes == schema(spark, USERS.columns)
+    times = found.selectExpr("cast(valid_from as string) t", "attributes").orderBy("t").collect()
+    assert [(row["t"], row["attributes"]) for row in times] == [
+        ("1970-01-01 00:00:00", {"age": "30"}),
+        ("2024-01-01 00:00:00", {"age": "31"}),
+    ]
+
+
+def test_bad_and_doubled_profiles_are_told_apart(spark: SparkSession) -> None:
+    raw = rows(
+        spark,
+        {"user_id": "u1", "age": "30"},
+        {"user_id": "u1", "age": "30"},
+        {"user_id": "u2", "valid_from": "soon"},
+        {"user_id": None, "age": "5"},
+    )
+    checked = checked_profiles(raw, "user_id")
+    assert verdicts(checked, "user_id") == [
+        ("u1", None),
+        ("u1", DUPLICATE),
+        ("u2", "valid_from is not ISO 8601 or epoch milliseconds"),
+        (None, "user_id is missing"),
+    ]
+    assert [row["ds"] for row in quarantined(checked, "users").collect()] == [None, None]
+
+
+def test_profiles_of_a_source_without_dates(spark: SparkSession) -> None:
+    found = checked_profiles(rows(spark, {"item_id": "i1", "category": "Ü"}), "item_id").collect()
+    assert [(row["attributes"], row["reason"]) for row in found] == [({"category": "Ü"}, None)]

@@ -1,0 +1,197 @@
+"""A sample has every declared feature, and knows nothing of its own time or later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from ecdctr_spark.config import Config, ConfigError, Count, Features, KeepRates, Number, Sampling
+from ecdctr_spark.features.counters import daily_counts
+from ecdctr_spark.features.samples import samples, shuffled
+from ecdctr_spark.features.vocabulary import admit, blocks, reserve
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, VOCABULARY, samples_table
+from ecdctr_spark.tables.store import Store
+from tests.labelled import Impression, at, date, labelled, made_up
+
+DAYS = 5
+MOMENT = at(3, 12)  # leaks are planted here and later
+AGE = Number(kind="number", name="age", source="user.age")
+ALL = KeepRates(positive=1.0, negative=1.0)
+
+
+@pytest.fixture(scope="module")
+def everything(config: Config) -> Config:
+    """base.yaml with a number beside its features, and no sampling."""
+    fields = (*config.features.fields, AGE)
+    features = Features(out_of_vocabulary=3, fields=fields)
+    return config.model_copy(update={"features": features, "sampling": Sampling(seed=1, natural=ALL, ad=ALL)})
+
+
+def cut(frame: DataFrame, schema: str) -> DataFrame:
+    """The same rows without the plan that made them."""
+    return frame.sparkSession.createDataFrame(frame.collect(), schema)
+
+
+def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) -> dict[str, tuple[Any, ...]]:
+    """Samples by event, built range of days by range of days, as the daily job appends to its tables."""
+    spark, found = rows.sparkSession, {}
+    vocabulary = spark.createDataFrame([], VOCABULARY.columns)
+    vocabulary = vocabulary.unionByName(reserve(vocabulary, config.features))
+    entities = list(dict.fromkeys(counter.entity for counter in config.features.counters))
+    counts = cut(daily_counts(rows, entities, config.calendar.timezone), DAILY_COUNTS.columns)
+    for first, last in ranges:
+        today = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
+        new = admit(vocabulary, today, config.features)
+        vocabulary = cut(vocabulary.unionByName(new), VOCABULARY.columns)
+        known = f"ds <= '{date(last)}'"
+        made = samples(today, rows.where(known), counts.where(known), vocabulary, config)
+        found.update({row.event_id: tuple(row) for row in made.collect()})
+    return found
+
+
+@pytest.fixture(scope="module")
+def before(spark: SparkSession, everything: Config) -> dict[str, tuple[Any, ...]]:
+    """The samples of five made-up days, built at once."""
+    return build(labelled(spark, made_up(DAYS)), everything, [(0, DAYS - 1)])
+
+
+def test_the_columns_are_the_table_s_and_nothing_is_null(
+    spark: SparkSession, everything: Config, before: dict[str, tuple[Any, ...]]
+) -> None:
+    assert before.keys() == {impression.event for impression in made_up(DAYS)}
+    assert not any(value is None for sample in before.values() for value in sample)
+    declared = spark.createDataFrame([], samples_table(everything.features).columns).schema
+    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), everything.features)
+    none, counts = labelled(spark, []), spark.createDataFrame([], DAILY_COUNTS.columns)
+    made = samples(none, none, counts, vocabulary, everything)
+    assert [(field.name, field.dataType) for field in made.schema] == [
+        (field.name, field.dataType) for field in declared
+    ]
+
+
+def changed(rows: Sequence[Impression]) -> list[Impression]:
+    """Other clicks, users, items and attributes from the moment on."""
+    new = {"user": "u1", "item": "i2", "domain": "natural", "attributes": {"category": "c9"}}
+    return [row._replace(clicked=row.time, **new) if row.time > MOMENT else row for row in rows]
+
+
+def added(rows: Sequence[Impression]) -> list[Impression]:
+    """New tokens that sort before all others, and many clicks, from the very moment on."""
+    times = [MOMENT, MOMENT, at(3, 13), at(4)]
+    extra = [
+        Impression(f"!{place}", time, user, item, clicked=time, attributes={"category": "!"})
+        for place, time in enumerate(times * 3)
+        for user, item in (("!", "!"), ("u1", "i2"))
+    ]
+    return [*extra, *rows]
+
+
+def dropped(rows: Sequence[Impression]) -> list[Impression]:
+    """No row after the moment."""
+    return [row for row in rows if row.time <= MOMENT]
+
+
+def unclicked(rows: Sequence[Impression]) -> list[Impression]:
+    """Clicks from the moment on have not happened, though some of their impressions came before it."""
+    return [row._replace(clicked=None) if row.clicked and row.clicked >= MOMENT else row for row in rows]
+
+
+@pytest.mark.parametrize("plant", [changed, added, dropped, unclicked])
+def test_nothing_at_or_after_a_moment_changes_a_feature_of_a_sample_by_then(
+    spark: SparkSession,
+    everything: Config,
+    before: dict[str, tuple[Any, ...]],
+    plant: Callable[[Sequence[Impression]], list[Impression]],
+) -> None:
+    rows = made_up(DAYS)
+    after = build(labelled(spark, plant(rows)), everything, [(0, DAYS - 1)])
+    features = slice(0, 4 + len(everything.features.fields))  # the label and its weight come after
+    by_then = [row.event for row in rows if row.time <= MOMENT]
+    assert len(by_then) > 90
+    assert {event: after[event][features] for event in by_then} == {event: before[event][features] for event in by_then}
+    assert after != before
+
+
+def test_days_built_one_by_one_and_at_once_are_the_same(
+    spark: SparkSession, everything: Config, before: dict[str, tuple[Any, ...]]
+) -> None:
+    rows = labelled(spark, made_up(DAYS))
+    assert build(rows, everything, [(day, day) for day in range(DAYS)]) == before
+
+
+def test_a_clicked_item_is_remembered_by_its_own_row_though_its_impression_did_not_know_it(
+    spark: SparkSession, everything: Config
+) -> None:
+    rows = [Impression("first", at(0), "u", "new", clicked=at(0)), Impression("second", at(1), "u", "new")]
+    found = build(labelled(spark, rows), everything, [(0, 1)])
+    names = ["event_id", "event_time", "user", "item", *(field.name for field in everything.features.fields)]
+    first, second = (dict(zip(names, found[event], strict=False)) for event in ("first", "second"))
+    assert int.from_bytes(second["recent_clicks"][-4:], "big") == second["item_id"] != first["item_id"]
+
+
+def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Config) -> None:
+    shown = Count(kind="count", name="shown", entity="user_id", domain="ad", measure="impressions", days=1, buckets=5)
+    config = everything.model_copy(
+        update={"features": Features(out_of_vocabulary=1, fields=(*everything.features.ids[:2], shown))}
+    )
+    expected = {0: 0, 1: 1, 2: 1, 3: 2, 6: 2, 7: 3, 15: 4, 2**29 - 1: 4, 2**40: 4}
+    counts = [("user_id", str(n), "ad", n, 0, date(0)) for n in expected if n]
+    rows = labelled(spark, [Impression(str(n), at(1), str(n)) for n in expected])
+    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
+    made = samples(rows, rows, spark.createDataFrame(counts, DAILY_COUNTS.columns), vocabulary, config)
+    first = blocks(vocabulary)["shown"]
+    assert {int(row.event_id): row.shown - first for row in made.collect()} == expected
+
+
+def test_a_number_is_its_logarithm_and_what_is_none_is_zero(spark: SparkSession, everything: Config) -> None:
+    texts = {"41": math.log(42), " 2.5 ": math.log(3.5), "-3": 0.0, "n/a": 0.0, "NaN": 0.0, "Infinity": 0.0, "": 0.0}
+    rows = [Impression(text, at(0), profile={"age": text}) for text in texts]
+    found = build(labelled(spark, [*rows, Impression("none", at(0))]), everything, [(0, 0)])
+    place = 4 + len(everything.features.fields) - 1
+    assert {event: found[event][place] for event in found} == pytest.approx({**texts, "none": 0.0})
+
+
+def test_a_source_that_no_row_has_is_refused(spark: SparkSession, everything: Config) -> None:
+    leak = AGE.model_copy(update={"name": "leak", "source": "label"})
+    features = Features(out_of_vocabulary=3, fields=(*everything.features.ids, leak))
+    with pytest.raises(ConfigError, match="source 'label' is not in a labelled row"):
+        build(labelled(spark, made_up(1)), everything.model_copy(update={"features": features}), [(0, 0)])
+
+
+def written(store: Store, made: DataFrame, config: Config) -> dict[tuple[str, str, int], list[str]]:
+    """The events of each file, in order, by domain, ds and the file's place in its folder."""
+    table = samples_table(config.features)
+    store.replace(table, shuffled(made, 3), "true")
+    found = {}
+    live = {Path(path.removeprefix("file:")) for path in store.read(table).inputFiles()}
+    for folder in {path.parent for path in live}:
+        for place, path in enumerate(sorted(path for path in live if path.parent == folder)):
+            events = store.spark.read.parquet(str(path)).coalesce(1).collect()
+            found[folder.parent.name, folder.name, place] = [row.event_id for row in events]
+    return found
+
+
+def test_a_slice_is_laid_out_in_as_many_files_always_alike(
+    spark: SparkSession, everything: Config, tmp_path: Path
+) -> None:
+    features = Features(out_of_vocabulary=3, fields=everything.features.ids)
+    config = everything.model_copy(update={"features": features})
+    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), features)
+    rows, counts = labelled(spark, made_up(2, per_day=60)), spark.createDataFrame([], DAILY_COUNTS.columns)
+    made = samples(rows, rows, counts, vocabulary, config)
+    once = written(Store(spark, tmp_path / "once"), made, config)
+    assert {place for _, _, place in once} == {0, 1, 2} and len(once) == 2 * 2 * 3
+    assert sum(map(len, once.values())) == 120
+    assert all(events != sorted(events) for events in once.values())
+    shuffle_partitions = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    try:
+        again = written(Store(spark, tmp_path / "again"), made.repartition(5, "item"), config)
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", str(shuffle_partitions))
+    assert again == once

@@ -1,0 +1,44 @@
+"""A hash of the event decides whether it becomes a sample; weights make up for what was dropped."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import KeepRates, Sampling
+from ecdctr_spark.features.sampling import keep
+
+SAMPLING = Sampling(seed=7, natural=KeepRates(positive=1.0, negative=0.25), ad=KeepRates(positive=0.5, negative=0.8))
+ROWS = 20_000
+
+
+@pytest.fixture(scope="module")
+def events(spark: SparkSession) -> DataFrame:
+    domain = F.when(F.col("id") % 2 == 0, "ad").otherwise("natural").alias("domain")
+    return spark.range(ROWS).select(
+        F.col("id").cast("string").alias("event_id"), domain, (F.col("id") % 4 < 2).cast("int").alias("label")
+    )
+
+
+def test_each_domain_and_label_is_kept_at_its_rate_and_weighs_what_it_stands_for(events: DataFrame) -> None:
+    kept = keep(events, SAMPLING)
+    assert kept.schema["weight"].dataType.simpleString() == "float"
+    groups = kept.groupBy("domain", "label").agg(
+        F.count("*").alias("rows"), F.min("weight").alias("least"), F.max("weight").alias("most")
+    )
+    found = {(row.domain, row.label): row for row in groups.collect()}
+    rates = {("natural", 1): 1.0, ("natural", 0): 0.25, ("ad", 1): 0.5, ("ad", 0): 0.8}
+    assert found.keys() == rates.keys()
+    for group, rate in rates.items():
+        assert found[group].rows == pytest.approx(ROWS / 4 * rate, rel=0.05)
+        assert found[group].least == found[group].most == pytest.approx(1 / rate)
+
+
+def test_an_event_s_fate_does_not_hang_on_the_others_but_on_the_seed(events: DataFrame) -> None:
+    def names(kept: DataFrame) -> set[str]:
+        return {row.event_id for row in kept.where("event_id < '15'").select("event_id").collect()}
+
+    alone = keep(events.where("event_id < '15'").repartition(3), SAMPLING)
+    assert names(keep(events, SAMPLING)) == names(alone)
+    assert names(keep(events, SAMPLING.model_copy(update={"seed": 8}))) != names(alone)

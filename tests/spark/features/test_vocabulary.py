@@ -1,0 +1,156 @@
+"""A token owns its row of the embedding for ever."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import ConfigError, Count, Features, Id
+from ecdctr_spark.features.vocabulary import admit, blocks, encoded, reserve
+from ecdctr_spark.tables.schemas import VOCABULARY
+from tests.labelled import Impression, at, labelled
+
+USER = Id(kind="id", name="user_id", source="user_id")
+ITEM = Id(kind="id", name="item_id", source="item_id")
+CATEGORY = Id(kind="id", name="category", source="item.category")
+COUNT = Count(kind="count", name="shown", entity="user_id", domain="ad", measure="impressions", days=7, buckets=4)
+FEATURES = Features(out_of_vocabulary=2, fields=(USER, COUNT, ITEM))
+RESERVED = 1 + 3 + 4 + 3  # padding, USER, COUNT, ITEM
+
+
+def empty(spark: SparkSession) -> DataFrame:
+    return spark.createDataFrame([], VOCABULARY.columns)
+
+
+def content(vocabulary: DataFrame) -> dict[int, tuple[str, str, str]]:
+    rows = vocabulary.select("index", "field", "kind", "token").collect()
+    assert len({row.index for row in rows}) == len(rows)
+    return {row["index"]: (row.field, row.kind, row.token) for row in sorted(rows, key=lambda row: row["index"])}
+
+
+@pytest.fixture(scope="module")
+def first_day(spark: SparkSession) -> list[Impression]:
+    return [
+        Impression("late", at(0, 20), "bob", "cup"),
+        Impression("early", at(0, 8), "zoe", "pot"),
+        Impression("again", at(0, 21), "zoe", "cup"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def known(spark: SparkSession, first_day: list[Impression]) -> DataFrame:
+    """The vocabulary after the first day."""
+    reserved = reserve(empty(spark), FEATURES)
+    return reserved.unionByName(admit(reserved, labelled(spark, first_day), FEATURES)).localCheckpoint()
+
+
+def test_padding_comes_first_then_a_block_for_each_field_in_the_order_declared(spark: SparkSession) -> None:
+    reserved = reserve(empty(spark), FEATURES)
+    assert list(content(reserved).items()) == [
+        (0, ("", "padding", "0")),
+        (1, ("user_id", "null", "0")),
+        (2, ("user_id", "unknown", "0")),
+        (3, ("user_id", "unknown", "1")),
+        *((4 + bucket, ("shown", "bucket", str(bucket))) for bucket in range(4)),
+        (8, ("item_id", "null", "0")),
+        (9, ("item_id", "unknown", "0")),
+        (10, ("item_id", "unknown", "1")),
+    ]
+    assert blocks(reserved) == {"user_id": 2, "shown": 4, "item_id": 9}
+
+
+def test_tokens_follow_in_the_order_of_first_sight(known: DataFrame) -> None:
+    assert list(content(known).items())[RESERVED:] == [
+        (11, ("item_id", "token", "pot")),
+        (12, ("user_id", "token", "zoe")),
+        (13, ("item_id", "token", "cup")),
+        (14, ("user_id", "token", "bob")),
+    ]
+    since = {row.token: row.since for row in known.where("kind = 'token'").collect()}
+    assert since["cup"].hour == 20
+    assert known.where("kind <> 'token' and since is not null").count() == 0
+
+
+def test_what_is_known_is_neither_reserved_nor_admitted_again(
+    spark: SparkSession, known: DataFrame, first_day: list[Impression]
+) -> None:
+    assert reserve(known, FEATURES).count() == 0
+    assert admit(known, labelled(spark, first_day), FEATURES).count() == 0
+
+
+def test_a_token_that_comes_late_is_appended_and_moves_no_other(
+    spark: SparkSession, known: DataFrame, first_day: list[Impression]
+) -> None:
+    late = Impression("x", at(0, 1), "ann", "cup")  # earlier than all that was known
+    following = Impression("y", at(1), "cat", "cup")
+    rows = labelled(spark, [*first_day, following, late])
+    after = known.unionByName(admit(known, rows, FEATURES))
+    assert content(after) == {
+        **content(known),
+        15: ("user_id", "token", "ann"),
+        16: ("user_id", "token", "cat"),
+    }
+
+
+def test_a_field_declared_later_appends_its_block(spark: SparkSession, known: DataFrame) -> None:
+    features = Features(out_of_vocabulary=2, fields=(CATEGORY, *FEATURES.fields))
+    new = reserve(known, features)
+    assert list(content(new)) == [15, 16, 17]
+    assert blocks(known.unionByName(new)) == {**blocks(known), "category": 16}
+
+
+def test_a_block_cannot_change_its_size(known: DataFrame) -> None:
+    with pytest.raises(ConfigError, match="user_id keeps 2 unknown rows"):
+        reserve(known, Features(out_of_vocabulary=5, fields=FEATURES.fields))
+    wider = COUNT.model_copy(update={"buckets": 9})
+    with pytest.raises(ConfigError, match="shown keeps 4 bucket rows"):
+        reserve(known, Features(out_of_vocabulary=2, fields=(USER, wider, ITEM)))
+
+
+def test_indices_of_many_hours_have_no_gap_and_follow_time(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression(str(n), at(0, n * 0.3), f"u{n}", "pot") for n in range(200)])
+    reserved = reserve(empty(spark), FEATURES)
+    new = admit(reserved, rows.repartition(5), FEATURES).orderBy("index").collect()
+    assert [row["index"] for row in new] == list(range(RESERVED, RESERVED + 201))
+    assert [(row.since, row.field) for row in new] == sorted((row.since, row.field) for row in new)
+
+
+def test_a_token_has_its_own_row_after_its_first_sight_only(spark: SparkSession, known: DataFrame) -> None:
+    rows = labelled(
+        spark,
+        [
+            Impression("before", at(0, 19), "zoe", "cup"),
+            Impression("at", at(0, 20), "zoe", "cup"),
+            Impression("after", at(0, 20.01), "zoe", "cup"),
+            Impression("never", at(9), "stranger", "pot"),
+        ],
+    )
+    found = encoded(rows, known, FEATURES.ids, F.col("event_time")).select("event_id", "index.*").collect()
+    user = {row.event_id: row.user_id for row in found}
+    item = {row.event_id: row.item_id for row in found}
+    assert (user["before"], user["at"], user["after"], item["never"]) == (12, 12, 12, 11)
+    assert user["never"] in (2, 3)
+    assert item["before"] == item["at"] in (9, 10)
+    assert item["after"] == 13
+
+
+def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null_row(
+    spark: SparkSession, known: DataFrame
+) -> None:
+    features = Features(out_of_vocabulary=2, fields=(*FEATURES.fields, CATEGORY))
+    vocabulary = known.unionByName(reserve(known, features))
+    rows = labelled(
+        spark,
+        [
+            *(Impression(str(n), at(3), f"new{n}", attributes={"category": f"c{n}"}) for n in range(40)),
+            Impression("none", at(3)),
+            Impression("lacks", at(3), attributes={"colour": "red"}),
+        ],
+    )
+    found = encoded(rows, vocabulary, features.ids, F.col("event_time")).select("event_id", "index.*").collect()
+    assert len(found) == 42
+    null = {row.event_id: row.category for row in found if row.event_id in ("none", "lacks")}
+    assert null == {"none": 15, "lacks": 15}
+    assert {row.category for row in found if row.event_id not in null} == {16, 17}
+    assert {row.user_id for row in found} == {2, 3}

@@ -1,0 +1,132 @@
+"""The report tells the result honestly, whole, and without a network."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecdctr_spark.evaluation import plots
+from ecdctr_spark.evaluation.report import Report, headline, render
+from ecdctr_spark.evaluation.significance import Interval
+
+DAY = dt.date(2024, 3, 1)
+NAN = float("nan")
+
+
+def metric(date: str, model: str, gauc: float | None) -> dict[str, Any]:
+    shares = {"auc": 0.7, "gauc": gauc, "gauc_coverage": 0.812, "logloss": 0.3, "pcoc": 1.05}
+    names = {"date": date, "model": model, "model_id": f"{model}-1", "domain": "ad"}
+    return {**names, **shares, "impressions": 1234, "clicks": 100}
+
+
+def model(level: str, parents: list[str]) -> dict[str, Any]:
+    names = {"model_id": f"{level}-{DAY}", "level": level, "date": DAY, "parents": parents}
+    return {**names, "days": [DAY, DAY], "tables": {"vocabulary": 3, "samples": 7}, "rows": 5000, "seconds": 2.5}
+
+
+def step(name: str, *counts: int | None, subject: str = "logs") -> dict[str, Any]:
+    fields = ("rows_read", "rows_kept", "duplicates", "quarantined", "seconds")
+    return {"step": name, "subject": subject, **dict(zip(fields, counts, strict=True))}
+
+
+@pytest.fixture
+def report() -> Report:
+    days = [metric("2024-03-02", "actr", 0.66), metric("2024-03-02", "ads_only", None)]
+    return Report(
+        model="actr",
+        baseline="ads_only",
+        interval=Interval(0.021, 0.011, 0.031, 3121),
+        metrics=[*days, metric("all", "actr", 0.6512), metric("all", "ads_only", 0.6302)],
+        reliability=[{"model": "actr", "bin": 1, "impressions": 9, "prediction": 0.1, "click_rate": 0.2}],
+        models=[model("cpm", []), model("actr", [f"cpm-{DAY}", "cpm-of-long-ago"])],
+        steps=[step("ingest", 100, 90, 6, 4, 3), step("ingest", 50, 50, 0, 0, 2), step("predict", 10, 10, 0, 0, 1)],
+        quarantine=[{"source": "clicks", "reason": "click without an impression", "rows": 4}],
+        configuration="storage:\n  root: <here>\n",
+    )
+
+
+@pytest.fixture
+def page(report: Report, tmp_path: Path) -> str:
+    """The page without the text of plotly.js."""
+    render(report, tmp_path / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    return without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def without_plotly(page: str) -> str:
+    return re.sub(r"<script>/\*\*.*?</script>", "<script></script>", page, count=1, flags=re.DOTALL)
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The table row that opens with `first`."""
+    row = re.search(rf"<tr>\s*<td>{re.escape(first)}</td>.*?</tr>", page, flags=re.DOTALL)
+    assert row, f"no row {first}"
+    return re.findall(r"<td[^>]*>(.*?)</td>", row[0])
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [
+        (Interval(0.02, 0.01, 0.03, 9), "A-CTR ranks the next day's ads better than the ads-only baseline: "),
+        (Interval(-0.02, -0.03, -0.01, 9), "A-CTR ranks the next day's ads worse than the ads-only baseline: "),
+        (Interval(0.01, -0.01, 0.03, 9), "A-CTR and the ads-only baseline cannot be told apart"),
+        (Interval(NAN, NAN, NAN, 0), "A-CTR and the ads-only baseline cannot be compared: no user"),
+    ],
+)
+def test_the_headline_says_who_wins_only_where_the_interval_does(report: Report, interval: Interval, told: str) -> None:
+    assert headline(replace(report, interval=interval)).startswith(told)
+
+
+def test_the_headline_gives_difference_interval_users_and_coverage(report: Report) -> None:
+    for figure in ("+0.0210", "+0.0110 to +0.0310", "3,121 users", "81.2%"):
+        assert figure in headline(report)
+
+
+def test_metrics_are_told_by_day_and_over_all_days_and_what_is_unknown_is_a_dash(page: str) -> None:
+    assert cells(page, "A-CTR") == ["A-CTR", "0.6512", "81.2%", "0.7000", "0.3000", "1.050", "1,234", "100"]
+    assert [row[2] for row in re.findall(r"<td>(2024-03-02)</td>\s*<td>(.*?)</td>\s*<td[^>]*>(.*?)</td>", page)] == [
+        "0.6600",
+        "-",
+    ]
+
+
+def test_stages_sum_their_runs(page: str) -> None:
+    assert cells(page, "ingest") == ["ingest", "2", "150", "140", "6", "4", "5.0"]
+    assert cells(page, "train A-CTR") == ["train A-CTR", "1", "5,000", "-", "-", "-", "2.5"]
+
+
+def test_a_model_names_what_it_was_made_from(page: str) -> None:
+    row = cells(page, f"actr-{DAY}")
+    assert row[2:5] == [f"{DAY} to {DAY}", f"cpm-{DAY}, cpm-of-long-ago", "samples 7, vocabulary 3"]
+    assert cells(page, f"cpm-{DAY}")[3] == "logs alone"
+
+
+def test_a_line_leads_from_each_model_to_those_it_was_made_from(report: Report) -> None:
+    edges, *_ = plots.lineage(report.models).data
+    assert list(zip(edges.x, edges.y, strict=True)) == [(str(DAY), "CPM"), (str(DAY), "A-CTR"), (None, None)]
+
+
+def test_failures_are_told_and_text_is_escaped(report: Report, page: str, tmp_path: Path) -> None:
+    assert "What failed" not in page
+    assert "root: &lt;here&gt;" in page
+    failed = step("failed", None, None, None, None, None, subject="cpm of 2024-03-01 failed: <script>")
+    render(replace(report, steps=[*report.steps, failed]), tmp_path / "failed.html")
+    assert "cpm of 2024-03-01 failed: &lt;script&gt;" in (tmp_path / "failed.html").read_text(encoding="utf-8")
+
+
+def test_the_page_asks_the_network_for_nothing(page: str) -> None:
+    assert not re.search(r"""(src|href)\s*=\s*["']""", page)
+    assert "@import" not in page and "url(" not in page
+
+
+def test_the_page_stands_before_anything_was_predicted(report: Report, tmp_path: Path) -> None:
+    empty = replace(
+        report, interval=Interval(NAN, NAN, NAN, 0), metrics=[], reliability=[], models=[], steps=[], quarantine=[]
+    )
+    render(empty, tmp_path / "report.html")
+    assert "cannot be compared" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,124 @@
+"""What CPM knows from the monthly snapshots, and what of it is left to A-CTR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.memory import MonthAttention, SnapshotMemory
+from ecdctr_spark.training.world import ALONE, World
+from tests.made_up import ITEMS, USERS, ctr_spec
+from tests.thread_ranks import on_ranks, whole
+
+MONTHS = ("2000-04", "2000-05", "2000-06")
+SPEC = ctr_spec(memory="snapshots", months=MONTHS)
+
+
+def write(folder: Path, month: str, entity: str, rows: list[int], dimension: int = 4) -> str:
+    """A file of the snapshots table, as Spark lays it out."""
+    path = folder / f"month={month}" / f"entity={entity}" / "part-00000.snappy.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    vectors = [[float(row * 10 + int(month[-2:]) + column) for column in range(dimension)] for row in rows]
+    vector = pa.array(vectors, pa.list_(pa.float32()))
+    pq.write_table(
+        pa.table({"index": pa.array(rows, pa.int32()), "vector": vector, "model_id": ["tpm"] * len(rows)}), path
+    )
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Three months; user 5 is in all, user 6 in one, item 24 in two."""
+    return [
+        write(tmp_path, "2000-04", "user_id", [5]),
+        write(tmp_path, "2000-05", "user_id", [5, 6]),
+        write(tmp_path, "2000-06", "user_id", [5]),
+        write(tmp_path, "2000-05", "item_id", [24]),
+        write(tmp_path, "2000-06", "item_id", [24, 25]),
+    ]
+
+
+def filled(files: list[str], world: World = ALONE) -> SnapshotMemory:
+    memory = SnapshotMemory(SPEC, world)
+    for seed, parameter in enumerate(memory.parameters()):
+        parameter.data.normal_(generator=torch.Generator().manual_seed(seed))
+    memory.fill(files)
+    return memory
+
+
+def test_snapshots_are_laid_by_month_and_absent_ones_stay_zero(files: list[str]) -> None:
+    months = filled(files).table.weight[:, :-1].view(-1, len(MONTHS), 4)
+    assert months[5].tolist() == [[54, 55, 56, 57], [55, 56, 57, 58], [56, 57, 58, 59]]
+    assert (months[6] != 0).any(-1).tolist() == [False, True, False]
+    assert (months[24] != 0).any(-1).tolist() == [False, True, True]
+    assert months.any(-1).any(-1).nonzero().squeeze(1).tolist() == [5, 6, 24, 25]
+
+
+def test_each_rank_keeps_the_rows_that_it_owns(files: list[str]) -> None:
+    shares = on_ranks(3, lambda world: filled(files, world).table.weight)
+    assert torch.equal(whole(shares), filled(files).table.weight)
+
+
+def test_a_snapshot_of_a_later_token_is_left_out(tmp_path: Path) -> None:
+    memory = filled([write(tmp_path, "2000-06", "item_id", [24, SPEC.rows + 1])])
+    assert memory.table.weight[:, :-1].any(1).nonzero().squeeze(1).tolist() == [24]
+
+
+def test_attention_is_over_the_months_that_are_present() -> None:
+    torch.manual_seed(0)
+    attention = MonthAttention(4)
+    months = torch.randn(1, 3, 4)
+    months[:, 1] = 0
+    assert_close(attention(months), attention(months[:, [0, 2]]))
+    one = torch.randn(1, 1, 4)
+    assert_close(attention(one), attention.value(one).squeeze(1))
+    assert torch.equal(attention(torch.zeros(2, 3, 4)), torch.zeros(2, 4))
+
+
+def test_the_merged_table_gives_what_the_attention_gives(files: list[str]) -> None:
+    memory = filled(files)
+    users, items = torch.tensor([5, 6, 7, 5]), torch.tensor([24, 25, 24, 30])
+    alive = memory(users, items)
+    assert alive[:2].abs().min() > 0
+    assert_close(memory.merged()(users, items), alive, rtol=1e-5, atol=1e-5)
+    shares = on_ranks(2, lambda world: filled(files, world).merged().table.weight)
+    assert_close(whole(shares), memory.merged().table.weight, rtol=1e-5, atol=1e-5)
+
+
+def test_user_and_item_have_an_attention_of_their_own(files: list[str]) -> None:
+    memory = filled(files)
+    before = memory(torch.tensor([5]), torch.tensor([24]))
+    with torch.no_grad():
+        memory.user.value.weight.zero_()
+    after = memory(torch.tensor([5]), torch.tensor([24]))
+    assert (after[:, :4] == 0).all() and torch.equal(after[:, 4:], before[:, 4:])
+
+
+def test_without_months_nothing_is_known() -> None:
+    memory = SnapshotMemory(ctr_spec(memory="snapshots"), ALONE)
+    known = memory(torch.tensor([USERS[0]]), torch.tensor([ITEMS[0]]))
+    assert torch.equal(known, torch.zeros(1, 8))
+    assert torch.equal(memory.merged().table.weight, torch.zeros(SPEC.rows, 4))
+
+
+@pytest.mark.parametrize(
+    ("month", "entity", "dimension", "told"),
+    [
+        ("1999-12", "user_id", 4, "month 1999-12"),
+        ("2000-06", "item_category", 4, "entity item_category"),
+        ("2000-06", "user_id", 3, "no vectors of 4"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    tmp_path: Path, month: str, entity: str, dimension: int, told: str
+) -> None:
+    file = write(tmp_path, month, entity, [5], dimension)
+    with pytest.raises(ConfigError, match=told) as error:
+        filled([file])
+    assert file in str(error.value)

@@ -1,0 +1,91 @@
+"""Every model by its contract: one batch in, one logit a sample out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models import MODELS, build
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.training.world import ALONE
+from tests.made_up import CTR_CONTRACT, ROWS, TPM_CONTRACT, UNKNOWN_ITEM, UNKNOWN_USER, batch, ctr_spec, part, tpm_spec
+
+SPECS = {
+    "tpm": tpm_spec(),
+    "ads only": ctr_spec(),
+    "CPM": ctr_spec(memory="snapshots", months=("2000-05", "2000-06")),
+    "CPM without months": ctr_spec(memory="snapshots"),
+    "A-CTR": ctr_spec(memory="merged"),
+    "without numbers and behaviours": ctr_spec(contract=TPM_CONTRACT),
+    "linear": ctr_spec(hidden=(), attention_hidden=(), cross_layers=0),
+}
+
+
+@pytest.fixture(params=SPECS.values(), ids=SPECS.keys())
+def spec(request: pytest.FixtureRequest) -> ModelSpec:
+    """Each network there is."""
+    chosen: ModelSpec = request.param
+    return chosen
+
+
+def test_a_logit_a_sample_and_a_gradient_a_parameter(spec: ModelSpec) -> None:
+    model = build(spec, ALONE)
+    logits = model(batch(7, contract=spec.contract))
+    assert logits.shape == (7,) and logits.isfinite().all()
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_building_twice_gives_the_same_model_and_leaves_the_random_state_alone(spec: ModelSpec) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    first, second = (build(spec, ALONE).state_dict() for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_order_and_company_of_samples_do_not_matter_when_predicting(spec: ModelSpec) -> None:
+    model, samples = build(spec, ALONE).eval(), batch(6, contract=spec.contract)
+    with torch.no_grad():
+        together = model(samples)
+        alone = torch.cat([model(part(samples, [position])) for position in range(6)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_an_index_beyond_the_table_is_read_as_an_unknown_row_of_its_field() -> None:
+    model = build(ctr_spec(), ALONE).eval()
+    known = batch(3)
+    late = ROWS + 5  # an odd index: the second unknown row of its field
+    beyond = replace(known, ids=torch.full((3, 2), late), sequences={"clicks": torch.full((3, 5), late)})
+    unknown = replace(
+        known,
+        ids=torch.tensor([[UNKNOWN_USER + 1, UNKNOWN_ITEM + 1]] * 3),
+        sequences={"clicks": torch.full((3, 5), UNKNOWN_ITEM + 1)},
+    )
+    assert torch.equal(model(beyond), model(unknown))
+    assert not torch.equal(model(beyond), model(known))
+
+
+def test_behaviours_memory_and_numbers_reach_the_logit() -> None:
+    model = build(ctr_spec(memory="merged"), ALONE).eval()
+    sample = batch(4)
+    before = model(sample)
+    other = {"clicks": torch.full((4, 5), 30)}
+    assert not torch.equal(model(replace(sample, sequences=other)), before)
+    assert not torch.equal(model(replace(sample, numbers=sample.numbers + 1)), before)
+    model.memory.table.weight += 1  # type: ignore[union-attr, operator]
+    assert not torch.equal(model(sample), before)
+
+
+def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
+    with pytest.raises(ConfigError, match="expected one of " + ", ".join(MODELS)):
+        build(tpm_spec(model="ffm"), ALONE)
+    with pytest.raises(ConfigError, match="reads no behaviours"):
+        build(tpm_spec(contract=CTR_CONTRACT), ALONE)
+    with pytest.raises(ConfigError, match="needs the id feature item_id"):
+        no_items = CTR_CONTRACT.model_copy(update={"ids": ("user_id",), "unknown": (UNKNOWN_USER,)})
+        build(ctr_spec(contract=no_items), ALONE)

@@ -1,0 +1,115 @@
+"""The three levels one after the other, each a job on Parquet samples, as the pipeline trains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.training.checkpoint import Checkpoint
+from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.trainer import train
+from ecdctr_spark.training.world import ALONE
+from tests.made_up import CTR_CONTRACT, ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec
+
+
+def write_samples(path: Path, samples: Batch) -> Unit:
+    """A file of the samples table."""
+    packed = [row.numpy().astype(">i4").tobytes() for row in samples.sequences["clicks"]]
+    columns = {
+        name: samples.ids[:, position].numpy().astype(np.int32) for position, name in enumerate(CTR_CONTRACT.ids)
+    }
+    columns |= {
+        "rate": samples.numbers[:, 0].numpy(),
+        "label": samples.labels.numpy(),
+        "weight": samples.weights.numpy(),
+    }
+    pq.write_table(pa.table({**columns, "clicks": pa.array(packed, pa.binary())}), path)
+    return Unit(path=str(path), rows=len(samples))
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, TrainingResult]]:
+    """Models tpm, cpm, actr (from CPM) and next (the day after) in a folder, and the results of their trainings."""
+    folder = tmp_path_factory.mktemp("levels")
+    units = [write_samples(folder / f"part-{number}.parquet", batch(100, number)) for number in range(4)]
+    results: dict[str, TrainingResult] = {}
+
+    def run(name: str, spec: ModelSpec, **changes: Any) -> None:
+        job = TrainingJob.model_validate(
+            {
+                "model_id": name,
+                "model": spec,
+                "train": TRAIN.model_copy(update={"epochs": 2}),
+                "units": units,
+                "shuffle_rows": 150,
+                "output": str(folder / name),
+                **changes,
+            }
+        )
+        results[name] = train(job, ALONE, lambda rows, loss: None)
+
+    run("tpm", tpm_spec())
+    snapshots = keep_snapshot(folder)
+    run("cpm", ctr_spec(memory="snapshots", months=("2000-05",)), snapshots=snapshots)
+    actr = ctr_spec(memory="merged", rows=ROWS + 3)
+    run("actr", actr, parent=str(folder / "cpm"), transfer="from_cpm")
+    run(
+        "next",
+        actr.model_copy(update={"rows": ROWS + 9}),
+        parent=str(folder / "actr"),
+        transfer="continue",
+        units=units[:1],
+    )
+    run("idle", actr, parent=str(folder / "actr"), transfer="continue", units=())
+    run("again", actr, parent=str(folder / "cpm"), transfer="from_cpm")
+    return folder, results
+
+
+def keep_snapshot(folder: Path) -> list[str]:
+    """What the pipeline makes of the tiny model's rows: a file an entity, named by the partitions it lies in."""
+    trained = pq.read_table(folder / "tpm" / "snapshots").to_pylist()
+    files = []
+    for entity, rows in (("user_id", USERS), ("item_id", ITEMS)):
+        file = folder / f"month=2000-05/entity={entity}/part.parquet"
+        file.parent.mkdir(parents=True)
+        kept = pa.Table.from_pylist([row for row in trained if row["index"] in rows])
+        assert len(kept) > 0
+        pq.write_table(kept, file)
+        files.append(str(file))
+    return files
+
+
+Levels = tuple[Path, dict[str, TrainingResult]]
+
+
+def test_every_row_is_trained_on_once_an_epoch(levels: Levels) -> None:
+    rows = {name: result.rows for name, result in levels[1].items()}
+    assert rows == {"tpm": 800, "cpm": 800, "actr": 800, "next": 200, "idle": 0, "again": 800}
+    assert all(0 <= result.waiting < 1 for result in levels[1].values())
+
+
+def test_each_model_says_what_it_was_made_from(levels: Levels) -> None:
+    restored = {name: Checkpoint.open(levels[0] / name).manifest.restored for name in levels[1]}
+    parents = {name: report.parent for name, report in restored.items()}
+    assert parents == {"tpm": None, "cpm": None, "actr": "cpm", "next": "actr", "idle": "actr", "again": "cpm"}
+    assert restored["cpm"].taken_over == ("memory.table.weight",)
+    assert restored["actr"].merged == ("memory.table.weight",)
+    assert restored["next"].grown == ("fields.embedding.state", "fields.embedding.weight", "memory.table.weight")
+
+
+def test_the_same_job_gives_the_same_files(levels: Levels) -> None:
+    files = [Checkpoint.open(levels[0] / name).manifest.files for name in ("actr", "again")]
+    assert files[0] == files[1]
+
+
+def test_a_day_without_rows_leaves_the_model_as_it_was(levels: Levels) -> None:
+    files = [Checkpoint.open(levels[0] / name).manifest.files for name in ("actr", "idle")]
+    assert files[0] == files[1]
+    assert levels[1]["idle"].loss == 0.0

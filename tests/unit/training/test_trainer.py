@@ -1,0 +1,168 @@
+"""The loop: the step of the whole batch on any number of ranks, batch norm, fillers, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from ecdctr_spark.models import build
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
+from ecdctr_spark.training.trainer import average_batch_norm, dense_optimiser, fit, flat_gradient, step
+from ecdctr_spark.training.world import ALONE, World
+from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, part, tpm_spec
+from tests.thread_ranks import on_ranks, whole
+
+# Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
+WITHOUT_BATCH_NORM = {
+    "tpm": tpm_spec(hidden=()),
+    "ctr": ctr_spec(
+        hidden=(),
+        contract=CTR_CONTRACT.model_copy(update={"numbers": ()}),
+        memory="snapshots",
+        months=("2000-05",),
+    ),
+}
+
+
+def trained(spec: ModelSpec, batches: list[Batch], world: World = ALONE) -> nn.Module:
+    """A model after one update a batch."""
+    model = built(spec, world)
+    fit(model, dense_optimiser(model, TRAIN), batches, TRAIN, world, lambda rows, loss: None)
+    return model
+
+
+def everything(model: nn.Module) -> dict[str, Tensor]:
+    """Every tensor of a model, optimiser state of the rows included."""
+    return {**dense_tensors(model), **row_tensors(model)}
+
+
+def filler(like: Batch) -> Batch:
+    """One row that weighs nothing."""
+    one = part(like, [0])
+    return replace(one, ids=torch.zeros_like(one.ids), weights=torch.zeros(1))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("spec", WITHOUT_BATCH_NORM.values(), ids=WITHOUT_BATCH_NORM.keys())
+def test_the_same_global_batches_give_the_same_model_on_any_number_of_ranks(spec: ModelSpec, size: int) -> None:
+    batches = [batch(30, seed, spec.contract) for seed in range(4)]
+    alone = trained(spec, batches)
+    cuts = [0, 4, 30] if size == 2 else [0, 4, 29, 30]
+
+    def own(world: World) -> dict[str, Tensor]:
+        rows = slice(cuts[world.rank], cuts[world.rank + 1])
+        return everything(trained(spec, [part(each, rows) for each in batches], world))
+
+    ranks = on_ranks(size, own)
+    for name, tensor in dense_tensors(alone).items():
+        for rank in ranks:
+            assert_close(rank[name], tensor, rtol=1e-4, atol=1e-6)
+    for name, tensor in row_tensors(alone).items():
+        assert_close(whole([rank[name] for rank in ranks]), tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_repeated_is_the_same_bit_for_bit() -> None:
+    batches = [batch(64, seed) for seed in range(5)]
+    first, second = (everything(trained(ctr_spec(memory="merged"), batches)) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("spec", [tpm_spec(), ctr_spec()], ids=["tpm", "ctr"])
+def test_a_model_learns_what_can_be_learnt(spec: ModelSpec) -> None:
+    samples = batch(256, contract=spec.contract)
+    model = trained(spec, [samples] * 150).eval()
+    with torch.no_grad():
+        right = (model(samples) > 0) == (samples.labels > 0)
+    assert right.float().mean() > 0.97
+
+
+def test_a_sample_of_weight_two_counts_as_two() -> None:
+    spec = tpm_spec(hidden=())
+    samples = batch(8, contract=TPM_CONTRACT)
+    twice = part(samples, [row for row in range(8) for _ in range(int(samples.weights[row]))])
+    weighted, repeated = (
+        everything(trained(spec, [each])) for each in (samples, replace(twice, weights=torch.ones(len(twice))))
+    )
+    for name, tensor in weighted.items():
+        assert_close(repeated[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_filler_changes_nothing_but_the_number_of_steps() -> None:
+    def one_rank_runs_out(world: World) -> nn.Module:
+        batches = [batch(16, 1), batch(16, 2)]
+        return trained(ctr_spec(), batches if world.rank == 0 else [filler(each) for each in batches], world)
+
+    ranks = on_ranks(2, one_rank_runs_out)
+    alone = trained(ctr_spec(), [batch(16, 1), batch(16, 2)])
+    for name, tensor in row_tensors(alone).items():
+        assert_close(whole([row_tensors(rank)[name] for rank in ranks]), tensor, rtol=1e-4, atol=1e-6)
+    for rank in ranks:  # the statistics too: a rank that saw no row has none to add
+        for name, tensor in dense_tensors(alone).items():
+            if "num_batches" not in name:
+                assert_close(dense_tensors(rank)[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_of_one_row_is_trained_on() -> None:
+    model = trained(ctr_spec(), [batch(32, 1), batch(1, 2)])
+    assert all(tensor.isfinite().all() for tensor in everything(model).values())
+
+
+def test_batch_norm_statistics_are_those_of_all_rows_together() -> None:
+    samples = torch.randn(30, 2) * 3 + 1
+    parts = {0: samples[:20], 1: samples[20:]}
+
+    def averaged(world: World) -> nn.BatchNorm1d:
+        norm = nn.BatchNorm1d(2)
+        norm.running_mean = parts[world.rank].mean(0)
+        norm.running_var = parts[world.rank].var(0, correction=0)
+        average_batch_norm(nn.Sequential(norm), len(parts[world.rank]), world)
+        return norm
+
+    for norm in on_ranks(2, averaged):
+        assert norm.running_mean is not None and norm.running_var is not None
+        assert_close(norm.running_mean, samples.mean(0))
+        assert_close(norm.running_var, samples.var(0, correction=0))
+
+
+def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
+    model = build(tpm_spec(), ALONE)
+    before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    plain = torch.optim.SGD(model.parameters(), lr=1.0)
+    clipped = TRAIN.model_copy(update={"gradient_clip": 1e-3})
+    step(model, plain, flat_gradient(model), batch(16, contract=TPM_CONTRACT), clipped, ALONE)
+    moved = nn.utils.parameters_to_vector(model.parameters()) - before
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_totals_and_progress_count_the_rows_of_all_ranks_and_their_weighted_loss() -> None:
+    def told(world: World) -> tuple[float, int, float, list[tuple[int, float]]]:
+        heard: list[tuple[int, float]] = []
+        model = built(tpm_spec(), world)
+        optimiser = dense_optimiser(model, TRAIN)
+        own = [batch(10 + world.rank, 1, TPM_CONTRACT), batch(5, 2, TPM_CONTRACT)]
+        totals, steps = fit(model, optimiser, own, TRAIN, world, lambda rows, loss: heard.append((rows, loss)))
+        return totals.rows, steps, totals.mean_loss, heard
+
+    first, second = on_ranks(2, told)
+    assert first[:3] == second[:3]
+    assert first[:2] == (31, 2)
+    assert first[2] == pytest.approx(0.69, abs=0.15)  # hardly trained: about log 2
+    assert first[3][-1] == (31, first[2])
+    assert second[3] == []
+
+
+def test_no_rows_make_no_step_and_leave_the_model_as_it_was() -> None:
+    built, unchanged = build(ctr_spec(), ALONE), everything(trained(ctr_spec(), []))
+    assert all(torch.equal(tensor, unchanged[name]) for name, tensor in everything(built).items())
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    samples = batch(8)
+    with pytest.raises(RuntimeError, match="not finite at step 1"):
+        trained(ctr_spec(), [replace(samples, numbers=torch.full_like(samples.numbers, float("nan")))])

@@ -1,0 +1,185 @@
+"""What a model takes over, by policy, and that anything unexpected is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models import build
+from ecdctr_spark.models.ctr import merge_memory
+from ecdctr_spark.models.embedding import initial_vectors
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, dense_tensors, publish, row_tensors
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.trainer import dense_optimiser, fit
+from ecdctr_spark.training.transfer import restore
+from ecdctr_spark.training.world import ALONE, World
+from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec
+from tests.thread_ranks import on_ranks, whole
+
+CPM = ctr_spec(memory="snapshots", months=("2000-05",))
+ACTR = ctr_spec(memory="merged", rows=ROWS + 7)
+RESULT = TrainingResult(rows=1, steps=1, seconds=1.0, loss=0.5, waiting=0.0)
+
+
+def published(folder: Path, spec: ModelSpec) -> nn.Module:
+    """A trained model of which a checkpoint lies at `folder`; its memory, if any, is filled with numbers."""
+    model = build(spec, ALONE)
+    for name, tensor in row_tensors(model).items():
+        if name.startswith("memory"):
+            tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)).round(decimals=2))
+            tensor[:, -1] = torch.arange(len(tensor)) % 2
+    optimiser = dense_optimiser(model, TRAIN)
+    fit(model, optimiser, [batch(64, 1), batch(64, 2)], TRAIN, ALONE, lambda rows, loss: None)
+    manifest = Manifest(
+        model_id="parent", spec=spec, train=TRAIN, transfer="fresh", ranks=1, restored=RestoreReport(), result=RESULT
+    )
+    publish(folder, model, optimiser, manifest, ALONE)
+    return model
+
+
+def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> TrainingJob:
+    """A training that starts from a parent."""
+    return TrainingJob.model_validate(
+        {
+            "model_id": "child",
+            "model": spec,
+            "train": TRAIN,
+            "units": (),
+            "shuffle_rows": 1,
+            "output": "nowhere",
+            "parent": parent and str(parent),
+            "transfer": transfer,
+            **changes,
+        }
+    )
+
+
+def restored(task: TrainingJob, world: World = ALONE) -> tuple[nn.Module, torch.optim.Optimizer, RestoreReport]:
+    """The model as its training starts."""
+    model = built(task.model, world)
+    optimiser = dense_optimiser(model, task.train)
+    return model, optimiser, restore(model, optimiser, task, world)
+
+
+def test_fresh_takes_over_nothing() -> None:
+    model, _, report = restored(job(ctr_spec(), None, "fresh"))
+    assert set(report.new) == {*dense_tensors(model), *row_tensors(model)}
+    assert report == RestoreReport(new=report.new)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: int) -> None:
+    parent = published(tmp_path / "parent", ctr_spec(memory="merged"))
+    results = on_ranks(size, lambda world: restored(job(ACTR, tmp_path / "parent", "continue"), world))
+    report = results[0][2]
+    assert report.parent == "parent"
+    assert set(report.taken_over) == set(dense_tensors(parent))
+    assert set(report.grown) == {"fields.embedding.weight", "fields.embedding.state", "memory.table.weight"}
+    assert not report.new and not report.reset and not report.left
+    for name, tensor in dense_tensors(parent).items():
+        assert torch.equal(dense_tensors(results[0][0])[name], tensor)
+    for name, tensor in row_tensors(parent).items():
+        assert torch.equal(whole([row_tensors(model)[name] for model, _, _ in results])[:ROWS], tensor)
+    grown = whole([row_tensors(model)["fields.embedding.weight"] for model, _, _ in results])
+    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.seed))
+
+
+def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
+    whole_model = build(ctr_spec(), ALONE)
+    optimiser = dense_optimiser(whole_model, TRAIN)
+    batches = [batch(64, seed) for seed in (1, 2, 3)]
+    for half in (batches[:2], batches[2:]):
+        fit(whole_model, optimiser, half, TRAIN, ALONE, lambda rows, loss: None)
+    published(tmp_path / "parent", ctr_spec())
+    model, optimiser, _ = restored(job(ctr_spec(), tmp_path / "parent", "continue"))
+    fit(model, optimiser, batches[2:], TRAIN, ALONE, lambda rows, loss: None)
+    for name, tensor in {**dense_tensors(whole_model), **row_tensors(whole_model)}.items():
+        assert torch.equal({**dense_tensors(model), **row_tensors(model)}[name], tensor), name
+
+
+def test_actr_takes_everything_from_cpm_but_batch_norm_and_the_attention(tmp_path: Path) -> None:
+    cpm = published(tmp_path / "cpm", CPM)
+    model, optimiser, report = restored(job(ACTR, tmp_path / "cpm", "from_cpm"))
+    norms = {
+        f"{name}.{kind}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm1d)
+        for kind in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+    assert len(norms) == 15
+    assert set(report.reset) == norms
+    assert set(report.merged) == {"memory.table.weight"}
+    assert set(report.grown) == {"fields.embedding.weight", "fields.embedding.state"}
+    attention = [f"{entity}.{part}" for entity in ("user", "item") for part in ("query", "key", "value")]
+    assert set(report.left) == {f"memory.{name}.weight" for name in attention}
+    assert set(report.taken_over) == set(dense_tensors(model)) - norms
+    assert not report.new
+    for name in report.taken_over:
+        assert torch.equal(dense_tensors(model)[name], dense_tensors(cpm)[name])
+    untrained = dense_tensors(build(ACTR, ALONE))
+    for name in norms:
+        assert torch.equal(dense_tensors(model)[name], untrained[name])
+        assert not torch.equal(dense_tensors(cpm)[name], untrained[name])
+    for name in report.grown:
+        assert torch.equal(row_tensors(model)[name][:ROWS], row_tensors(cpm)[name])
+    assert not optimiser.state
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_actr_knows_of_each_entity_what_the_attention_of_cpm_made_of_it(tmp_path: Path, size: int) -> None:
+    cpm = published(tmp_path / "cpm", CPM)
+    models = on_ranks(size, lambda world: restored(job(ACTR, tmp_path / "cpm", "from_cpm"), world)[0])
+    table = whole([row_tensors(model)["memory.table.weight"] for model in models])
+    users, items = torch.arange(4, 20, 2), torch.arange(23, 39, 2)  # even rows are users', odd ones items', as filled
+    with torch.no_grad():
+        alive = cpm.memory(users, items)  # type: ignore[operator]
+    assert_close(torch.cat([table[users], table[items]], 1), alive, rtol=1e-5, atol=1e-5)
+    assert (table[ROWS:] == 0).all()
+
+
+def test_merging_the_memory_of_a_model_does_not_change_its_predictions(tmp_path: Path) -> None:
+    cpm = published(tmp_path / "cpm", CPM).eval()
+    samples = batch(16, 5)
+    samples.ids[:, 0] = samples.ids[:, 0] // 2 * 2
+    samples.ids[:, 1] = samples.ids[:, 1] // 2 * 2 + 1
+    samples.ids.clamp_(max=ROWS - 1)
+    with torch.no_grad():
+        before = cpm(samples)
+        spec = merge_memory(CPM, cpm)
+        assert_close(cpm(samples), before, rtol=1e-5, atol=1e-5)
+    assert (spec.memory, spec.months) == ("merged", ())
+    build(spec, ALONE).load_state_dict(cpm.state_dict())
+    assert merge_memory(spec, cpm) == spec
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "transfer", "told"),
+    [
+        (ctr_spec(), ctr_spec(hidden=(16, 4)), "continue", "differs in hidden"),
+        (ctr_spec(rows=ROWS + 1), ctr_spec(), "continue", "would shrink"),
+        (ctr_spec(), ctr_spec(memory="merged"), "continue", "differs in memory"),
+        (ctr_spec(), ACTR, "from_cpm", "cross.layers.0.weight"),
+        (CPM, ctr_spec(), "from_cpm", "cross.layers.0.weight"),
+        (ctr_spec(), ctr_spec(contract=ctr_spec().contract.model_copy(update={"numbers": ()})), "continue", "contract"),
+    ],
+)
+def test_a_parent_that_does_not_fit_is_refused(
+    tmp_path: Path, parent: ModelSpec, child: ModelSpec, transfer: str, told: str
+) -> None:
+    published(tmp_path / "parent", parent)
+    with pytest.raises(ConfigError, match=told):
+        restored(job(child, tmp_path / "parent", transfer))
+
+
+def test_a_job_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a parent"):
+        restored(job(ctr_spec(), None, "continue"))
+    with pytest.raises(ConfigError, match="memory is none"):
+        restored(job(ctr_spec(), None, "fresh", snapshots=("month=2000-05/entity=user_id/part.parquet",)))
