@@ -62,7 +62,8 @@ class Reporter:
         self._finished += 1
         self._bars.remove_task(bar)
         self._bars.update(self._overall, completed=self._finished)
-        self._console.print(self._line(name, int(last["rows"]), time.monotonic() - started, str(last["note"])))
+        line = self._line(name, int(last["rows"]), time.monotonic() - started, str(last["note"]))
+        self._console.print(line, soft_wrap=True, highlight=False)
 
     def _line(self, name: str, rows: int, seconds: float, note: str) -> str:
         counted = f"{rows:>9,} rows {rows / max(seconds, 1e-3):>9,.0f} rows/s" if rows else " " * 31

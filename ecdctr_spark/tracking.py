@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ def log_model(config: Config, model: Mapping[str, Any], metrics: Mapping[str, fl
 
     Without a `tracking.uri` a SQLite file under storage.root serves.
     """
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     root = Path(config.storage.root).resolve()
     mlflow.set_tracking_uri(config.tracking.uri or f"sqlite:///{root / 'mlflow.db'}")
     mlflow.set_experiment(config.tracking.experiment)

@@ -25,7 +25,7 @@ def daily_counts(labelled: DataFrame, entities: Sequence[str], timezone: str) ->
     keys = [F.struct(F.lit(entity).alias("entity"), source_column(entity).alias("key")) for entity in entities]
     events = labelled.select(
         "domain",
-        F.array(*keys).alias("keys"),
+        F.array(*keys).cast("array<struct<entity:string,key:string>>").alias("keys"),  # typed where it is empty
         F.explode(F.when(F.col("label") == 1, F.array(shown, clicked)).otherwise(F.array(shown))).alias("event"),
     )
     counted = events.select("domain", "event.*", F.explode("keys").alias("of")).where("of.key is not null")

@@ -34,8 +34,9 @@ def samples(
     )
     kept = keep(labelled, config.sampling)
     indexed = encoded(kept, vocabulary, features.ids, F.col("event_time"))
-    counted = with_counters(indexed, counts, features.counters)
-    frame = with_behaviours(counted, clicked, features.behaviours, config.calendar.timezone)
+    # Behaviours first: counters of the user, where declared first, then find the rows together already.
+    remembered = with_behaviours(indexed, clicked, features.behaviours, config.calendar.timezone)
+    frame = with_counters(remembered, counts, features.counters)
     starts = blocks(vocabulary)
     return frame.select(
         "event_id",

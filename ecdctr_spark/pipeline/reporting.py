@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, ConfigError
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
-from ecdctr_spark.tables.schemas import METRICS, MODELS, PREDICTIONS, QUARANTINE, STEPS
+from ecdctr_spark.pipeline.steps import read_metrics
+from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.store import Store
 
 MODEL, BASELINE = "actr", "ads_only"
@@ -31,13 +34,17 @@ def write_report(store: Store, config: Config) -> tuple[Path, str]:
         model=MODEL,
         baseline=BASELINE,
         interval=gauc_difference(predictions, MODEL, BASELINE, config.evaluation.bootstrap, _SEED),
-        metrics=store.read(METRICS).toPandas(),
-        reliability=reliability(predictions, _BINS).toPandas(),
-        models=store.read(MODELS).orderBy("date", "level").toPandas(),
-        steps=store.read(STEPS).orderBy("finished").toPandas(),
-        quarantine=quarantined.toPandas(),
+        metrics=read_metrics(store),
+        reliability=_rows(reliability(predictions, _BINS)),
+        models=_rows(store.read(MODELS).orderBy("date", "level")),
+        steps=_rows(store.read(STEPS).orderBy("finished")),
+        quarantine=_rows(quarantined.orderBy("source", "reason")),
         configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
     path = store.root / "report.html"
     render(report, path)
     return path, headline(report)
+
+
+def _rows(frame: DataFrame) -> list[dict[str, Any]]:
+    return [row.asDict() for row in frame.collect()]

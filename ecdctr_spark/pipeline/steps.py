@@ -86,9 +86,10 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
         impressions = store.read(IMPRESSIONS).where(between(first - _window(config), last)).select("event_id")
         checked = checked_clicks(raw.clicks, impressions, config.calendar.timezone)
         counts.append(_admit(store, CLICKS, checked, here))
-    for table, profiles in ((USERS, raw.users), (ITEMS, raw.items)):
-        if profiles is not None:
-            counts.append(_admit(store, table, checked_profiles(profiles, table.key[0]), "true"))
+    if raw.users is not None:
+        counts.append(_admit(store, USERS, checked_profiles(raw.users, "user_id"), "true"))
+    if raw.items is not None:
+        counts.append(_admit(store, ITEMS, checked_profiles(raw.items, "item_id"), "true"))
     return reduce(_sum, counts)
 
 
@@ -165,7 +166,9 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
 
 def predict(store: Store, config: Config, day: dt.date, levels: tuple[Level, ...]) -> int:
     """Predictions of the day's ads by the models of the day before, as they would be served. Rows predicted."""
-    exports = {level: str(_exported(store, registry.model_id(level, day - DAY, config))) for level in levels}
+    exports: dict[str, str] = {
+        level: str(_exported(store, registry.model_id(level, day - DAY, config))) for level in levels
+    }
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
     names = ", ".join(f"'{level}'" for level in levels)
     where = f"ds = '{day}' and model in ({names})"

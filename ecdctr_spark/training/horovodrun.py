@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -102,7 +103,7 @@ class _Group:
             deadline = time.monotonic() + _START_SECONDS
             while len(self.connections) < self.size:
                 if self.horovodrun.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the ranks did not start: {self._last_words()}")
+                    raise RuntimeError(f"the ranks did not start: {self._final_words()}")
                 with suppress(TimeoutError):
                     self._greet(listener.accept()[0])
 
@@ -116,7 +117,7 @@ class _Group:
         while len(results) < self.size:
             rank, message = self.inbox.get()
             if message is None:
-                raise RuntimeError(f"rank {rank} died: {self._last_words()}")
+                raise RuntimeError(f"rank {rank} died: {self._final_words()}")
             if "error" in message:
                 raise RuntimeError(f"rank {rank} failed: {message['error']} (log: {self.log})")
             if "progress" in message:
@@ -156,13 +157,16 @@ class _Group:
                 self.inbox.put((rank, json.loads(line)))
         self.inbox.put((rank, None))
 
-    def _last_words(self) -> str:
+    def _final_words(self) -> str:
+        self.stop()  # the log is whole once all have ended
         return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'))} (log: {self.log})"
 
 
 def last_words(log: str) -> str:
-    """The end of a log on one line, fit for an error."""
-    return f"... {' '.join(log.split())[-500:]}"
+    """The end of a log of Horovod's launchers on one line, fit for an error: what the ranks said, if they said
+    anything."""
+    ranks = re.findall(r"^\[\d+\]<std(?:out|err)>:(.*)$", log, flags=re.MULTILINE)
+    return f"... {' '.join(' '.join(ranks or [log]).split())[-500:]}"
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from torch.testing import assert_close
 
 from ecdctr_spark.training.checkpoint import Checkpoint, dense_tensors, load, row_tensors
@@ -43,4 +42,4 @@ def test_two_ranks_make_the_model_of_one(two_ranks: Path, tmp_path: Path) -> Non
     for name, tensor in {**dense_tensors(alone), **row_tensors(alone)}.items():
         found = {**dense_tensors(together), **row_tensors(together)}[name]
         assert_close(found, tensor, rtol=1e-4, atol=1e-6)
-    assert not torch.equal(row_tensors(alone)["fields.embedding.weight"], torch.zeros(1))
+    assert row_tensors(alone)["fields.embedding.state"].count_nonzero() > 30  # the comparison is of trained rows

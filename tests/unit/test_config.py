@@ -31,7 +31,7 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
 
 
 def test_an_override_without_a_value_is_refused() -> None:
-    with pytest.raises(ConfigError, match="dotted.key=value"):
+    with pytest.raises(ConfigError, match=r"dotted\.key=value"):
         load_config(overrides=["training.ranks"])
 
 
@@ -43,7 +43,7 @@ def test_overrides_win_over_overlays_and_overlays_over_base(tmp_path: Path) -> N
 
 
 def test_a_missing_overlay_is_named_beside_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no file nowhere.yaml.*base"):
+    with pytest.raises(ConfigError, match=r"no file nowhere\.yaml.*base"):
         load_config(["nowhere.yaml"])
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from ecdctr_spark.config import Count, Rate
 from ecdctr_spark.features.counters import daily_counts, with_counters
@@ -85,12 +82,19 @@ def test_a_rate_is_smoothed_and_an_unknown_entity_has_the_prior(spark: SparkSess
     assert [found.schema[name].dataType.simpleString() for name in ("rate", "ads")] == ["float", "bigint"]
 
 
-@pytest.mark.parametrize("day", [1, 2, 5])
-def test_counts_of_the_day_itself_and_later_change_nothing(spark: SparkSession, day: int) -> None:
+def test_counts_of_the_day_itself_and_later_change_nothing(spark: SparkSession) -> None:
     known = ("item_id", "i", "natural", 4, 2, 0)
+    later = [("item_id", "i", "natural", 100, 50, day) for day in (1, 2, 5)]
     rows = labelled(spark, [Impression("a", at(1))])
 
-    def features(*counts: tuple[Any, ...]) -> list[Any]:
+    def features(*counts: tuple[str, str, str, int, int, int]) -> list[Row]:
         return with_counters(rows, counted(spark, *counts), [SHOWN, CLICKED]).select("shown", "clicked").collect()
 
-    assert features(known, ("item_id", "i", "natural", 100, 50, day)) == features(known)
+    assert features(known, *later) == features(known) == [Row(shown=4, clicked=2)]
+
+
+def test_without_counters_there_is_nothing_to_count_and_nothing_to_add(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression("a", at(1))])
+    counts = daily_counts(rows, [], "UTC")
+    assert counts.count() == 0
+    assert with_counters(rows, counts, []).columns == rows.columns

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from decimal import Decimal
+from functools import reduce
 from typing import Any
 
-import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.features.ingest import (
@@ -49,12 +48,9 @@ def schema(spark: SparkSession, columns: str) -> list[tuple[str, str]]:
     return spark.createDataFrame([], columns).dtypes
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
+def test_a_bad_impression_has_a_reason(spark: SparkSession) -> None:
+    cases: list[tuple[dict[str, Any], str | None]] = [
         ({}, None),
-        ({"event_id": None}, "event_id is missing"),
-        ({"event_id": " "}, "event_id is missing"),
         ({"event_time": "yesterday"}, "event_time is not ISO 8601 or epoch milliseconds"),
         ({"event_time": None}, "event_time is not ISO 8601 or epoch milliseconds"),
         ({"domain": "organic"}, "domain is neither natural nor ad"),
@@ -64,54 +60,52 @@ def schema(spark: SparkSession, columns: str) -> list[tuple[str, str]]:
         ({"clicked": "2"}, "clicked is neither 0 nor 1"),
         ({"clicked": None}, "clicked is neither 0 nor 1"),
         ({"_corrupt_record": "e1,2024"}, "row is malformed"),
-    ],
-)
-def test_a_bad_impression_has_a_reason(spark: SparkSession, change: dict[str, Any], reason: str | None) -> None:
-    assert [row["reason"] for row in impressions(spark, change).collect()] == [reason]
+        ({"event_id": None}, "event_id is missing"),
+        ({"event_id": " "}, "event_id is missing"),
+    ]
+    changes = [{"event_id": f"e{case}", "case": str(case), **change} for case, (change, _) in enumerate(cases)]
+    found = impressions(spark, *changes).collect()
+    assert {int(row["context"]["case"]): row["reason"] for row in found} == {
+        case: reason for case, (_, reason) in enumerate(cases)
+    }
 
 
-@pytest.mark.parametrize(
-    ("text", "utc"),
-    [
-        ("2024-03-01T10:20:30Z", "2024-03-01T10:20:30"),
-        ("2024-03-01 10:20:30", "2024-03-01T10:20:30"),
-        ("2024-03-01T10:20", "2024-03-01T10:20:00"),
-        ("2024-03-01T10:20+02:00", "2024-03-01T08:20:00"),
-        ("2024-03-01T10:20:30.250-0530", "2024-03-01T15:50:30.250"),
-        ("2024-03-01", "2024-03-01T00:00:00"),
-        ("1709288430250", "2024-03-01T10:20:30.250"),
-        ("2024-02-30T10:20:30", None),
-        ("2024-03-01T25:00:00", None),
-        ("10:20:30", None),
-        ("01/03/2024", None),
-        ("999999999999999999", None),
-        ("-5", None),
-    ],
-)
-def test_times_as_text(spark: SparkSession, text: str, utc: str | None) -> None:
-    time = impressions(spark, {"event_time": text}).selectExpr("cast(event_time as string) t").collect()[0]["t"]
-    assert (dt.datetime.fromisoformat(time) if time else None) == (dt.datetime.fromisoformat(utc) if utc else None)
+def test_times_as_text(spark: SparkSession) -> None:
+    in_utc = {
+        "2024-03-01T10:20:30Z": "2024-03-01 10:20:30",
+        "2024-03-01 10:20:30": "2024-03-01 10:20:30",
+        "2024-03-01T10:20": "2024-03-01 10:20:00",
+        "2024-03-01T10:20+02:00": "2024-03-01 08:20:00",
+        "2024-03-01T10:20:30.25-0530": "2024-03-01 15:50:30.25",
+        "2024-03-01": "2024-03-01 00:00:00",
+        "1709288430250": "2024-03-01 10:20:30.25",
+        "2024-02-30T10:20:30": None,
+        "2024-03-01T25:00:00": None,
+        "10:20:30": None,
+        "01/03/2024": None,
+        "999999999999999999": None,
+        "-5": None,
+    }
+    checked = impressions(spark, *({"event_id": text, "event_time": text} for text in in_utc))
+    found = checked.selectExpr("event_id", "cast(event_time as string) utc").collect()
+    assert {row["event_id"]: row["utc"] for row in found} == in_utc
 
 
-@pytest.mark.parametrize(
-    ("value", "kind", "utc"),
-    [
-        (dt.datetime(2024, 3, 1, 10, tzinfo=dt.timezone.utc), "timestamp", "2024-03-01 10:00:00"),
-        (dt.datetime(2024, 3, 1, 10), "timestamp_ntz", "2024-03-01 10:00:00"),
-        (1709287200000, "bigint", "2024-03-01 10:00:00"),
-        (1709287200000.0, "double", "2024-03-01 10:00:00"),
-        (Decimal(1709287200000), "decimal(20,0)", "2024-03-01 10:00:00"),
-        (float("nan"), "double", None),
-        (2**62, "bigint", None),
-    ],
-)
-def test_times_as_other_types(spark: SparkSession, value: Any, kind: str, utc: str | None) -> None:
-    raw = spark.createDataFrame(
-        [("e1", value, "ad", 7, "i1")],
-        f"event_id string, event_time {kind}, domain string, user_id int, item_id string",
-    )
-    row = checked_impressions(raw, "UTC").selectExpr("cast(event_time as string) t", "user_id", "clicked").collect()[0]
-    assert (row["t"], row["user_id"], row["clicked"]) == (utc, "7", None)
+def test_times_as_other_types(spark: SparkSession) -> None:
+    in_utc = {
+        "timestamp '2024-03-01 10:00:00'": "2024-03-01 10:00:00",
+        "timestamp_ntz '2024-03-01 10:00:00'": "2024-03-01 10:00:00",
+        "date '2024-03-01'": "2024-03-01 00:00:00",
+        "1709287200000L": "2024-03-01 10:00:00",
+        "1709287200000D": "2024-03-01 10:00:00",
+        "cast(1709287200000 as decimal(20, 0))": "2024-03-01 10:00:00",
+        "double('NaN')": None,
+        "4611686018427387904L": None,
+    }
+    raw = (f"select 'e' event_id, {value} event_time, 'ad' domain, 7 user_id, 'i' item_id" for value in in_utc)
+    checked = [checked_impressions(spark.sql(query), "UTC") for query in raw]
+    rows = reduce(DataFrame.unionByName, checked).selectExpr("cast(event_time as string) utc", "user_id", "clicked")
+    assert [tuple(row) for row in rows.collect()] == [(utc, "7", None) for utc in in_utc.values()]
 
 
 def test_ds_is_the_date_in_the_calendar_s_timezone(spark: SparkSession) -> None:
@@ -125,9 +119,10 @@ def test_further_columns_are_context_without_nulls(spark: SparkSession) -> None:
     assert context == {"e1": {"position": "3", "device.os": "ios"}, "e2": {}}
 
 
-@pytest.mark.parametrize(("text", "clicked"), [("1", 1), ("0", 0), ("True", 1), ("false", 0), ("1.0", 1)])
-def test_clicked_as_csv_writers_spell_it(spark: SparkSession, text: str, clicked: int) -> None:
-    assert impressions(spark, {"clicked": text}).collect()[0]["clicked"] == clicked
+def test_clicked_as_csv_writers_spell_it(spark: SparkSession) -> None:
+    spelled = {"1": 1, "0": 0, "True": 1, "false": 0, "1.0": 1, "0.0": 0}
+    checked = impressions(spark, *({"event_id": text, "clicked": text} for text in spelled))
+    assert {row["event_id"]: row["clicked"] for row in checked.collect()} == spelled
 
 
 def test_of_one_event_the_earliest_row_is_kept(spark: SparkSession) -> None:
@@ -173,8 +168,8 @@ def test_clicks_need_an_impression_and_count_once(spark: SparkSession) -> None:
     raw = rows(spark, *({"event_id": event, "click_time": f"2024-01-01T{time}:00"} for event, time in clicks))
     checked = checked_clicks(raw, shown, "UTC")
     assert verdicts(checked) == [
-        ("e1", None),
         ("e1", DUPLICATE),
+        ("e1", None),
         ("e2", None),
         ("e3", "click_time is not ISO 8601 or epoch milliseconds"),
         ("e9", "click without an impression"),
@@ -209,8 +204,8 @@ def test_bad_and_doubled_profiles_are_told_apart(spark: SparkSession) -> None:
     )
     checked = checked_profiles(raw, "user_id")
     assert verdicts(checked, "user_id") == [
-        ("u1", None),
         ("u1", DUPLICATE),
+        ("u1", None),
         ("u2", "valid_from is not ISO 8601 or epoch milliseconds"),
         (None, "user_id is missing"),
     ]

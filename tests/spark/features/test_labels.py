@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.features.labels import label
@@ -30,19 +29,16 @@ def labels(labelled: DataFrame) -> dict[str, tuple[int, str | None]]:
     return {row["event_id"]: (row["label"], row["at"]) for row in found}
 
 
-@pytest.mark.parametrize(
-    ("at", "counts"),
-    [
-        ("2024-01-01 09:59:59", False),
-        ("2024-01-01 10:00:00", True),
-        ("2024-01-01 23:00:00", True),
-        ("2024-01-02 10:00:00", True),
-        ("2024-01-02 10:00:01", False),
-    ],
-)
-def test_a_click_counts_from_the_impression_to_the_window_s_end(spark: SparkSession, at: str, counts: bool) -> None:
-    found = labels(label(impressions(spark, e1=None), clicks(spark, ("e1", at)), 24))
-    assert found == {"e1": (1, at) if counts else (0, None)}
+def test_a_click_counts_from_the_impression_to_the_window_s_end(spark: SparkSession) -> None:
+    at = {
+        "just before": "2024-01-01 09:59:59",
+        "at once": "2024-01-01 10:00:00",
+        "later": "2024-01-01 23:00:00",
+        "at the end": "2024-01-02 10:00:00",
+        "just after": "2024-01-02 10:00:01",
+    }
+    found = labels(label(impressions(spark, **dict.fromkeys(at)), clicks(spark, *at.items()), 24))
+    assert found == {event: (0, None) if "just" in event else (1, time) for event, time in at.items()}
 
 
 def test_an_impression_without_a_click_stays_with_label_0(spark: SparkSession) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.features.labels import label
@@ -30,21 +29,19 @@ def items(spark: SparkSession, *categories: tuple[str, str]) -> DataFrame:
     return frame.selectExpr("item_id", "timestamp '1970-01-01' valid_from", "map('category', category) attributes")
 
 
-@pytest.mark.parametrize(
-    ("at", "age"),
-    [
-        ("2023-12-31 23:59:59", None),
-        ("2024-01-01 00:00:00", "30"),
-        ("2024-06-30 23:59:59", "30"),
-        ("2024-07-01 00:00:00", "31"),
-        ("2025-01-01 00:00:00", "31"),
-    ],
-)
-def test_the_row_that_applied_at_event_time_is_taken(spark: SparkSession, at: str, age: str | None) -> None:
+def test_the_row_that_applied_at_event_time_is_taken(spark: SparkSession) -> None:
+    ages = {
+        "2023-12-31 23:59:59": None,
+        "2024-01-01 00:00:00": {"age": "30"},
+        "2024-06-30 23:59:59": {"age": "30"},
+        "2024-07-01 00:00:00": {"age": "31"},
+        "2025-01-01 00:00:00": {"age": "31"},
+    }
+    events = labelled(spark, *((at, at, "u1", "i1") for at in ages))
     known = users(spark, ("u1", "2024-07-01", "31"), ("u1", "2024-01-01", "30"), ("u2", "2024-01-01", "77"))
-    found = with_profiles(labelled(spark, ("e1", at, "u1", "i1")), known, items(spark, ("i1", "drama"))).collect()
-    assert [row["user"] for row in found] == [{"age": age} if age else None]
-    assert found[0]["item"] == {"category": "drama"}
+    found = with_profiles(events, known, items(spark, ("i1", "drama"))).collect()
+    assert {row["event_id"]: row["user"] for row in found} == ages
+    assert all(row["item"] == {"category": "drama"} for row in found)
 
 
 def test_a_later_change_alters_no_earlier_impression(spark: SparkSession) -> None:

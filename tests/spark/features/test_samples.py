@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import Config, ConfigError, Count, Features, KeepRates, Number, Sampling
+from ecdctr_spark.config import Behaviours, Config, ConfigError, Count, Features, KeepRates, Number, Sampling
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import admit, blocks, reserve
@@ -18,9 +19,11 @@ from ecdctr_spark.tables.schemas import DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, date, labelled, made_up
 
-DAYS = 5
-MOMENT = at(3, 12)  # leaks are planted here and later
+DAYS = 4
+MOMENT = at(2, 12)  # leaks are planted here and later
 AGE = Number(kind="number", name="age", source="user.age")
+RECENT = Behaviours(kind="behaviours", name="recent", of="item_id", length=2)
+SHOWN = Count(kind="count", name="shown", entity="user_id", domain="ad", measure="impressions", days=1, buckets=5)
 ALL = KeepRates(positive=1.0, negative=1.0)
 
 
@@ -30,6 +33,12 @@ def everything(config: Config) -> Config:
     fields = (*config.features.fields, AGE)
     features = Features(out_of_vocabulary=3, fields=fields)
     return config.model_copy(update={"features": features, "sampling": Sampling(seed=1, natural=ALL, ad=ALL)})
+
+
+def only(config: Config, *fields: Behaviours | Count | Number) -> Config:
+    """The user, the item and the fields given, in a sample's columns from the fifth on."""
+    features = Features(out_of_vocabulary=3, fields=(*config.features.ids[:2], *fields))
+    return config.model_copy(update={"features": features})
 
 
 def cut(frame: DataFrame, schema: str) -> DataFrame:
@@ -56,7 +65,7 @@ def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) ->
 
 @pytest.fixture(scope="module")
 def before(spark: SparkSession, everything: Config) -> dict[str, tuple[Any, ...]]:
-    """The samples of five made-up days, built at once."""
+    """The samples of four made-up days, built at once."""
     return build(labelled(spark, made_up(DAYS)), everything, [(0, DAYS - 1)])
 
 
@@ -74,34 +83,28 @@ def test_the_columns_are_the_table_s_and_nothing_is_null(
     ]
 
 
-def changed(rows: Sequence[Impression]) -> list[Impression]:
-    """Other clicks, users, items and attributes from the moment on."""
+def otherwise(rows: Sequence[Impression]) -> list[Impression]:
+    """From the moment on: other users, items and attributes, no click of what was shown before it, and new rows.
+
+    Their tokens sort before all others, and some of them are of the very moment.
+    """
     new = {"user": "u1", "item": "i2", "domain": "natural", "attributes": {"category": "c9"}}
-    return [row._replace(clicked=row.time, **new) if row.time > MOMENT else row for row in rows]
-
-
-def added(rows: Sequence[Impression]) -> list[Impression]:
-    """New tokens that sort before all others, and many clicks, from the very moment on."""
-    times = [MOMENT, MOMENT, at(3, 13), at(4)]
-    extra = [
+    changed = [row._replace(clicked=row.time, **new) if row.time > MOMENT else row for row in rows]
+    unclicked = [row._replace(clicked=None) if row.clicked and row.clicked >= MOMENT else row for row in changed]
+    added = [
         Impression(f"!{place}", time, user, item, clicked=time, attributes={"category": "!"})
-        for place, time in enumerate(times * 3)
+        for place, time in enumerate((MOMENT, at(2, 13), at(3)) * 3)
         for user, item in (("!", "!"), ("u1", "i2"))
     ]
-    return [*extra, *rows]
+    return [*added, *unclicked]
 
 
-def dropped(rows: Sequence[Impression]) -> list[Impression]:
+def stopped(rows: Sequence[Impression]) -> list[Impression]:
     """No row after the moment."""
     return [row for row in rows if row.time <= MOMENT]
 
 
-def unclicked(rows: Sequence[Impression]) -> list[Impression]:
-    """Clicks from the moment on have not happened, though some of their impressions came before it."""
-    return [row._replace(clicked=None) if row.clicked and row.clicked >= MOMENT else row for row in rows]
-
-
-@pytest.mark.parametrize("plant", [changed, added, dropped, unclicked])
+@pytest.mark.parametrize("plant", [otherwise, stopped])
 def test_nothing_at_or_after_a_moment_changes_a_feature_of_a_sample_by_then(
     spark: SparkSession,
     everything: Config,
@@ -112,7 +115,7 @@ def test_nothing_at_or_after_a_moment_changes_a_feature_of_a_sample_by_then(
     after = build(labelled(spark, plant(rows)), everything, [(0, DAYS - 1)])
     features = slice(0, 4 + len(everything.features.fields))  # the label and its weight come after
     by_then = [row.event for row in rows if row.time <= MOMENT]
-    assert len(by_then) > 90
+    assert len(by_then) > 60
     assert {event: after[event][features] for event in by_then} == {event: before[event][features] for event in by_then}
     assert after != before
 
@@ -121,24 +124,21 @@ def test_days_built_one_by_one_and_at_once_are_the_same(
     spark: SparkSession, everything: Config, before: dict[str, tuple[Any, ...]]
 ) -> None:
     rows = labelled(spark, made_up(DAYS))
-    assert build(rows, everything, [(day, day) for day in range(DAYS)]) == before
+    assert build(rows, everything, [(0, 1), (2, 2), (3, 3)]) == before
 
 
 def test_a_clicked_item_is_remembered_by_its_own_row_though_its_impression_did_not_know_it(
     spark: SparkSession, everything: Config
 ) -> None:
+    config = only(everything, RECENT)
     rows = [Impression("first", at(0), "u", "new", clicked=at(0)), Impression("second", at(1), "u", "new")]
-    found = build(labelled(spark, rows), everything, [(0, 1)])
-    names = ["event_id", "event_time", "user", "item", *(field.name for field in everything.features.fields)]
-    first, second = (dict(zip(names, found[event], strict=False)) for event in ("first", "second"))
-    assert int.from_bytes(second["recent_clicks"][-4:], "big") == second["item_id"] != first["item_id"]
+    found = build(labelled(spark, rows), config, [(0, 1)])
+    item = {event: sample[5] for event, sample in found.items()}
+    assert int.from_bytes(found["second"][6][-4:], "big") == item["second"] != item["first"]
 
 
 def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Config) -> None:
-    shown = Count(kind="count", name="shown", entity="user_id", domain="ad", measure="impressions", days=1, buckets=5)
-    config = everything.model_copy(
-        update={"features": Features(out_of_vocabulary=1, fields=(*everything.features.ids[:2], shown))}
-    )
+    config = only(everything, SHOWN)
     expected = {0: 0, 1: 1, 2: 1, 3: 2, 6: 2, 7: 3, 15: 4, 2**29 - 1: 4, 2**40: 4}
     counts = [("user_id", str(n), "ad", n, 0, date(0)) for n in expected if n]
     rows = labelled(spark, [Impression(str(n), at(1), str(n)) for n in expected])
@@ -151,47 +151,44 @@ def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Co
 def test_a_number_is_its_logarithm_and_what_is_none_is_zero(spark: SparkSession, everything: Config) -> None:
     texts = {"41": math.log(42), " 2.5 ": math.log(3.5), "-3": 0.0, "n/a": 0.0, "NaN": 0.0, "Infinity": 0.0, "": 0.0}
     rows = [Impression(text, at(0), profile={"age": text}) for text in texts]
-    found = build(labelled(spark, [*rows, Impression("none", at(0))]), everything, [(0, 0)])
-    place = 4 + len(everything.features.fields) - 1
-    assert {event: found[event][place] for event in found} == pytest.approx({**texts, "none": 0.0})
+    found = build(labelled(spark, [*rows, Impression("none", at(0))]), only(everything, AGE), [(0, 0)])
+    assert {event: sample[6] for event, sample in found.items()} == pytest.approx({**texts, "none": 0.0})
 
 
 def test_a_source_that_no_row_has_is_refused(spark: SparkSession, everything: Config) -> None:
     leak = AGE.model_copy(update={"name": "leak", "source": "label"})
-    features = Features(out_of_vocabulary=3, fields=(*everything.features.ids, leak))
     with pytest.raises(ConfigError, match="source 'label' is not in a labelled row"):
-        build(labelled(spark, made_up(1)), everything.model_copy(update={"features": features}), [(0, 0)])
+        build(labelled(spark, made_up(1)), only(everything, leak), [(0, 0)])
 
 
 def written(store: Store, made: DataFrame, config: Config) -> dict[tuple[str, str, int], list[str]]:
     """The events of each file, in order, by domain, ds and the file's place in its folder."""
     table = samples_table(config.features)
     store.replace(table, shuffled(made, 3), "true")
+    files = [Path(path.removeprefix("file:")) for path in store.read(table).inputFiles()]
     found = {}
-    live = {Path(path.removeprefix("file:")) for path in store.read(table).inputFiles()}
-    for folder in {path.parent for path in live}:
-        for place, path in enumerate(sorted(path for path in live if path.parent == folder)):
-            events = store.spark.read.parquet(str(path)).coalesce(1).collect()
-            found[folder.parent.name, folder.name, place] = [row.event_id for row in events]
+    for folder in {path.parent for path in files}:
+        for place, path in enumerate(sorted(path for path in files if path.parent == folder)):
+            events = parquet.read_table(path, columns=["event_id"], partitioning=None)["event_id"].to_pylist()
+            found[folder.parent.name, folder.name, place] = events
     return found
 
 
 def test_a_slice_is_laid_out_in_as_many_files_always_alike(
     spark: SparkSession, everything: Config, tmp_path: Path
 ) -> None:
-    features = Features(out_of_vocabulary=3, fields=everything.features.ids)
-    config = everything.model_copy(update={"features": features})
-    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), features)
+    config = only(everything)
+    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
     rows, counts = labelled(spark, made_up(2, per_day=60)), spark.createDataFrame([], DAILY_COUNTS.columns)
     made = samples(rows, rows, counts, vocabulary, config)
     once = written(Store(spark, tmp_path / "once"), made, config)
     assert {place for _, _, place in once} == {0, 1, 2} and len(once) == 2 * 2 * 3
     assert sum(map(len, once.values())) == 120
     assert all(events != sorted(events) for events in once.values())
-    shuffle_partitions = spark.conf.get("spark.sql.shuffle.partitions")
+    partitions = str(spark.conf.get("spark.sql.shuffle.partitions"))
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     try:
         again = written(Store(spark, tmp_path / "again"), made.repartition(5, "item"), config)
     finally:
-        spark.conf.set("spark.sql.shuffle.partitions", str(shuffle_partitions))
+        spark.conf.set("spark.sql.shuffle.partitions", partitions)
     assert again == once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_tpm_catches_up_month_by_month_and_then_adds_each_month_as_it_ends(plann
     ]  # fmt: skip
     tpm = [training for training in planned.trainings if training.level == "tpm"]
     assert tpm[0].transfer == "fresh"
-    assert all(after.parent == before.model for before, after in zip(tpm, tpm[1:], strict=False))
+    assert all(after.parent == before.model for before, after in pairwise(tpm))
     assert all(training.first == training.date.replace(day=1) for training in tpm)
 
 

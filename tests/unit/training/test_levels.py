@@ -16,26 +16,30 @@ from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.trainer import train
 from ecdctr_spark.training.world import ALONE
-from tests.made_up import CTR_CONTRACT, ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec
+from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec
 
 
 def write_samples(path: Path, samples: Batch) -> Unit:
     """A file of the samples table."""
     packed = [row.numpy().astype(">i4").tobytes() for row in samples.sequences["clicks"]]
-    columns = {
-        name: samples.ids[:, position].numpy().astype(np.int32) for position, name in enumerate(CTR_CONTRACT.ids)
-    }
-    columns |= {
+    users, items = samples.ids.numpy().astype(np.int32).T
+    table = {
+        "user_id": users,
+        "item_id": items,
         "rate": samples.numbers[:, 0].numpy(),
+        "clicks": pa.array(packed, pa.binary()),
         "label": samples.labels.numpy(),
         "weight": samples.weights.numpy(),
     }
-    pq.write_table(pa.table({**columns, "clicks": pa.array(packed, pa.binary())}), path)
+    pq.write_table(pa.table(table), path)
     return Unit(path=str(path), rows=len(samples))
 
 
+Levels = tuple[Path, dict[str, TrainingResult]]
+
+
 @pytest.fixture(scope="module")
-def levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, TrainingResult]]:
+def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
     """Models tpm, cpm, actr (from CPM) and next (the day after) in a folder, and the results of their trainings."""
     folder = tmp_path_factory.mktemp("levels")
     units = [write_samples(folder / f"part-{number}.parquet", batch(100, number)) for number in range(4)]
@@ -48,7 +52,7 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tr
                 "model": spec,
                 "train": TRAIN.model_copy(update={"epochs": 2}),
                 "units": units,
-                "shuffle_rows": 150,
+                "shuffle_rows": 300,
                 "output": str(folder / name),
                 **changes,
             }
@@ -60,14 +64,9 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tr
     run("cpm", ctr_spec(memory="snapshots", months=("2000-05",)), snapshots=snapshots)
     actr = ctr_spec(memory="merged", rows=ROWS + 3)
     run("actr", actr, parent=str(folder / "cpm"), transfer="from_cpm")
-    run(
-        "next",
-        actr.model_copy(update={"rows": ROWS + 9}),
-        parent=str(folder / "actr"),
-        transfer="continue",
-        units=units[:1],
-    )
-    run("idle", actr, parent=str(folder / "actr"), transfer="continue", units=())
+    next_day = {"parent": str(folder / "actr"), "transfer": "continue"}
+    run("next", ctr_spec(memory="merged", rows=ROWS + 9), **next_day | {"units": units[:1]})
+    run("idle", actr, **next_day | {"units": ()})
     run("again", actr, parent=str(folder / "cpm"), transfer="from_cpm")
     return folder, results
 
@@ -84,9 +83,6 @@ def keep_snapshot(folder: Path) -> list[str]:
         pq.write_table(kept, file)
         files.append(str(file))
     return files
-
-
-Levels = tuple[Path, dict[str, TrainingResult]]
 
 
 def test_every_row_is_trained_on_once_an_epoch(levels: Levels) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -128,6 +129,20 @@ def test_batch_norm_statistics_are_those_of_all_rows_together() -> None:
         assert norm.running_mean is not None and norm.running_var is not None
         assert_close(norm.running_mean, samples.mean(0))
         assert_close(norm.running_var, samples.var(0, correction=0))
+
+
+def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
+    samples = batch(16, contract=TPM_CONTRACT)
+    model, same = build(tpm_spec(), ALONE), build(tpm_spec(), ALONE)
+    losses = F.binary_cross_entropy_with_logits(same(samples), samples.labels, reduction="none")
+    ((losses * samples.weights).sum() / samples.weights.sum()).backward()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    plain = torch.optim.SGD(model.parameters(), lr=1.0)
+    step(model, plain, flat_gradient(model), samples, TRAIN, ALONE)
+    for (name, parameter), other in zip(model.named_parameters(), same.parameters(), strict=True):
+        assert_close(before[name] - parameter, other.grad, rtol=1e-4, atol=1e-6)
+    doubled = trained(tpm_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
+    assert_close(row_tensors(doubled)["fields.embedding.state"], row_tensors(model)["fields.embedding.state"])
 
 
 def test_the_dense_gradient_is_clipped_as_a_whole() -> None:

@@ -1,0 +1,183 @@
+"""Launchers: ranks start once, carry job after job out, and end together, whatever ends them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config, ConfigError, Training
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.training.horovodrun import Horovodrun
+from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.launch import open_ranks
+
+CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
+SPEC = ModelSpec(model="tpm", contract=CONTRACT, rows=50, dimension=4, hidden=(4,))
+
+
+def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "") -> TrainingJob:
+    return TrainingJob(model_id=name, model=SPEC, train=config.tpm.train, units=units, shuffle_rows=500, output=output)
+
+
+def training(launcher: str, ranks: int) -> Training:
+    return Training.model_validate({"launcher": launcher, "ranks": ranks, "threads_per_rank": 1, "shuffle_rows": 500})
+
+
+@pytest.fixture(scope="module")
+def obedient() -> Iterator[Horovodrun]:
+    """Two ranks that do as tests/ranks/obedient.py says."""
+    with closing(Horovodrun(2, 3, "tests.ranks.obedient")) as ranks:
+        yield ranks
+
+
+def carry_out(ranks: Horovodrun, told: TrainingJob) -> tuple[TrainingResult, set[int]]:
+    """The job's result, and the process ids of the ranks that worked on it."""
+    pids: set[int] = set()
+    return ranks.train(told, lambda pid, _: pids.add(pid)), pids
+
+
+def ended(pids: set[int], seconds: float = 10.0) -> bool:
+    """Whether the processes, and whatever else this one started for them, are gone in time."""
+    deadline = time.monotonic() + seconds
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def horovodruns() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "horovod.runner.launch" in child.cmdline()]
+
+
+@pytest.mark.ranks
+def test_ranks_start_once_for_many_jobs(obedient: Horovodrun, config: Config) -> None:
+    result, pids = carry_out(obedient, job(config, "answer"))
+    assert result.rows == len(pids) == 2
+    assert carry_out(obedient, job(config, "answer")) == (result, pids)
+    assert len(horovodruns()) == 1
+
+
+@pytest.mark.ranks
+def test_ranks_have_the_threads_that_were_asked_for(obedient: Horovodrun, config: Config) -> None:
+    threads: set[float] = set()
+    obedient.train(job(config, "answer"), lambda _, told: threads.add(told))
+    assert threads == {3.0}
+
+
+@pytest.mark.ranks
+def test_an_exception_on_one_rank_ends_all_with_its_error(obedient: Horovodrun, config: Config) -> None:
+    _, pids = carry_out(obedient, job(config, "answer"))
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"^rank 1 failed: ValueError: nothing works here \(log: (.*)\)") as failed:
+        carry_out(obedient, job(config, "raise"))
+    assert ended(pids, seconds=1) and not horovodruns()
+    assert time.monotonic() - started < 20
+    log = Path(str(failed.value).split("log: ")[1].rstrip(")"))
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.ranks
+def test_the_next_job_starts_new_ranks_and_a_dead_one_ends_all(obedient: Horovodrun, config: Config) -> None:
+    _, pids = carry_out(obedient, job(config, "answer"))
+    with pytest.raises(RuntimeError, match=r"^rank 1 died: .*Killed"):
+        carry_out(obedient, job(config, "die"))
+    assert ended(pids, seconds=1) and not horovodruns()
+
+
+@pytest.mark.ranks
+def test_an_interrupt_of_the_driver_ends_all(obedient: Horovodrun, config: Config) -> None:
+    pids: set[int] = set()
+
+    def interrupt(pid: int, _: float) -> None:
+        pids.add(pid)
+        if len(pids) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        obedient.train(job(config, "wait"), interrupt)
+    assert ended(pids, seconds=1) and not horovodruns()
+
+
+DRIVER = """
+from ecdctr_spark.config import load_config
+from ecdctr_spark.training.horovodrun import Horovodrun
+from tests.ranks.test_launch import job
+Horovodrun(2, 1, "tests.ranks.obedient").train(job(load_config(), "wait"), lambda pid, _: print(pid, flush=True))
+"""
+
+
+@pytest.mark.ranks
+def test_a_killed_driver_leaves_no_rank() -> None:
+    with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        pids = {int(driver.stdout.readline()) for _ in range(2)}
+        horovodrun = {process.pid for process in horovodruns()}
+        driver.kill()
+    assert horovodrun and ended(pids | horovodrun)
+
+
+@pytest.mark.ranks
+def test_ranks_that_do_not_start_say_why(config: Config) -> None:
+    ranks = Horovodrun(2, 1, "tests.ranks.no_such_module")
+    with pytest.raises(RuntimeError, match=r"the ranks did not start: .*No module named tests.ranks.no_such_module"):
+        ranks.train(job(config, "answer"), lambda *_: None)
+    assert not horovodruns()
+
+
+@pytest.mark.ranks
+def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Config, tmp_path: Path) -> None:
+    units = write_units(tmp_path)
+    models: list[dict[str, bytes]] = []
+    for launcher in ("horovodrun", "spark"):
+        told: list[tuple[int, float]] = []
+        output = tmp_path / launcher
+        with open_ranks(training(launcher, 2), spark) as ranks:
+            result = ranks.train(job(config, "tpm", units, str(output)), lambda *done, told=told: told.append(done))
+        assert told[-1] == (result.rows, result.loss)
+        assert result.rows == 600
+        models.append({path.name: path.read_bytes() for path in output.glob("*.safetensors")})
+    assert len(models[0]) > 1
+    assert models[0] == models[1]
+
+
+def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
+    with open_ranks(training("inline", 1), None) as ranks:
+        result = ranks.train(job(config, "tpm", write_units(tmp_path), str(tmp_path / "model")), lambda *_: None)
+    assert result.rows == 600
+    assert (tmp_path / "model" / "manifest.json").is_file()
+
+
+def test_inline_is_one_rank() -> None:
+    with pytest.raises(ConfigError, match=r"inline is one rank, and training.ranks is 2"):
+        open_ranks(training("inline", 2), None).__enter__()
+
+
+def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSession) -> None:
+    with pytest.raises(ConfigError, match=r"training.ranks is 5, and Spark has 2 slots"):
+        open_ranks(training("spark", 5), spark).__enter__()
+    with pytest.raises(ConfigError, match=r"classic Spark session"):
+        open_ranks(training("spark", 1), None).__enter__()
+
+
+def write_units(folder: Path) -> tuple[Unit, ...]:
+    """Three files of 200 rows."""
+    random = np.random.default_rng(0)
+    units = []
+    for number in range(3):
+        columns = {name: random.integers(2, 50, 200).astype("int32") for name in CONTRACT.ids}
+        columns |= {"label": random.integers(0, 2, 200).astype("float32"), "weight": np.ones(200, "float32")}
+        pq.write_table(pa.table(columns), folder / f"{number}.parquet")
+        units.append(Unit(path=str(folder / f"{number}.parquet"), rows=200))
+    return tuple(units)

@@ -1,0 +1,57 @@
+"""From a table that Spark wrote to batches: every row of the slice, and the same stream from the same rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config
+from ecdctr_spark.features.samples import shuffled
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.streaming.batches import Stream
+from ecdctr_spark.tables import snapshot
+from ecdctr_spark.tables.schemas import Contract, Sequence
+
+CONTRACT = Contract(
+    ids=("user_id",),
+    unknown=(1,),
+    unknown_rows=1,
+    numbers=(),
+    sequences=(Sequence(name="clicks", length=2, of="user_id"),),
+)
+
+
+def write(spark: SparkSession, path: Path) -> str:
+    samples = spark.range(200).selectExpr(
+        "cast(id as string) event_id",
+        "cast(id as int) user_id",
+        "unhex(concat('00000000', lpad(hex(id), 8, '0'))) clicks",
+        "cast(id % 2 as float) label",
+        "cast(1 as float) weight",
+        "if(id % 4 = 0, 'ad', 'natural') domain",
+        "date_add(date'2020-01-01', cast(id % 5 as int)) ds",
+    )
+    shuffled(samples, 2).write.format("delta").partitionBy("domain", "ds").save(str(path))
+    return str(path)
+
+
+def read(path: str, config: Config, rank: int) -> list[Batch]:
+    files = snapshot.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
+    return list(Stream(files, CONTRACT, config.actr.train, 10, rank, 2).batches(epoch=0))
+
+
+def test_a_slice_reaches_the_ranks_whole_and_the_same_rows_give_the_same_stream(
+    spark: SparkSession, config: Config, tmp_path: Path
+) -> None:
+    first, second = write(spark, tmp_path / "first"), write(spark, tmp_path / "second")
+    ranks = [read(first, config, rank) for rank in range(2)]
+    again = [read(second, config, rank) for rank in range(2)]
+    seen = torch.cat([batch.ids[batch.weights > 0, 0] for batches in ranks for batch in batches])
+    assert sorted(seen.tolist()) == [number for number in range(0, 200, 4) if number % 5 < 2]
+    for one, other in zip(ranks, again, strict=True):
+        assert len(one) == len(other) == len(ranks[0])
+        for batch, same in zip(one, other, strict=True):
+            assert torch.equal(batch.ids, same.ids)
+            assert torch.equal(batch.sequences["clicks"][:, 1], batch.ids[:, 0])

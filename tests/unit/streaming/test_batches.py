@@ -1,0 +1,196 @@
+"""Samples in a rank: every row once an epoch over all ranks, as many batches for each, the same order every time."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from ecdctr_spark.config import ConfigError, Optimiser
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.streaming.batches import Stream, _ahead
+from ecdctr_spark.tables.schemas import Contract, Sequence
+
+CONTRACT = Contract(
+    ids=("user_id", "item_id"),
+    unknown=(1, 2),
+    unknown_rows=1,
+    numbers=("rate",),
+    sequences=(Sequence(name="clicks", length=3, of="item_id"),),
+)
+FIRST_ID = 2**24  # from here on a float32 no longer tells one integer from the next
+
+
+class File(NamedTuple):
+    path: str
+    rows: int
+
+
+def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> File:
+    """Samples whose every value follows from the user's index, and a column that the contract does not name."""
+    columns = {
+        "user_id": pa.array(ids, pa.int32()),
+        "item_id": pa.array([number + 1 for number in ids], pa.int32()),
+        "rate": pa.array([number - FIRST_ID for number in ids], pa.float32()),
+        "clicks": [np.array([0, number, number + 1], dtype=">i4").tobytes() for number in ids],
+        "label": pa.array([number % 2 for number in ids], pa.float32()),
+        "weight": pa.array([2.0] * len(ids), pa.float32()),
+        "event_id": [str(number) for number in ids],
+        **others,
+    }
+    pq.write_table(pa.table({name: values for name, values in columns.items() if values is not None}), path, row_group)
+    return File(str(path), len(ids))
+
+
+def write_sizes(folder: Path, sizes: list[int]) -> list[File]:
+    starts = [FIRST_ID + sum(sizes[:position]) for position in range(len(sizes))]
+    return [
+        write(folder / f"part-{position}.parquet", list(range(start, start + size)))
+        for position, (start, size) in enumerate(zip(starts, sizes, strict=True))
+    ]
+
+
+def stream(files: list[File], rank: int = 0, size: int = 1, batch_size: int = 8, shuffle_rows: int = 10) -> Stream:
+    train = Optimiser(
+        batch_size=batch_size,
+        epochs=1,
+        embedding_learning_rate=0.1,
+        dense_learning_rate=0.1,
+        weight_decay=0.0,
+        gradient_clip=1.0,
+        seed=1,
+    )
+    return Stream(files, CONTRACT, train, shuffle_rows, rank, size)
+
+
+def users(batches: list[Batch]) -> list[int]:
+    return [user for batch in batches for user in batch.ids[batch.weights > 0, 0].tolist()]
+
+
+UNEVEN = {
+    "one file for all": [17],
+    "one row": [1],
+    "no row at all": [0],
+    "an empty file among others": [5, 0, 5],
+    "very different files": [40, 1, 2, 1, 9],
+    "no file": [],
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("sizes", UNEVEN.values(), ids=UNEVEN.keys())
+def test_every_row_comes_once_and_every_rank_makes_as_many_steps(tmp_path: Path, sizes: list[int], size: int) -> None:
+    files = write_sizes(tmp_path, sizes)
+    ranks = [list(stream(files, rank, size).batches(epoch=0)) for rank in range(size)]
+    assert Counter(user for batches in ranks for user in users(batches)) == Counter(
+        range(FIRST_ID, FIRST_ID + sum(sizes))
+    )
+    assert {len(batches) for batches in ranks} == {stream(files, 0, size).steps(epoch=0)}
+
+
+def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:
+    batches = list(stream(write_sizes(tmp_path, [30])).batches(epoch=0))
+    for batch in batches:
+        user = batch.ids[:, 0]
+        assert batch.ids.dtype == batch.sequences["clicks"].dtype == torch.int64
+        assert torch.equal(batch.ids[:, 1], user + 1)
+        assert torch.equal(batch.sequences["clicks"], torch.stack([torch.zeros_like(user), user, user + 1], dim=1))
+        assert torch.equal(batch.numbers[:, 0], (user - FIRST_ID).float())
+        assert torch.equal(batch.labels, (user % 2).float())
+        assert batch.weights.tolist() == [2.0] * len(batch)
+
+
+def test_batches_are_no_larger_than_asked_for_and_nearly_equal(tmp_path: Path) -> None:
+    batches = list(stream(write_sizes(tmp_path, [33]), shuffle_rows=100).batches(epoch=0))
+    assert sorted(len(batch) for batch in batches) == [6, 6, 7, 7, 7]
+
+
+def test_a_rank_out_of_rows_feeds_padding_that_weighs_nothing(tmp_path: Path) -> None:
+    files = write_sizes(tmp_path, [8])
+    owner = next(rank for rank in range(2) if users(list(stream(files, rank, 2).batches(epoch=0))))
+    filler = list(stream(files, 1 - owner, 2).batches(epoch=0))
+    assert len(filler) == 2
+    for batch in filler:
+        assert batch.weights.tolist() == batch.labels.tolist() == [0.0]
+        assert batch.ids.tolist() == [[0, 0]] and batch.sequences["clicks"].tolist() == [[0, 0, 0]]
+        assert batch.numbers.tolist() == [[0.0]]
+
+
+def test_rows_are_mixed_anew_each_epoch_and_the_same_way_each_time(tmp_path: Path) -> None:
+    files = write_sizes(tmp_path, [30, 30])
+    order = users(list(stream(files).batches(epoch=0)))
+    assert users(list(stream(files).batches(epoch=0))) == order
+    assert users(list(stream(files).batches(epoch=1))) != order
+    assert order != sorted(order)
+
+
+def test_order_follows_the_list_of_files_and_not_their_names(tmp_path: Path) -> None:
+    groups = [list(range(start, start + 5)) for start in range(FIRST_ID, FIRST_ID + 20, 5)]
+    forth = [write(tmp_path / f"{number}.parquet", ids, row_group=2) for number, ids in enumerate(groups)]
+    back = [write(tmp_path / f"{9 - number}.parquet", ids) for number, ids in enumerate(groups)]
+    read = [users(list(stream(files, shuffle_rows=100).batches(epoch=0))) for files in (forth, back)]
+    assert read[0] == read[1]
+
+
+@pytest.mark.parametrize("told", [4, 6])
+@pytest.mark.parametrize("position", [0, 2])
+def test_a_file_with_other_rows_than_its_table_says_is_named(tmp_path: Path, told: int, position: int) -> None:
+    files = write_sizes(tmp_path, [5, 5, 5])
+    files[position] = files[position]._replace(rows=told)
+    with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {told} rows"):
+        list(stream(files, shuffle_rows=100).batches(epoch=0))
+
+
+def test_a_null_id_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", [1, 2], item_id=pa.array([1, None], pa.int32()))
+    with pytest.raises(ConfigError, match="column item_id holds nulls"):
+        list(stream([file]).batches(epoch=0))
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a.parquet: no column rate"):
+        list(stream([write(tmp_path / "a.parquet", [1, 2], rate=None)]).batches(epoch=0))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"gone.parquet"):
+        list(stream([File(str(tmp_path / "gone.parquet"), 1)]).batches(epoch=0))
+
+
+def test_waiting_is_measured(tmp_path: Path) -> None:
+    source = stream(write_sizes(tmp_path, [30]))
+    assert source.waited == 0.0
+    list(source.batches(epoch=0))
+    assert 0.0 < source.waited < 30.0
+
+
+def test_no_thread_outlives_the_consumer(tmp_path: Path) -> None:
+    before = threading.active_count()
+    batches = stream(write_sizes(tmp_path, [10, 10, 10, 10])).batches(epoch=0)
+    next(batches)
+    assert threading.active_count() > before
+    del batches
+    assert threading.active_count() == before
+
+
+def test_the_next_pool_is_read_while_the_present_one_is_used() -> None:
+    begun = [threading.Event() for _ in range(3)]
+    read = _ahead(lambda position: begun[position].set() or position, range(3))
+    assert next(read) == 0
+    assert begun[1].wait(timeout=10)
+    assert not begun[2].is_set()
+    assert list(read) == [1, 2]
+
+
+def test_an_error_while_reading_ahead_is_raised_in_its_place() -> None:
+    read = _ahead(lambda divisor: 1 // divisor, [1, 0])
+    assert next(read) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(read)
