@@ -1,7 +1,7 @@
 """Raw rows to canonical rows, each with a verdict. Nothing is dropped: rows read = kept + duplicates + quarantined.
 
-A checked frame has its table's columns, `row` (the raw row as JSON) and `reason`: null for a kept row, "duplicate"
-for one whose key another row has, else why it goes to quarantine.
+A checked frame has its table's columns, `reason` (null for a kept row, "duplicate" for one whose key another row has,
+else why it goes to quarantine) and `row`, the raw row as JSON where it goes to quarantine.
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ def _first_that_holds(*rules: tuple[Column, str]) -> Column:
 
 def _without_duplicates(judged: DataFrame, key: Sequence[str], order: Sequence[str]) -> DataFrame:
     """Marks all but the first row of each key. A bad row competes with none: its partition is its own text."""
-    bad = F.when(F.col("reason").isNotNull(), F.col("row"))
-    among = Window.partitionBy(*key, bad).orderBy(*order, F.xxhash64("row"))
+    # Only a bad row's text is wanted later: a good one's is not carried through the shuffle.
+    hashed = judged.withColumn("hash", F.xxhash64("row"))
+    light = hashed.withColumn("row", F.when(F.col("reason").isNotNull(), F.col("row")))
+    among = Window.partitionBy(*key, "row").orderBy(*order, "hash")
     later = F.col("reason").isNull() & (F.row_number().over(among) > 1)
-    return judged.withColumn("reason", F.when(later, DUPLICATE).otherwise(F.col("reason")))
+    return light.withColumn("reason", F.when(later, DUPLICATE).otherwise(F.col("reason"))).drop("hash")

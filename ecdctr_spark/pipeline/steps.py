@@ -12,15 +12,15 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
 import ecdctr_spark
 from ecdctr_spark.config import Config, ConfigError, Domain, Level, Part
 from ecdctr_spark.evaluation.metrics import metrics, overall
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.ingest import (
+    DUPLICATE,
     checked_clicks,
     checked_impressions,
     checked_profiles,
@@ -218,24 +218,21 @@ def model_folder(store: Store, model_id: str) -> Path:
 
 def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> Counts:
     """Writes the kept rows of a slice and its quarantined ones; a row without a day is of every slice."""
-    dated = "ds" in checked.columns
-    rows = (checked.where(f"({here}) or ds is null") if dated else checked).persist(StorageLevel.DISK_ONLY)
-    store.replace(table, kept(rows, table), here)
-    bad = f"({here}) or ds is null" if dated else "true"
-    store.replace(QUARANTINE, quarantined(rows, table.name), f"source = '{table.name}' and ({bad})")
-    totals = rows.select(
-        F.count(F.lit(1)).alias("read"),
-        F.count_if(F.col("reason").isNull()).alias("kept"),
-        F.count_if(F.col("reason") == "duplicate").alias("duplicates"),
-    ).first()
-    rows.unpersist()
-    assert totals is not None  # an aggregate without groups has one row
-    return Counts(
-        totals["read"],
-        totals["kept"],
-        totals["duplicates"],
-        totals["read"] - totals["kept"] - totals["duplicates"],
+    slice_ = f"({here}) or ds is null" if "ds" in checked.columns else "true"
+    rows = checked.where(slice_)
+    passing = Observation()  # counts what passes while it is written: the logs are read once, where all rows are good
+    counted = rows.observe(
+        passing,
+        F.count(F.lit(1)).alias("rows_read"),
+        F.count_if(F.col("reason").isNull()).alias("rows_kept"),
+        F.count_if(F.col("reason") == DUPLICATE).alias("duplicates"),
     )
+    store.replace(table, kept(counted, table), here)
+    seen = {"rows_read": 0, "rows_kept": 0, "duplicates": 0, **passing.get}
+    bad = seen["rows_read"] - seen["rows_kept"] - seen["duplicates"]
+    quarantine = quarantined(rows if bad else rows.limit(0), table.name)
+    store.replace(QUARANTINE, quarantine, f"source = '{table.name}' and ({slice_})")
+    return Counts(**seen, quarantined=bad)
 
 
 def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:

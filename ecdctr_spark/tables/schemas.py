@@ -13,7 +13,8 @@ PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it 
 
 
 class Table(BaseModel):
-    """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by."""
+    """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
+    `laid_out`, its files hold just the rows, in the order, of the tasks that write them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,6 +22,7 @@ class Table(BaseModel):
     columns: str
     key: tuple[str, ...]
     partitions: tuple[str, ...] = ()
+    laid_out: bool = False
 
 
 IMPRESSIONS = Table(
@@ -126,6 +128,7 @@ def samples_table(features: Features) -> Table:
         " weight float, domain string, ds date",
         key=("event_id",),
         partitions=("domain", "ds"),
+        laid_out=True,  # for the ranks (features/samples.py, shuffled)
     )
 
 

@@ -15,6 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 from ecdctr_spark.tables.schemas import Table
 
 _PROPERTIES = {"delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
+# Each partition's rows are brought together before they are written: without, every task leaves a file in each.
+_GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Store:
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self.spark.createDataFrame([], table.columns).schema)
-        for key, value in _PROPERTIES.items():
+        for key, value in (_PROPERTIES if table.laid_out else {**_PROPERTIES, **_GATHERED}).items():
             builder = builder.property(key, value)
         builder.partitionedBy(*table.partitions).execute()
 

@@ -43,7 +43,7 @@ def test_replacing_a_slice_leaves_the_others_alone_and_twice_equals_once(store: 
 
 def test_a_row_outside_the_slice_is_refused_and_nothing_changes(store: Store) -> None:
     store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
-    with pytest.raises(Exception, match="replaceWhere|DELTA_REPLACE_WHERE_MISMATCH"):
+    with pytest.raises(Exception, match=r"replaceWhere|DELTA_REPLACE_WHERE_MISMATCH"):
         store.replace(COUNTS, rows(store.spark, ("x", 9, "2020-01-05")), "ds = '2020-01-01'")
     assert content(store) == [("a", 1)]
 

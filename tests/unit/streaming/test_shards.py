@@ -37,8 +37,9 @@ def test_no_rank_has_more_rows_than_another_by_more_than_the_largest_file(files:
     assert max(loads) - min(loads) <= max((file.rows for file in files), default=0)
 
 
-def test_large_files_are_dealt_first() -> None:
-    loads = [sum(file.rows for file in files) for files in shard(named([1, 1, 1, 1, 4]), 2, seed=1, epoch=0)]
+@pytest.mark.parametrize("epoch", range(5))
+def test_large_files_are_dealt_first(epoch: int) -> None:
+    loads = [sum(file.rows for file in files) for files in shard(named([1, 1, 1, 1, 4]), 2, seed=1, epoch=epoch)]
     assert loads == [4, 4]
 
 
