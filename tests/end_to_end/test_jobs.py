@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PREDICTED
+from tests.end_to_end.conftest import PREDICTED
 
 pytestmark = pytest.mark.end_to_end
 

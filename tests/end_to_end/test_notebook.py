@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from .conftest import PREDICTED
+from tests.end_to_end.conftest import PREDICTED
 
 pytestmark = pytest.mark.end_to_end
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import PREDICTED
+from tests.end_to_end.conftest import PREDICTED
 
 pytestmark = pytest.mark.end_to_end
 
