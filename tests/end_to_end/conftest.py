@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-FIRST_DAY = dt.date(2024, 1, 1)
-LAST_DAY = dt.date(2024, 3, 14)
-PREDICTED = (dt.date(2024, 3, 12), dt.date(2024, 3, 14))
-USERS, ITEMS = 60, 40
+FIRST_DAY = dt.date(2024, 1, 22)
+LAST_DAY = dt.date(2024, 3, 13)
+PREDICTED = (dt.date(2024, 3, 12), dt.date(2024, 3, 13))
+USERS, ITEMS = 15, 20
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +24,12 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     events = list(_events(random.Random(5)))
     bad = [
         (*events[0][:1], *events[0][1:]),
-        ("nobody", "2024-01-05T10:00:00", "natural", "", "item-1", False),
+        ("nobody", "2024-02-05T10:00:00", "natural", "", "item-1", False),
     ]
     columns = ("event_id", "event_time", "domain", "user_id", "item_id")
     _write(folder / "impressions", columns, (event[:5] for event in [*events, *bad]))
     clicks = [(event[0], _later(event[1])) for event in events if event[5]]
-    _write(folder / "clicks", ("event_id", "click_time"), [*clicks, ("unheard-of", "2024-01-05T10:00:00")])
+    _write(folder / "clicks", ("event_id", "click_time"), [*clicks, ("unheard-of", "2024-02-05T10:00:00")])
     users = ((f"user-{user}", "fm"[user % 2]) for user in range(USERS))
     _write(folder / "users", ("user_id", "gender"), users)
     items = ((f"item-{item}", f"category-{item % 4}") for item in range(ITEMS))

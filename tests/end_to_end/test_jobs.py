@@ -30,9 +30,9 @@ def submit(master: str, job: str, overlay: Path, root: Path, *arguments: str) ->
 
 @pytest.fixture(scope="module")
 def root(overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables that spark-submit in local[2] has ingested and built, for the last month."""
+    """Tables that spark-submit in local[2] has ingested and built, for the last days."""
     root = tmp_path_factory.mktemp("jobs")
-    days = ["--from", "2024-02-15", "--to", str(PREDICTED[1])]
+    days = ["--from", "2024-03-05", "--to", str(PREDICTED[1])]
     assert "kept" in submit("local[2]", "ingest", overlay, root, *days)
     assert "samples" in submit("local[2]", "build", overlay, root, *days)
     return root
@@ -44,8 +44,3 @@ def test_training_runs_inside_two_executors_through_horovod_on_spark(root: Path,
     assert f"ads_only-{PREDICTED[0]}" in told
     published = next((root / "models").glob(f"ads_only-{PREDICTED[0]}-*"))
     assert len(list(published.glob("rows-*-of-2.safetensors"))) == 2
-
-
-def test_it_runs_in_one_jvm_as_well(root: Path, overlay: Path) -> None:
-    arguments = ["--level", "ads_only", "--date", str(PREDICTED[1]), "--launcher", "spark", "--ranks", "2"]
-    assert f"ads_only-{PREDICTED[1]}" in submit("local[2]", "train", overlay, root, *arguments)
