@@ -29,7 +29,7 @@ demo: setup ## the whole system on real ratings, to an HTML report
 	@$(BIN)/ecdctr demo
 
 test: lint ## every check and every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
