@@ -31,6 +31,8 @@ Message = dict[str, Any]
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
+_CAUSE_SECONDS = 2.0
+_BROKEN_EXCHANGE = "HorovodInternalError"
 
 
 class Horovodrun:
@@ -116,10 +118,8 @@ class _Group:
         results: dict[int, TrainingResult] = {}
         while len(results) < self.size:
             rank, message = self.inbox.get()
-            if message is None:
-                raise RuntimeError(f"rank {rank} died: {self._final_words()}")
-            if "error" in message:
-                raise RuntimeError(f"rank {rank} failed: {message['error']} (log: {self.log})")
+            if message is None or "error" in message:
+                raise RuntimeError(self._cause(rank, message))
             if "progress" in message:
                 progress(*message["progress"])
             else:
@@ -140,6 +140,21 @@ class _Group:
                 self.horovodrun.wait()
         for connection in self.connections.values():
             connection.socket.close()
+
+    def _cause(self, rank: int, message: Message | None) -> str:
+        """What ended a job. A broken exchange is what a rank sees of another that died or failed: it may be heard
+        first, and the other is waited for."""
+        deadline = time.monotonic() + _CAUSE_SECONDS
+        while message is not None and message["error"].startswith(_BROKEN_EXCHANGE):
+            try:
+                other, later = self.inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if later is None or "error" in later:
+                rank, message = other, later
+        if message is None:
+            return f"rank {rank} died: {self._final_words()}"
+        return f"rank {rank} failed: {message['error']} (log: {self.log})"
 
     def _greet(self, connection: socket.socket) -> None:
         connection.setblocking(True)

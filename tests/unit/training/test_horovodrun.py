@@ -1,0 +1,47 @@
+"""The error of a job names the rank that caused it, whoever is heard first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ecdctr_spark.training import horovodrun
+from ecdctr_spark.training.horovodrun import Message, _Group
+from ecdctr_spark.training.job import TrainingJob
+from tests.made_up import TRAIN, ctr_spec
+
+BROKEN: Message = {"error": "HorovodInternalError: Horovod has been shut down"}
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
+    """Two ranks whose words are laid into the inbox by the test."""
+    monkeypatch.setattr(horovodrun, "_CAUSE_SECONDS", 0.1)
+    group = _Group(2)
+    group.log.write_text("Killed")
+    yield group
+    group.log.unlink()
+    group.folder.rmdir()
+
+
+def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
+    for words in heard:
+        group.inbox.put(words)
+    job = TrainingJob(model_id="m", model=ctr_spec(), train=TRAIN, units=(), shuffle_rows=1, output="nowhere")
+    with pytest.raises(RuntimeError) as error:
+        group.train(job, lambda rows, loss: None)
+    return str(error.value)
+
+
+def test_a_rank_that_died_is_named_though_another_was_heard_first(group: _Group) -> None:
+    assert failure(group, (0, BROKEN), (1, None)).startswith("rank 1 died: ... Killed")
+
+
+def test_a_rank_that_failed_is_named_though_another_was_heard_first(group: _Group) -> None:
+    heard = failure(group, (0, BROKEN), (0, {"progress": [1, 0.5]}), (1, {"error": "ValueError: nothing works"}))
+    assert heard.startswith("rank 1 failed: ValueError: nothing works")
+
+
+def test_a_broken_exchange_alone_is_told_as_it_is(group: _Group) -> None:
+    assert failure(group, (0, BROKEN)).startswith("rank 0 failed: HorovodInternalError")
