@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import click
 import typer
@@ -116,9 +116,9 @@ def train(
     chosen = [f"training.ranks={ranks}"] if ranks else []
     chosen += [f"training.launcher={launcher}"] if launcher else []
     config = load_config(conf, [*set_, *chosen])
-    if level not in Level.__args__:  # type: ignore[attr-defined]
-        raise ConfigError(f"--level {level}: expected tpm, cpm, actr or ads_only")
-    row = train_alone(_store(config), config, level, _day("--date", date), Console())  # type: ignore[arg-type]
+    if level not in get_args(Level):
+        raise ConfigError(f"--level {level}: expected {', '.join(get_args(Level))}")
+    row = train_alone(_store(config), config, cast(Level, level), _day("--date", date), Console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published at {row['path']}")
 
 

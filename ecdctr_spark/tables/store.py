@@ -12,6 +12,7 @@ from pathlib import Path
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from ecdctr_spark.config import ConfigError
 from ecdctr_spark.tables.schemas import Table
 
 _PROPERTIES = {"delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
@@ -62,12 +63,23 @@ class Store:
 
     def _create(self, table: Table) -> None:
         if self.exists(table):
+            self._check_columns(table)
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self.spark.createDataFrame([], table.columns).schema)
         for key, value in (_PROPERTIES if table.laid_out else {**_PROPERTIES, **_GATHERED}).items():
             builder = builder.property(key, value)
         builder.partitionedBy(*table.partitions).execute()
+
+    def _check_columns(self, table: Table) -> None:
+        """Only the samples' columns depend on settings: another list of features makes another table."""
+        there, declared = self.read(table).columns, self.spark.createDataFrame([], table.columns).columns
+        if set(there) != set(declared):
+            other = ", ".join(sorted(set(there) ^ set(declared)))
+            raise ConfigError(
+                f"table {table.name} at {self.path(table)} was written with other columns ({other}): set"
+                " features.fields back, or start afresh under another storage.root"
+            )
 
     def _checked(self, table: Table, frame: DataFrame) -> DataFrame:
         expected = self.spark.createDataFrame([], table.columns).schema

@@ -9,6 +9,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
+from ecdctr_spark.config import ConfigError
 from ecdctr_spark.tables.schemas import STEPS, Table
 from ecdctr_spark.tables.store import Store
 
@@ -60,6 +61,14 @@ def test_a_missing_or_mistyped_column_is_named(store: Store) -> None:
         store.replace(COUNTS, good.drop("n"), "true")
     with pytest.raises(ValueError, match="counts: column n is bigint, expected int"):
         store.replace(COUNTS, good.selectExpr("key", "cast(n as bigint) n", "ds"), "true")
+
+
+def test_a_table_of_other_columns_is_told_in_one_line_and_left_alone(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    wider = COUNTS.model_copy(update={"columns": f"{COUNTS.columns}, age int"})
+    with pytest.raises(ConfigError, match=r"table counts .*other columns \(age\): set features\.fields back"):
+        store.replace(wider, rows(store.spark, ("b", 2, "2020-01-02")).selectExpr("*", "1 age"), "true")
+    assert content(store) == [("a", 1)]
 
 
 def test_another_reader_sees_the_same_rows(store: Store) -> None:
