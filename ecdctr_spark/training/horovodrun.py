@@ -153,7 +153,7 @@ class _Group:
             if later is None or "error" in later:
                 rank, message = other, later
         if message is None:
-            return f"rank {rank} died: {self._final_words()}"
+            return f"rank {rank} died: {self._final_words(rank)}"
         return f"rank {rank} failed: {message['error']} (log: {self.log})"
 
     def _greet(self, connection: socket.socket) -> None:
@@ -172,16 +172,17 @@ class _Group:
                 self.inbox.put((rank, json.loads(line)))
         self.inbox.put((rank, None))
 
-    def _final_words(self) -> str:
+    def _final_words(self, rank: int | None = None) -> str:
         self.stop()  # the log is whole once all have ended
-        return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'))} (log: {self.log})"
+        return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'), rank)} (log: {self.log})"
 
 
-def last_words(log: str) -> str:
-    """The end of a log of Horovod's launchers on one line, fit for an error: what the ranks said, if they said
-    anything."""
-    ranks = re.findall(r"^\[\d+\]<std(?:out|err)>:(.*)$", log, flags=re.MULTILINE)
-    return f"... {' '.join(' '.join(ranks or [log]).split())[-500:]}"
+def last_words(log: str, rank: int | None = None) -> str:
+    """The end of a log of Horovod's launchers on one line, fit for an error: what the rank (or all of them) said, or
+    else the launcher."""
+    who = r"\d+" if rank is None else str(rank)
+    said = re.findall(rf"^\[{who}\]<std(?:out|err)>:(.*)$", log, flags=re.MULTILINE)
+    return f"... {' '.join(' '.join(said or [log]).split())[-500:]}"
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:

@@ -76,8 +76,11 @@ def _answer(train: Train, job: TrainingJob, world: World, messages: IO[str]) -> 
 
 
 def _send(messages: IO[str], message: dict[str, Any]) -> None:
-    messages.write(json.dumps(message) + "\n")
-    messages.flush()
+    try:
+        messages.write(json.dumps(message) + "\n")
+        messages.flush()
+    except OSError:  # the launcher hung up, and _listen is about to hear it
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-FIRST_DAY = dt.date(2024, 1, 22)
-LAST_DAY = dt.date(2024, 3, 13)
-PREDICTED = (dt.date(2024, 3, 12), dt.date(2024, 3, 13))
+FIRST_DAY = dt.date(2024, 1, 30)
+LAST_DAY = dt.date(2024, 3, 6)
+PREDICTED = (dt.date(2024, 3, 5), dt.date(2024, 3, 6))
+QUIET = range(2, 27)  # days after the first of which only every fourth has events: gaps must do no harm
 USERS, ITEMS = 15, 20
 
 
@@ -24,12 +25,12 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     events = list(_events(random.Random(5)))
     bad = [
         (*events[0][:1], *events[0][1:]),
-        ("nobody", "2024-02-05T10:00:00", "natural", "", "item-1", False),
+        ("nobody", "2024-01-30T10:00:00", "natural", "", "item-1", False),
     ]
     columns = ("event_id", "event_time", "domain", "user_id", "item_id")
     _write(folder / "impressions", columns, (event[:5] for event in [*events, *bad]))
     clicks = [(event[0], _later(event[1])) for event in events if event[5]]
-    _write(folder / "clicks", ("event_id", "click_time"), [*clicks, ("unheard-of", "2024-02-05T10:00:00")])
+    _write(folder / "clicks", ("event_id", "click_time"), [*clicks, ("unheard-of", "2024-01-30T10:00:00")])
     users = ((f"user-{user}", "fm"[user % 2]) for user in range(USERS))
     _write(folder / "users", ("user_id", "gender"), users)
     items = ((f"item-{item}", f"category-{item % 4}") for item in range(ITEMS))
@@ -45,7 +46,8 @@ def overlay(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "source": {"kind": "files", "format": "csv", **source},
         "calendar": {"first_day": str(FIRST_DAY)},
         "tpm": {"months": 2, "train": {"batch_size": 256}},
-        "cpm": {"days": 14, "train": {"batch_size": 256}},
+        "samples": {"files_per_slice": 2},
+        "cpm": {"days": 7, "train": {"batch_size": 256}},
         "actr": {"days": 5, "train": {"batch_size": 64}},
         "network": {"hidden": [16], "attention_hidden": [8], "cross_layers": 1, "dimension": 8},
         "evaluation": {"bootstrap": 50},
@@ -57,6 +59,8 @@ def overlay(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _events(chance: random.Random) -> Iterable[tuple[str, str, str, str, str, bool]]:
     for offset in range((LAST_DAY - FIRST_DAY).days + 1):
+        if offset in QUIET and offset % 4:
+            continue
         day = FIRST_DAY + dt.timedelta(days=offset)
         for number in range(160):
             user, item = chance.randrange(USERS), chance.randrange(ITEMS)

@@ -32,7 +32,7 @@ def submit(master: str, job: str, overlay: Path, root: Path, *arguments: str) ->
 def root(overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tables that spark-submit in local[2] has ingested and built, for the last days."""
     root = tmp_path_factory.mktemp("jobs")
-    days = ["--from", "2024-03-05", "--to", str(PREDICTED[1])]
+    days = ["--from", "2024-03-01", "--to", str(PREDICTED[1])]
     assert "kept" in submit("local[2]", "ingest", overlay, root, *days)
     assert "samples" in submit("local[2]", "build", overlay, root, *days)
     return root

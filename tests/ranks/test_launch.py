@@ -58,7 +58,8 @@ def ended(pids: set[int], seconds: float = 10.0) -> bool:
 
 def horovodruns() -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
-    return [child for child in children if "horovod.runner.launch" in child.cmdline()]
+    alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]  # one has no command line any more
+    return [child for child in alive if "horovod.runner.launch" in child.cmdline()]
 
 
 @pytest.mark.ranks

@@ -38,6 +38,12 @@ def test_a_rank_that_died_is_named_though_another_was_heard_first(group: _Group)
     assert failure(group, (0, BROKEN), (1, None)).startswith("rank 1 died: ... Killed")
 
 
+def test_a_rank_that_died_is_quoted_and_not_what_the_others_said_of_it(group: _Group) -> None:
+    others = "".join(f"[0]<stderr>:the exchange is broken, line {line}\n" for line in range(100))
+    group.log.write_text(f"[1]<stderr>:bash: line 1: 4711 Killed\n{others}")
+    assert failure(group, (0, BROKEN), (1, None)).startswith("rank 1 died: ... bash: line 1: 4711 Killed (log: ")
+
+
 def test_a_rank_that_failed_is_named_though_another_was_heard_first(group: _Group) -> None:
     heard = failure(group, (0, BROKEN), (0, {"progress": [1, 0.5]}), (1, {"error": "ValueError: nothing works"}))
     assert heard.startswith("rank 1 failed: ValueError: nothing works")
