@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,12 +11,23 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 
+# A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# Tables of a few rows are read in less time than code for them is generated. Processes of their own do generate it.
+TINY_TABLES = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """A local session with Delta."""
     session = spark_session("local[2]", "2g")
-    session.conf.set("spark.sql.shuffle.partitions", "2")
+    for key, value in TINY_TABLES.items():
+        session.conf.set(key, value)
     yield session
     session.stop()
 

@@ -139,4 +139,4 @@ def test_malformed_json_lines_are_quarantined_verbatim(spark: SparkSession, tmp_
     checked = checked_impressions(read(spark, "json", impressions=folder).impressions, "UTC").collect()
     verdicts = {row["event_id"]: row["reason"] for row in checked}
     assert verdicts == {"e1": None, None: "row is malformed"}
-    assert any('{\\"event_id\\": \\"e2\\", \\"event_ti' in row["row"] for row in checked)
+    assert any('{\\"event_id\\": \\"e2\\", \\"event_ti' in (row["row"] or "") for row in checked)
