@@ -234,6 +234,41 @@ class Tracking(Settings):
     experiment: str
 
 
+class World(Settings):
+    """A synthetic platform (sources/world.py). Strengths are in units of the logit of a click."""
+
+    seed: int
+    days: int = Field(gt=0)
+    impressions_per_day: int = Field(gt=0)
+    users: int = Field(gt=0, description="at the start")
+    items: int = Field(gt=0, description="at the start")
+    births: float = Field(ge=0, description="users and items that each day adds, as a share of those at the start")
+    newest_share: float = Field(ge=0, le=1, description="share of the traffic that goes to the newest")
+    activity: float = Field(ge=1, description="the greater, the more events a few users have")
+    popularity: float = Field(ge=1, description="the greater, the more events a few items have")
+    categories: int = Field(gt=0)
+    advertisers: int = Field(gt=0)
+    ad_share: float = Field(gt=0, lt=1)
+    natural_base: float = Field(description="logit of a natural click, all else equal")
+    ad_base: float = Field(description="logit of an ad's click, all else equal")
+    correlation: float = Field(ge=0, le=1, description="of taste in ads with taste in natural content")
+    quality: float = Field(ge=0)
+    taste: float = Field(ge=0)
+    drift_days: float = Field(gt=0, description="days in which a taste turns into one that has nothing to do with it")
+    weekly: float = Field(ge=0, description="interests that last for a week")
+    seasonal: float = Field(ge=0, description="interests that last for a season and return with it")
+    season_days: int = Field(gt=0)
+    position_bias: float = Field(ge=0, description="from the first place to the last")
+    late_clicks: float = Field(ge=0, le=1, description="share that comes after 1 to 49 hours")
+    duplicates: float = Field(ge=0, le=1)
+    malformed: float = Field(ge=0, le=1)
+
+    @property
+    def events(self) -> int:
+        """Impressions of all days."""
+        return self.days * self.impressions_per_day
+
+
 class Demo(Settings):
     """The days that `ecdctr demo` predicts one by one."""
 
@@ -259,6 +294,7 @@ class Config(Settings):
     actr: Actr
     evaluation: Evaluation
     tracking: Tracking
+    world: World | None
     demo: Demo | None
 
     def fingerprint(self) -> str:
@@ -269,6 +305,7 @@ class Config(Settings):
             "source": True,
             "tracking": True,
             "evaluation": True,
+            "world": True,
             "demo": True,
         }
         return _digest(self.model_dump(mode="json", exclude={**elsewhere, "training": {"launcher"}}))

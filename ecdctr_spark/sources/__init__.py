@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.sources import files, movielens
+from ecdctr_spark.sources import files, movielens, world
 from ecdctr_spark.sources.raw import Raw
 
-SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {"files": files.read, "movielens": movielens.read}
+SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {
+    "files": files.read,
+    "movielens": movielens.read,
+    "world": world.read,
+}
 
 TERMS = {"movielens": movielens.TERMS}  # of the sources whose publisher sets terms; shown before they are used
 

@@ -109,11 +109,17 @@ STEPS = Table(
     key=(),
 )
 
+ORACLE = Table(
+    name="oracle",  # of a synthetic platform; no step reads it
+    columns="event_id string, domain string, probability double, clicked boolean",
+    key=("event_id",),
+)
+
 TABLES = {
     table.name: table
     for table in (
         IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, VOCABULARY, SNAPSHOTS, MODELS,
-        PREDICTIONS, METRICS, STEPS,
+        PREDICTIONS, METRICS, STEPS, ORACLE,
     )
 }  # fmt: skip
 

@@ -1,0 +1,289 @@
+"""A synthetic platform of any size, whose click probabilities are known.
+
+Event number n, user k and item k are each a pure function of (seed, number): the same world comes out whatever the
+partitioning, in parts or whole, and the driver holds nothing. What is drawn:
+
+- who and what: heavy-tailed activity and popularity (the k-th of P is met with a density falling as a power of k),
+  and a share of the traffic that goes to the newest users and items, of which each day brings more;
+- the click: logit = base(domain) + quality(item) + taste . item + this week's interests + this season's interests
+  - position bias + time of day, with taste a vector that turns slowly, and season's interests that come back;
+- an ad: a promoted item, met with a taste that correlates with natural taste by `correlation`;
+- the log: clicks that come late, some beyond any attribution window; rows twice; malformed rows.
+
+The true probabilities go to the `oracle` table, which no step of the pipeline reads.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config, ConfigError, World
+from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.tables.schemas import ORACLE
+from ecdctr_spark.tables.store import Store
+
+_TASTES = 4  # dimensions of taste
+_POSITIONS = 10
+_RECENT_DAYS = 14  # how long a user or item is among the newest
+_SEASONS = 4  # a season's interests come back after so many seasons
+_INTERESTED = 0.2  # the share of categories in a week's or season's interests
+_HOURLY = 0.2  # how much more is clicked at eight in the evening than on average, as a logit
+_EVENTS_PER_FILE = 500_000
+
+
+def read(spark: SparkSession, config: Config) -> Raw:
+    """The world's raw logs, written once under storage.root by the raw contract, with the oracle beside the tables."""
+    if config.world is None:
+        raise ConfigError("source.kind is world, and there are no settings under world: add --conf world")
+    root = Path(config.storage.root).resolve()
+    folder = root / "raw" / "world" / _name(config.world)
+    whole = folder / "whole"
+    if not whole.exists():
+        events = numbered_events(spark, config.world, 0, config.world.events)
+        write(raw(spark, config.world, config.calendar.first_day, events), folder)
+        Store(spark, root).replace(ORACLE, oracle(events, config.world), "true")
+        whole.touch()  # last: what was cut off before is written again
+    frames = (spark.read.parquet(str(folder / name)) for name in Raw._fields)
+    return Raw(*frames)
+
+
+def write(frames: Raw, folder: Path) -> None:
+    """Raw logs as the Parquet folders impressions, clicks, users and items, which `source.kind: files` reads."""
+    for name, frame in zip(Raw._fields, frames, strict=True):
+        if frame is not None:
+            frame.write.mode("overwrite").parquet(str(folder / name))
+
+
+def numbered_events(spark: SparkSession, world: World, first: int, last: int) -> DataFrame:
+    """The number `n` of the events first .. last - 1, in files of some hundred thousand when written."""
+    if not 0 <= first <= last <= world.events:
+        raise ValueError(f"events {first}..{last} of a world that has {world.events}")
+    return spark.range(first, last, 1, max(1, math.ceil((last - first) / _EVENTS_PER_FILE))).withColumnRenamed(
+        "id", "n"
+    )
+
+
+def raw(spark: SparkSession, world: World, first_day: dt.date, events: DataFrame) -> Raw:
+    """The raw frames of the events `n`, and of every user and item that there ever is."""
+    happened = _clicked(with_probability(drawn(events, world), world), world)
+    return Raw(
+        impressions=_impressions(happened, world, first_day),
+        clicks=_clicks(happened, first_day),
+        users=_users(spark, world, first_day),
+        items=_items(spark, world, first_day),
+    )
+
+
+def oracle(events: DataFrame, world: World) -> DataFrame:
+    """ORACLE's columns: the true click probability of the events `n`, and whether they were clicked."""
+    happened = _clicked(with_probability(drawn(events, world), world), world)
+    return happened.select(_event_id(), "domain", "probability", "clicked")
+
+
+def _name(world: World) -> str:
+    return hashlib.sha256(world.model_dump_json().encode()).hexdigest()[:8]
+
+
+def drawn(events: DataFrame, world: World) -> DataFrame:
+    """Who met what, when and where: n, day, second (of the day), domain, user, item, position."""
+    numbered = events.select("n", F.expr(f"n div {world.impressions_per_day}").alias("day"))
+    kind = F.when(_uniform(world, "domain", "n") < world.ad_share, "ad").otherwise("natural")
+    return numbered.select(
+        "n",
+        "day",
+        _second(_uniform(world, "second", "n")).alias("second"),
+        kind.alias("domain"),
+        _met(world, "user", world.users, world.activity).alias("user"),
+        _met(world, "item", world.items, world.popularity).alias("item"),
+        F.floor(_uniform(world, "position", "n") * _POSITIONS).alias("position"),
+    )
+
+
+def _met(world: World, entity: str, first: int, power: float) -> Column:
+    """The number of the user or item of event n: one of the newest for a share of the events, else of all there are."""
+    there = F.floor(first * (1 + world.births * F.col("day")))
+    newest = F.greatest(F.lit(1), F.floor(there * min(1.0, world.births * _RECENT_DAYS)))
+    place = _uniform(world, f"which {entity}", "n")
+    new = there - 1 - F.floor(newest * place)
+    known = F.floor(there * F.pow(place, F.lit(power)))
+    return F.when(_uniform(world, f"new {entity}", "n") < world.newest_share, new).otherwise(known).cast("bigint")
+
+
+def _second(uniform: Column) -> Column:
+    """A second of the day: most traffic at half past six in the evening, least twelve hours before."""
+    phase, depth = -1.0, 0.8
+    warped = uniform + depth / (2 * math.pi) * (F.sin(2 * math.pi * uniform + phase) - math.sin(phase))
+    return F.floor(warped * 86400).cast("int")
+
+
+def with_probability(met: DataFrame, world: World) -> DataFrame:
+    """The drawn events with the true `probability` of a click."""
+    ad = F.col("domain") == "ad"
+    category = _category_of(world, F.col("item"))
+    hour = F.col("second") / 3600
+    moods = (
+        world.weekly * _interested(world, "week", F.expr("day div 7"), category)
+        + world.seasonal * _interested(world, "season", F.expr(f"day div {world.season_days} % {_SEASONS}"), category)
+        - world.position_bias * F.col("position") / (_POSITIONS - 1)
+        + _HOURLY * F.sin((hour - 14) * math.pi / 12)
+    )
+    base = F.when(ad, world.ad_base).otherwise(world.natural_base)
+    quality = _normal(world, "quality", "item")
+    own = math.sqrt(1 - world.correlation**2) * _normal(world, "ad quality", "item")
+    quality = F.when(ad, world.correlation * quality + own).otherwise(quality)
+    # What is alike in both domains is so by the correlation: at zero, natural content tells nothing of ads.
+    alike = F.when(ad, F.lit(world.correlation)).otherwise(1.0) * moods
+    logit = base + world.quality * quality + world.taste * _affinity(world, ad) + alike
+    return met.withColumn("probability", 1 / (1 + F.exp(-logit)))
+
+
+def _affinity(world: World, ad: Column) -> Column:
+    """Taste times item, of unit variance. For ads, user and item each keep the root of the correlation."""
+    turn = F.col("day") * (math.pi / 2 / world.drift_days)
+    kept, own = math.sqrt(world.correlation), math.sqrt(1 - world.correlation)
+    total = F.lit(0.0)
+    for taste in range(_TASTES):
+        early, late = _normal(world, f"taste {taste}", "user"), _normal(world, f"later taste {taste}", "user")
+        user = F.cos(turn) * early + F.sin(turn) * late
+        item = _item_trait(world, taste)
+        user = F.when(ad, kept * user + own * _normal(world, f"ad taste {taste}", "user")).otherwise(user)
+        item = F.when(ad, kept * item + own * _normal(world, f"ad trait {taste}", "item")).otherwise(item)
+        total = total + user * item
+    return total / math.sqrt(_TASTES)
+
+
+def _item_trait(world: World, taste: int) -> Column:
+    """One dimension of an item's vector: mostly its category's."""
+    category = _normal_of(world, f"category trait {taste}", _category_of(world, F.col("item")))
+    return 0.8 * category + 0.6 * _normal(world, f"trait {taste}", "item")
+
+
+def _category_of(world: World, item: Column) -> Column:
+    """The number of an item's category."""
+    return F.floor(_uniform_of(world, "category", item) * world.categories)
+
+
+def _interested(world: World, period: str, number: Column, category: Column) -> Column:
+    """1 where the category is among the user's interests of a week or season, else 0."""
+    return (_uniform_of(world, period, F.col("user"), number, category) < _INTERESTED).cast("double")
+
+
+def _clicked(happened: DataFrame, world: World) -> DataFrame:
+    """`clicked`, and `delay` in seconds: a minute or two, or up to two days for the late ones."""
+    waiting = -F.log(1 - _uniform(world, "delay", "n"))
+    late = _uniform(world, "late", "n") < world.late_clicks
+    delay = F.when(late, 3600 + 86400 * 2 * _uniform(world, "lateness", "n")).otherwise(90 * waiting)
+    clicked = _uniform(world, "click", "n") < F.col("probability")
+    return happened.select("*", clicked.alias("clicked"), F.floor(delay).alias("delay"))
+
+
+def _impressions(happened: DataFrame, world: World, first_day: dt.date) -> DataFrame:
+    """Raw impressions. A malformed one lacks its user, or its domain or time is unusable; a duplicate comes twice."""
+    luck = _uniform(world, "malformed", "n") / max(world.malformed, 1e-12)
+    twice = _uniform(world, "duplicate", "n") < world.duplicates
+    rows = happened.withColumn(
+        "copy", F.explode(F.when(twice, F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0))))
+    )
+    return rows.select(
+        _event_id(),
+        F.when(luck < 1 / 3, F.lit(None)).otherwise(_moment(first_day, F.lit(0))).alias("event_time"),
+        F.when((luck >= 1 / 3) & (luck < 2 / 3), "banner").otherwise(F.col("domain")).alias("domain"),
+        F.when((luck >= 2 / 3) & (luck < 1), F.lit(None)).otherwise(_named("u", F.col("user"))).alias("user_id"),
+        _named("i", F.col("item")).alias("item_id"),
+        F.col("position").cast("string").alias("position"),
+        F.element_at(F.array(*map(F.lit, ("phone", "phone", "tablet", "desktop"))), _of_four(world)).alias("device"),
+    )
+
+
+def _clicks(happened: DataFrame, first_day: dt.date) -> DataFrame:
+    clicked = happened.where("clicked")
+    return clicked.select(_event_id(), _moment(first_day, F.col("delay")).alias("click_time"))
+
+
+def _users(spark: SparkSession, world: World, first_day: dt.date) -> DataFrame:
+    """Every user, known from birth; a tenth of them tell another region halfway."""
+    users = spark.range(_ever(world, world.users)).withColumnRenamed("id", "user")
+    moves = _uniform(world, "moves", "user") < 0.1
+    changes = F.when(moves, F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0)))
+    born = _born(world, world.users, F.col("user"))
+    rows = users.withColumn("change", F.explode(changes))
+    moved = F.greatest(born, F.lit(world.days // 2)) * F.col("change") + born * (1 - F.col("change"))
+    return rows.select(
+        _named("u", F.col("user")).alias("user_id"),
+        _start_of(first_day, moved).alias("valid_from"),
+        # The attribute tells something of the user's taste, as a profile does.
+        F.when(_normal(world, "taste 0", "user") + _normal(world, "age", "user") > 0, "old")
+        .otherwise("young")
+        .alias("age"),
+        _named("r", F.floor(_uniform_of(world, "region", F.col("user"), F.col("change")) * 20)).alias("region"),
+    )
+
+
+def _items(spark: SparkSession, world: World, first_day: dt.date) -> DataFrame:
+    items = spark.range(_ever(world, world.items)).withColumnRenamed("id", "item")
+    return items.select(
+        _named("i", F.col("item")).alias("item_id"),
+        _start_of(first_day, _born(world, world.items, F.col("item"))).alias("valid_from"),
+        _named("c", _category_of(world, F.col("item"))).alias("category"),
+        _named("a", F.floor(_uniform(world, "advertiser", "item") * world.advertisers)).alias("advertiser"),
+    )
+
+
+def _ever(world: World, first: int) -> int:
+    """How many users or items there are at the end of the last day."""
+    return math.floor(first * (1 + world.births * world.days))
+
+
+def _born(world: World, first: int, number: Column) -> Column:
+    """The day before which a user or item is never met: 0 for those who were there from the start."""
+    if world.births == 0:
+        return F.lit(0)
+    return F.greatest(F.lit(0), F.floor((number + 1 - first) / (first * world.births))).cast("int")
+
+
+def _event_id() -> Column:
+    return _named("e", F.col("n")).alias("event_id")
+
+
+def _named(prefix: str, number: Column) -> Column:
+    return F.concat(F.lit(prefix), number.cast("string"))
+
+
+def _moment(first_day: dt.date, later: Column) -> Column:
+    epoch = (first_day - dt.date(1970, 1, 1)).days * 86400
+    return F.timestamp_seconds(F.lit(epoch) + F.col("day") * 86400 + F.col("second") + later)
+
+
+def _start_of(first_day: dt.date, day: Column) -> Column:
+    return F.date_add(F.lit(first_day), day.cast("int")).cast("timestamp")
+
+
+def _of_four(world: World) -> Column:
+    return F.floor(_uniform(world, "device", "n") * 4).cast("int") + 1
+
+
+def _uniform(world: World, purpose: str, number: str) -> Column:
+    """A number in [0, 1) that depends on the seed, the purpose and the column's number alone."""
+    return _uniform_of(world, purpose, F.col(number))
+
+
+def _uniform_of(world: World, purpose: str, *numbers: Column) -> Column:
+    salt = int.from_bytes(hashlib.sha256(f"{world.seed} {purpose}".encode()).digest()[:8], "big", signed=True)
+    typed = [number.cast("bigint") for number in numbers]  # a hash of an int is not that of a bigint
+    return F.shiftrightunsigned(F.xxhash64(F.lit(salt), *typed), 11) / float(1 << 53)
+
+
+def _normal(world: World, purpose: str, number: str) -> Column:
+    return _normal_of(world, purpose, F.col(number))
+
+
+def _normal_of(world: World, purpose: str, number: Column) -> Column:
+    """Near a standard normal: a logistic variate of unit variance, from one hash."""
+    uniform = F.greatest(_uniform_of(world, purpose, number), F.lit(2.0**-53))
+    return F.log(uniform / (1 - uniform)) * (math.sqrt(3) / math.pi)
