@@ -13,11 +13,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
 CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
@@ -38,7 +39,7 @@ class Settings(BaseModel):
 
 
 class Storage(Settings):
-    root: str
+    root: str = Field(pattern=r"^[^#?%]+$", description="a path; the ranks open it as part of a URL")
 
 
 class Spark(Settings):
@@ -50,7 +51,7 @@ class Source(Settings):
     """Where raw logs come from. `kind` names an entry of sources.SOURCES; paths are read by kind `files` only."""
 
     kind: str
-    format: Literal["parquet", "csv", "json"] = "parquet"
+    format: Literal["parquet", "csv", "json", "delta", "table"] = "parquet"
     impressions: str | None = None
     clicks: str | None = None
     users: str | None = None
@@ -60,6 +61,14 @@ class Source(Settings):
 class Calendar(Settings):
     timezone: str
     first_day: dt.date = Field(description="the first day of raw logs that is used")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in available_timezones():
+            nearest = difflib.get_close_matches(name, available_timezones(), n=1, cutoff=0.0)[0]
+            raise ValueError(f"no time zone {name}; the nearest known one is {nearest}")
+        return name
 
 
 class Labels(Settings):

@@ -1,4 +1,4 @@
-"""The general source: folders of Parquet, csv or JSON-lines files laid out by the raw contract.
+"""The general source: folders of Parquet, csv, JSON-lines or Delta files laid out by the raw contract, or tables.
 
 A file that cannot be used as a whole is an error here, before anything is read. A single malformed line is not: it
 travels on in the column `_corrupt_record`, and ingest quarantines it.
@@ -47,7 +47,8 @@ def read(spark: SparkSession, config: Config) -> Raw:
 
 
 def _frame(spark: SparkSession, name: str, folder: str, form: str) -> DataFrame:
-    expected = f"expected {form} files with the columns {', '.join(REQUIRED[name])}"
+    what = {"table": "a table", "delta": "a Delta table"}.get(form, f"{form} files")
+    expected = f"expected {what} with the columns {', '.join(REQUIRED[name])}"
     try:
         _CHECKS[form](_local_files(folder))
         frame = _READERS[form](spark, folder)
@@ -78,7 +79,21 @@ def _json(spark: SparkSession, folder: str) -> DataFrame:
     return spark.read.option("primitivesAsString", True).json(folder)
 
 
-_READERS: dict[str, Callable[[SparkSession, str], DataFrame]] = {"parquet": _parquet, "csv": _csv, "json": _json}
+def _delta(spark: SparkSession, folder: str) -> DataFrame:
+    return spark.read.format("delta").load(folder)
+
+
+def _table(spark: SparkSession, name: str) -> DataFrame:
+    return spark.read.table(name)
+
+
+_READERS: dict[str, Callable[[SparkSession, str], DataFrame]] = {
+    "parquet": _parquet,
+    "csv": _csv,
+    "json": _json,
+    "delta": _delta,
+    "table": _table,
+}
 
 
 class _Unusable(ValueError):
@@ -107,14 +122,16 @@ def _check_csv(paths: Sequence[Path]) -> None:
             raise _Unusable(f"{path} has the columns {', '.join(header)} unlike {headers[0][0].name}")
 
 
-def _check_json(paths: Sequence[Path]) -> None:
-    """Nothing to check ahead: the schema is inferred from every line."""
+def _check_nothing(paths: Sequence[Path]) -> None:
+    """JSON's schema is inferred from every line; Delta and the catalog know theirs."""
 
 
 _CHECKS: dict[str, Callable[[Sequence[Path]], None]] = {
     "parquet": _check_parquet,
     "csv": _check_csv,
-    "json": _check_json,
+    "json": _check_nothing,
+    "delta": _check_nothing,
+    "table": _check_nothing,
 }
 
 
@@ -134,8 +151,10 @@ def _local_files(folder: str) -> list[Path]:
 
 def _explain(error: AnalysisException) -> str:
     text = _first_line(error)
-    if "PATH_NOT_FOUND" in text:
+    if "PATH_NOT_FOUND" in text or "DELTA_MISSING_DELTA_TABLE" in text:
         return "no such folder"
+    if "TABLE_OR_VIEW_NOT_FOUND" in text:
+        return "no such table in the catalog"
     if "UNABLE_TO_INFER_SCHEMA" in text:
         return "the folder is empty"
     return text

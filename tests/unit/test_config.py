@@ -65,3 +65,14 @@ def test_fingerprint_changes_with_what_changes_a_model_and_with_nothing_else(con
     another = load_config(overrides=["cpm.train.epochs=2"])
     assert elsewhere.fingerprint() == config.fingerprint() != another.fingerprint()
     assert another.samples_fingerprint() == config.samples_fingerprint()
+
+
+def test_an_unknown_time_zone_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"calendar\.timezone: .*the nearest known one is Europe/Berlin"):
+        load_config(overrides=["calendar.timezone=Europe/Berlinn"])
+
+
+@pytest.mark.parametrize("root", ["/data/#1", "/data/50%", "/data?"])
+def test_a_root_that_cannot_be_part_of_a_url_is_refused(root: str) -> None:
+    with pytest.raises(ConfigError, match=r"storage\.root"):
+        load_config(overrides=[f"storage.root={root}"])

@@ -140,3 +140,17 @@ def test_malformed_json_lines_are_quarantined_verbatim(spark: SparkSession, tmp_
     verdicts = {row["event_id"]: row["reason"] for row in checked}
     assert verdicts == {"e1": None, None: "row is malformed"}
     assert any('{\\"event_id\\": \\"e2\\", \\"event_ti' in (row["row"] or "") for row in checked)
+
+
+def test_delta_folders_and_tables_are_logs_too(spark: SparkSession, tmp_path: Path) -> None:
+    logs = spark.createDataFrame([ROW], ", ".join(f"{name} string" for name in COLUMNS[:6]))
+    logs.write.format("delta").save(str(tmp_path / "delta"))
+    logs.createOrReplaceTempView("raw_logs")
+    for form, where in (("delta", tmp_path / "delta"), ("table", Path("raw_logs"))):
+        checked = checked_impressions(read(spark, form, impressions=where).impressions, "UTC").collect()
+        assert [(row["event_id"], row["reason"]) for row in checked] == [("e1", None)]
+
+
+def test_a_delta_folder_or_table_that_is_not_there_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    assert "no such folder; expected a Delta table with" in told(spark, "delta", impressions=tmp_path / "nowhere")
+    assert "no such table in the catalog; expected a table with" in told(spark, "table", impressions=Path("nowhere"))
