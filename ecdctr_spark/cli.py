@@ -83,6 +83,19 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 
 @app.command()
+def check(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Look at the health of the days that are built; exit code 2 where one is outside its limits."""
+    from ecdctr_spark.pipeline import checking
+    from ecdctr_spark.pipeline.steps import between
+
+    config = load_config(conf, set_)
+    store, first, last = _store(config), _day("--from", from_), _day("--to", to)
+    broken = checking.check(store, config, first, last)
+    _show_rows(checking.summary(store, between(first, last)))
+    checking.refuse(broken)
+
+
+@app.command()
 def plan(from_: From, to: To, conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
     """What is due, from which inputs, and what exists."""
     from ecdctr_spark.pipeline.run import planned_for
@@ -133,7 +146,7 @@ def metrics(conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  
     if as_json:
         typer.echo(json.dumps(rows, default=str, indent=2))
     else:
-        _show_metrics(rows)
+        _show_rows(rows)
 
 
 @app.command()
@@ -204,7 +217,7 @@ def _report(config: Config) -> None:
     from ecdctr_spark.pipeline.steps import read_metrics
 
     store = _store(config)
-    _show_metrics([row for row in read_metrics(store) if row["date"] == "all"])
+    _show_rows([row for row in read_metrics(store) if row["date"] == "all"])
     path, headline = write_report(store, config)
     typer.echo(headline)
     typer.echo(f"report: {path}")
@@ -246,11 +259,17 @@ def _inputs(training: Any) -> str:
     return read + parent + months
 
 
-def _show_metrics(rows: list[dict[str, Any]]) -> None:
+def _show_rows(rows: list[dict[str, Any]]) -> None:
     grid = Grid(*rows[0])
     for row in rows:
-        grid.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()))
+        grid.add_row(*map(_shown, row.values()))
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "-" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,35 @@ class Features(Settings):
         return tuple(feature for feature in self.fields if isinstance(feature, Behaviours))
 
 
+class Limit(Settings):
+    """The range that a measure may lie in; null is no limit."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+class Limits(Settings):
+    """One limit for each measure of features/health.py."""
+
+    impressions: Limit = Limit()
+    click_rate: Limit = Limit()
+    known_users: Limit = Limit()
+    known_items: Limit = Limit()
+    null_rate: Limit = Limit()
+    unknown_rate: Limit = Limit()
+    drift: Limit = Limit()
+    quarantined: Limit = Limit()
+    duplicates: Limit = Limit()
+
+
+class Check(Settings):
+    """The health of the data, looked at before anything is trained on them."""
+
+    known_days: int = Field(gt=0, description="natural days in which an ad's user or item counts as known")
+    least_rows: int = Field(ge=0, description="a day and domain of fewer rows is told, not judged")
+    limits: Limits
+
+
 class KeepRates(Settings):
     positive: float = Field(gt=0, le=1)
     negative: float = Field(gt=0, le=1)
@@ -296,6 +325,7 @@ class Config(Settings):
     features: Features
     sampling: Sampling
     samples: Samples
+    check: Check
     training: Training
     network: Network
     tpm: Tpm
@@ -314,6 +344,7 @@ class Config(Settings):
             "source": True,
             "tracking": True,
             "evaluation": True,
+            "check": True,
             "world": True,
             "demo": True,
         }

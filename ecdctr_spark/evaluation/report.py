@@ -21,7 +21,8 @@ ALL_DAYS = "all"  # the date of metrics over all days together
 @dataclass(frozen=True)
 class Report:
     """What the page tells, as rows of the tables METRICS (date "all": over all days), MODELS and STEPS, of
-    `calibration.reliability`, and of quarantine counted (source, reason, rows); the configuration as YAML.
+    `calibration.reliability`, of quarantine counted (source, reason, rows) and of HEALTH summed up (domain, measure,
+    feature, days, least, greatest, low, high, outside); the configuration as YAML.
     `interval` is of the GAUC difference of `model` and `baseline`.
     """
 
@@ -33,6 +34,7 @@ class Report:
     models: Rows
     steps: Rows
     quarantine: Rows
+    health: Rows
     configuration: str
 
 
@@ -72,6 +74,17 @@ _STAGES = (
     Column("Seconds", "seconds", "{:,.1f}"),
 )
 _QUARANTINE = (Column("Table", "source"), Column("Reason", "reason"), Column("Rows", "rows", "{:,.0f}"))
+_HEALTH = (
+    Column("Measure", "measure"),
+    Column("Domain", "domain"),
+    Column("Feature", "feature"),
+    Column("Days", "days", "{:,.0f}"),
+    Column("Least", "least", "{:,.4g}"),
+    Column("Greatest", "greatest", "{:,.4g}"),
+    Column("At least", "low", "{:g}"),
+    Column("At most", "high", "{:g}"),
+    Column("Days outside", "outside", "{:,.0f}"),
+)
 _MODELS = (
     Column("Model", "model_id"),
     Column("Level", "level"),
@@ -104,6 +117,7 @@ def render(report: Report, output: Path) -> None:
         daily=_grid(_metrics(daily), _METRICS),
         stages=_grid(by_stage, _STAGES),
         quarantine=_grid(report.quarantine, _QUARANTINE),
+        health=_grid(report.health, _HEALTH),
         models=_grid(_lineage(report.models), _MODELS),
         configuration=report.configuration,
         plotly=Markup(get_plotlyjs()),

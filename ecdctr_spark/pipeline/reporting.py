@@ -13,6 +13,7 @@ from ecdctr_spark.config import Config, ConfigError
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
+from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.steps import read_metrics
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.store import Store
@@ -24,7 +25,8 @@ _SEED = 11  # of the bootstrap: the same predictions give the same interval
 
 def write_report(store: Store, config: Config) -> tuple[Path, str]:
     """Writes <storage.root>/report.html; returns where it lies and its headline. Only results leave Spark: rows of
-    metrics, models and steps, a row a calibration bin, a row a quarantine reason, a row a user for the interval.
+    metrics, models and steps, a row a calibration bin, a quarantine reason or a measure of health, a row a user for
+    the interval.
     """
     predictions = store.read(PREDICTIONS)
     if predictions.isEmpty():
@@ -39,6 +41,7 @@ def write_report(store: Store, config: Config) -> tuple[Path, str]:
         models=_rows(store.read(MODELS).orderBy("date", "level")),
         steps=_rows(store.read(STEPS).orderBy("finished")),
         quarantine=_rows(quarantined.orderBy("source", "reason")),
+        health=summary(store),
         configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
     path = store.root / "report.html"

@@ -15,6 +15,7 @@ from ecdctr_spark import tracking
 from ecdctr_spark.config import Config, ConfigError, Level
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.calendar import Model, Plan, Prediction, Training, due, plan
+from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.steps import Counts
 from ecdctr_spark.progress import Reporter, Update
 from ecdctr_spark.tables.store import Store
@@ -40,7 +41,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
                 keep_count(store, "ingest", registry.LOGS, (begin, end), counted, update)
         for begin, end in planned.build:
             with reporter.step(f"build {begin}..{end}") as update:
-                counted = partial(steps.build, store, config, begin, end)
+                counted = partial(build_checked, store, config, begin, end)
                 keep_count(store, "build", config.samples_fingerprint(), (begin, end), counted, update)
         models = set(registry.done(store, config).models)
         for step in planned.by_day():
@@ -71,10 +72,18 @@ def run_counted(store: Store, config: Config, step: str, first: dt.date, last: d
         raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
     counted, subject = {
         "ingest": (steps.ingest, registry.LOGS),
-        "build": (steps.build, config.samples_fingerprint()),
+        "build": (build_checked, config.samples_fingerprint()),
     }[step]
     with Reporter(console, 1) as reporter, reporter.step(f"{step} {first}..{last}") as update:
         return keep_count(store, step, subject, (first, last), partial(counted, store, config, first, last), update)
+
+
+def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
+    """Builds days and looks at their health: days that are not healthy do not count as built, so that nothing is
+    trained on them until their logs are mended or the limits changed."""
+    counts = steps.build(store, config, first, last)
+    refuse(check(store, config, first, last))
+    return counts
 
 
 def train_alone(store: Store, config: Config, level: Level, date: dt.date, console: Console) -> dict[str, Any]:

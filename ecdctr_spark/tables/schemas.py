@@ -102,6 +102,13 @@ METRICS = Table(
     key=("date", "model", "domain"),
     partitions=("date",),
 )
+HEALTH = Table(
+    name="health",  # features/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
+    " high double, ok boolean",
+    key=("ds", "domain", "measure", "feature"),
+    partitions=("ds",),
+)
 STEPS = Table(
     name="steps",
     columns="step string, subject string, from_day date, to_day date, rows_read bigint, rows_kept bigint,"
@@ -119,7 +126,7 @@ TABLES = {
     table.name: table
     for table in (
         IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, VOCABULARY, SNAPSHOTS, MODELS,
-        PREDICTIONS, METRICS, STEPS, ORACLE,
+        PREDICTIONS, METRICS, HEALTH, STEPS, ORACLE,
     )
 }  # fmt: skip
 

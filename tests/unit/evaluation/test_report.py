@@ -34,6 +34,11 @@ def step(name: str, *counts: int | None, subject: str = "logs") -> dict[str, Any
     return {"step": name, "subject": subject, **dict(zip(fields, counts, strict=True))}
 
 
+def measure(name: str, feature: str | None, least: float, greatest: float, outside: int) -> dict[str, Any]:
+    found = {"domain": "ad", "measure": name, "feature": feature, "days": 9, "least": least, "greatest": greatest}
+    return {**found, "low": None, "high": 0.125, "outside": outside}
+
+
 @pytest.fixture
 def report() -> Report:
     days = [metric("2024-03-02", "actr", 0.66), metric("2024-03-02", "ads_only", None)]
@@ -46,6 +51,7 @@ def report() -> Report:
         models=[model("cpm", []), model("actr", [f"cpm-{DAY}", "cpm-of-long-ago"])],
         steps=[step("ingest", 100, 90, 6, 4, 3), step("ingest", 50, 50, 0, 0, 2), step("predict", 10, 10, 0, 0, 1)],
         quarantine=[{"source": "clicks", "reason": "click without an impression", "rows": 4}],
+        health=[measure("null_rate", "item_category", 0.01, 0.2, 1), measure("impressions", None, 0.0, 900.0, 0)],
         configuration="storage:\n  root: <here>\n",
     )
 
@@ -130,3 +136,9 @@ def test_the_page_stands_before_anything_was_predicted(report: Report, tmp_path:
     )
     render(empty, tmp_path / "report.html")
     assert "cannot be compared" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_health_of_the_data_is_shown_with_its_limits(page: str) -> None:
+    assert "2 measures" in page
+    text = re.sub(r"<[^>]+>|\s+", " ", page)
+    assert re.search(r"null_rate +ad +item_category +9 +0\.01 +0\.2 +- +0\.125 +1 ", text)

@@ -1,0 +1,164 @@
+"""What the data of a day tell of themselves before anything is trained on them: a row a measure, and its verdict.
+
+Measures of each day and domain: `impressions` (0 is a gap), `click_rate`; of ads, the share whose user or item natural
+content has shown lately, `known_users` and `known_items`; of each id feature, `null_rate` and `unknown_rate` (out of
+vocabulary); of each id and count feature, `drift` against the week before. Of the logs as a whole, the share
+`quarantined` by day and of `duplicates` by ingest.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Check, Count, Features, Limits
+from ecdctr_spark.features.counters import daily_counts, with_counters
+from ecdctr_spark.features.vocabulary import blocks
+
+WEEK = 7
+_BUCKETS = 20
+_COLUMNS = ("ds", "domain", "measure", "feature", "value", "rows")
+_ALL = "all"
+
+
+def traffic(labelled: DataFrame, first: str, last: str) -> DataFrame:
+    """Impressions and click rate of each domain and day first..last, days without any included."""
+    days = labelled.sparkSession.range(1).select(
+        F.explode(F.sequence(F.lit(first).cast("date"), F.lit(last).cast("date"))).alias("ds")
+    )
+    asked = days.select("ds", F.explode(F.array(F.lit("natural"), F.lit("ad"))).alias("domain"))
+    counted = labelled.groupBy("ds", "domain").agg(F.count("label").alias("rows"), F.avg("label").alias("rate"))
+    found = asked.join(counted, ["ds", "domain"], how="left").fillna(0, ["rows"])  # once in counted
+    measures = F.inline(
+        F.array(
+            F.struct(F.lit("impressions").alias("measure"), F.col("rows").cast("double").alias("value")),
+            F.struct(F.lit("click_rate").alias("measure"), F.col("rate").alias("value")),
+        )
+    )
+    return _measured(found.select("ds", "domain", "rows", measures).where("value is not null"))
+
+
+def known(labelled: DataFrame, history: DataFrame, days: int, timezone: str) -> DataFrame:
+    """The share of ad impressions whose user, and whose item, natural content showed in the `days` days before.
+
+    `history` holds the labelled rows of these days too. The first day of natural content has nothing before it and
+    is left out.
+    """
+    seen = daily_counts(history.where("domain = 'natural'"), ("user_id", "item_id"), timezone)
+    shown = [_shown("known_users", "user_id", days), _shown("known_items", "item_id", days)]
+    counted = with_counters(labelled.where("domain = 'ad'"), seen, shown)
+    shares = [F.avg((F.col(count.name) > 0).cast("double")).alias(count.name) for count in shown]
+    begin = history.where("domain = 'natural'").agg(F.min("ds").alias("begin"))
+    later = counted.crossJoin(F.broadcast(begin)).where("ds > begin")
+    found = later.groupBy("ds", "domain").agg(F.count("label").alias("rows"), *shares)
+    return _measured(found.unpivot(["ds", "domain", "rows"], [count.name for count in shown], "measure", "value"))
+
+
+def encoded(samples: DataFrame, vocabulary: DataFrame, features: Features) -> DataFrame:
+    """Null rate and unknown rate of each id feature, drift of each id and count feature, by day and domain.
+
+    `samples` reaches a week further back than the days that are asked for. Rows count by their weight. Drift is the
+    population stability index of the feature's values, spread over 20 buckets by hash, against the seven days before,
+    less what as many draws from one distribution would differ by: (buckets - 1)(1/n + 1/m). Users and items
+    themselves come and go, and are not measured so.
+    """
+    starts = blocks(vocabulary)
+    values = [_value(feature.name, starts[feature.name], features) for feature in features.ids]
+    values += [_value(feature.name, None, features) for feature in features.counters if isinstance(feature, Count)]
+    long = samples.select("ds", "domain", "weight", F.inline(F.array(*values)))
+    sums = [F.sum(F.when(F.col("bucket") == bucket, F.col("weight")).otherwise(0)) for bucket in range(_BUCKETS)]
+    days = long.groupBy("ds", "domain", "feature").agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.array(*sums).alias("today"),
+        *(
+            (F.sum(F.col("weight") * F.col(state)) / F.sum("weight")).alias(state)
+            for state in ("null_rate", "unknown_rate")
+        ),
+    )
+    week = Window.partitionBy("domain", "feature").orderBy(F.unix_date("ds")).rangeBetween(-WEEK, -1)
+    before = F.array(*(F.sum(F.col("today")[bucket]).over(week) for bucket in range(_BUCKETS)))
+    drifted = days.select("*", before.alias("before"), F.sum("rows").over(week).alias("rows_before"))
+    told = drifted.select("ds", "domain", "feature", "rows", "null_rate", "unknown_rate", _drift().alias("drift"))
+    long = told.unpivot(["ds", "domain", "feature", "rows"], ["null_rate", "unknown_rate", "drift"], "measure", "value")
+    return _measured(long.where("value is not null"))
+
+
+def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> DataFrame:
+    """The share of each day's raw impressions that is in quarantine, and of the duplicates in each ingest (rows of
+    STEPS), under the last day that it read."""
+    good = labelled.groupBy("ds").agg(F.count("label").alias("good"))
+    bad = quarantine.where("source = 'impressions'").groupBy("ds").agg(F.count("reason").alias("bad"))
+    both = good.join(bad, "ds", how="left").fillna(0, ["bad"])  # a day is once in bad
+    rows = F.col("good") + F.col("bad")
+    days = both.select(
+        "ds", rows.alias("rows"), F.lit("quarantined").alias("measure"), (F.col("bad") / rows).alias("value")
+    )
+    read = ingests.where("rows_read > 0").select(
+        F.col("to_day").alias("ds"),
+        F.col("rows_read").alias("rows"),
+        F.lit("duplicates").alias("measure"),
+        (F.col("duplicates") / F.col("rows_read")).alias("value"),
+    )
+    return _measured(days.unionByName(read).withColumn("domain", F.lit(_ALL)))
+
+
+def judged(measures: DataFrame, check: Check) -> DataFrame:
+    """The measures with their limits `low` and `high`, null for none, and `ok`. A day of less than
+    check.least_rows rows is told and not judged, but for its number of impressions."""
+    low, high = (_limit(check.limits, end) for end in ("low", "high"))
+    few = (F.col("rows") < check.least_rows) & (F.col("measure") != "impressions")
+    within = F.coalesce(F.col("value") >= F.col("low"), F.lit(True)) & F.coalesce(
+        F.col("value") <= F.col("high"), F.lit(True)
+    )
+    limited = measures.select(*_COLUMNS, low.alias("low"), high.alias("high"))
+    return limited.withColumn("ok", few | within)
+
+
+def _measured(frame: DataFrame) -> DataFrame:
+    columns = [
+        F.lit(None).cast("string").alias(name) if name not in frame.columns else F.col(name) for name in _COLUMNS
+    ]
+    return frame.select(*columns)
+
+
+def _shown(name: str, entity: str, days: int) -> Count:
+    return Count(kind="count", name=name, entity=entity, domain="natural", measure="impressions", days=days)
+
+
+def _value(name: str, first_unknown: int | None, features: Features) -> Column:
+    """feature, bucket (null where drift is not asked for), and whether the value is null or unknown."""
+    index = F.col(name)
+    states = [F.lit(None).cast("double").alias("null_rate"), F.lit(None).cast("double").alias("unknown_rate")]
+    if first_unknown is not None:
+        unknown = index.between(first_unknown, first_unknown + features.out_of_vocabulary - 1)
+        states = [
+            (index == first_unknown - 1).cast("double").alias("null_rate"),
+            unknown.cast("double").alias("unknown_rate"),
+        ]
+    spread = F.pmod(F.xxhash64(index), F.lit(_BUCKETS)).cast("int")
+    bucket = F.lit(None).cast("int") if name in ("user_id", "item_id") else spread
+    return F.struct(F.lit(name).alias("feature"), bucket.alias("bucket"), *states)
+
+
+def _drift() -> Column:
+    """sum over buckets of (p - q) ln(p / q), half a row added to each bucket, less its expectation."""
+    n, m = F.col("rows").cast("double"), F.col("rows_before").cast("double")
+    today = F.aggregate("today", F.lit(0.0), lambda total, weight: total + weight)
+    before = F.aggregate("before", F.lit(0.0), lambda total, weight: total + weight)
+
+    def share(weights: str, total: Column, rows: Column, bucket: int) -> Column:
+        return (F.col(weights)[bucket] / total * rows + 0.5) / (rows + _BUCKETS / 2)
+
+    terms = []
+    for bucket in range(_BUCKETS):
+        p, q = share("today", today, n, bucket), share("before", before, m, bucket)
+        terms.append((p - q) * F.ln(p / q))
+    index = reduce(Column.__add__, terms) - (_BUCKETS - 1) * (1 / n + 1 / m)
+    return F.when((today > 0) & (before > 0), F.greatest(index, F.lit(0.0)))
+
+
+def _limit(limits: Limits, end: str) -> Column:
+    given = [(name, getattr(getattr(limits, name), end)) for name in type(limits).model_fields]
+    return F.coalesce(*(F.when(F.col("measure") == name, F.lit(value).cast("double")) for name, value in given))

@@ -1,0 +1,75 @@
+"""Looks at the health of days that are built, and stops what would train on bad ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.features import health
+from ecdctr_spark.pipeline.calendar import DAY
+from ecdctr_spark.pipeline.steps import between
+from ecdctr_spark.tables.schemas import HEALTH, LABELLED, QUARANTINE, STEPS, VOCABULARY, samples_table
+from ecdctr_spark.tables.store import Store
+
+_SHOWN = 3  # broken limits that an error names
+
+
+def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """Measures the built days first..last into the health table; returns its rows that are outside their limits."""
+    here = between(first, last)
+    measured = reduce(DataFrame.unionByName, _measures(store, config, first, last)).where(here)
+    store.replace(HEALTH, health.judged(measured, config.check), here)
+    broken = store.read(HEALTH).where(here).where("not ok")
+    return [row.asDict() for row in broken.orderBy("ds", "domain", "measure", "feature").collect()]
+
+
+def refuse(broken: list[dict[str, Any]]) -> None:
+    """Raises ConfigError that names the first of the rows outside their limits, if there are any."""
+    if broken:
+        told = "; ".join(_told(row) for row in broken[:_SHOWN])
+        more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise ConfigError(f"the data are not healthy: {told}{more}. Mend the logs, or change check.limits")
+
+
+def summary(store: Store, where: str = "true") -> list[dict[str, Any]]:
+    """A row a (domain, measure, feature): the days measured, the least and greatest value, the days outside limits."""
+    rows = store.read(HEALTH).where(where).groupBy("domain", "measure", "feature")
+    outside = F.count_if(~F.col("ok")).alias("outside")
+    ends = (
+        F.min("value").alias("least"),
+        F.max("value").alias("greatest"),
+        F.max("low").alias("low"),
+        F.max("high").alias("high"),
+    )
+    found = rows.agg(F.count("ds").alias("days"), *ends, outside)
+    return [row.asDict() for row in found.orderBy("measure", "domain", "feature").collect()]
+
+
+def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> list[DataFrame]:
+    labelled, samples = store.read(LABELLED), store.read(samples_table(config.features))
+    here, timezone = labelled.where(between(first, last)), config.calendar.timezone
+    back = labelled.where(between(first - config.check.known_days * DAY, last))
+    a_week_more = samples.where(between(first - health.WEEK * DAY, last))
+    ingests = store.read(STEPS).where(f"step = 'ingest' and to_day >= '{first}' and to_day <= '{last}'")
+    newest = ingests.orderBy(F.desc("finished")).limit(1)
+    return [
+        health.traffic(here, str(first), str(last)),
+        health.known(here, back, config.check.known_days, timezone),
+        health.encoded(a_week_more, store.read(VOCABULARY), config.features),
+        health.logged(here, store.read(QUARANTINE), newest),
+    ]
+
+
+def _told(row: dict[str, Any]) -> str:
+    what = f"{row['measure']} of {row['feature']}" if row["feature"] else row["measure"]
+    limit = (
+        f"at least {row['low']:g}"
+        if row["low"] is not None and row["value"] < row["low"]
+        else f"at most {row['high']:g}"
+    )
+    return f"{row['ds']} {row['domain']}: {what} is {row['value']:.4g}, expected {limit}"

@@ -1,0 +1,134 @@
+"""The health of a day is what its rows say, and a limit is a limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from ecdctr_spark.config import Check, Config, Features, Limit, Limits
+from ecdctr_spark.features import health
+from ecdctr_spark.features.vocabulary import blocks, reserve
+from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
+from tests.labelled import Impression, at, date, labelled
+
+Found = dict[tuple[str, str, str, str | None], float]
+
+
+def found(measures: DataFrame) -> Found:
+    """Values by day, domain, measure and feature."""
+    return {(str(row.ds), row.domain, row.measure, row.feature): row.value for row in measures.collect()}
+
+
+def test_a_day_without_impressions_is_a_gap_in_its_domain(spark: SparkSession) -> None:
+    rows = labelled(
+        spark, [Impression("a", at(0), clicked=at(0)), Impression("b", at(0)), Impression("c", at(2), domain="ad")]
+    )
+    values = found(health.traffic(rows, str(date(0)), str(date(2))))
+    shown = {
+        (day, domain): values[str(date(day)), domain, "impressions", None]
+        for day in range(3)
+        for domain in ("natural", "ad")
+    }
+    assert shown == {(0, "natural"): 2, (0, "ad"): 0, (1, "natural"): 0, (1, "ad"): 0, (2, "natural"): 0, (2, "ad"): 1}
+    assert {key[0]: value for key, value in values.items() if key[2] == "click_rate"} == {
+        str(date(0)): 0.5,
+        str(date(2)): 0,
+    }
+
+
+def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: SparkSession) -> None:
+    earlier = [
+        Impression("long ago", at(0), user="forgotten", item="i"),
+        Impression("seen", at(3), user="known", item="i"),
+        Impression("seen in ads", at(3), user="ads only", domain="ad"),
+        Impression("today", at(5, 1), user="new"),
+    ]
+    users = ("known", "forgotten", "ads only", "new")
+    ads = [Impression(f"ad {user}", at(5), user=user, item="other", domain="ad") for user in users]
+    rows = labelled(spark, [*earlier, *ads])
+    values = found(health.known(rows.where(f"ds = '{date(5)}'"), rows, 3, "UTC"))
+    assert values[str(date(5)), "ad", "known_users", None] == 0.25
+    assert values[str(date(5)), "ad", "known_items", None] == 0.0
+
+
+def test_before_any_natural_content_nobody_can_be_known(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression("a", at(0)), Impression("b", at(0), domain="ad")])
+    assert not found(health.known(rows, rows, 3, "UTC"))
+
+
+@pytest.fixture(scope="module")
+def vocabulary(spark: SparkSession, config: Config) -> DataFrame:
+    return reserve(spark.createDataFrame([], VOCABULARY.columns), features(config))
+
+
+def features(config: Config) -> Features:
+    """The user, the item and the item's category."""
+    return Features(out_of_vocabulary=2, fields=config.features.ids[:3])
+
+
+def encoded(spark: SparkSession, config: Config, vocabulary: DataFrame, days: Sequence[Sequence[int]]) -> Found:
+    """The measures of samples whose categories are the rows given, by day."""
+    rows = [("natural", date(day), 1.0, 0, 0, index) for day, indices in enumerate(days) for index in indices]
+    columns = "domain string, ds date, weight float, user_id int, item_id int, item_category int"
+    return found(health.encoded(spark.createDataFrame(rows, columns), vocabulary, features(config)))
+
+
+def test_nulls_and_unknown_tokens_are_told_by_feature(
+    spark: SparkSession, config: Config, vocabulary: DataFrame
+) -> None:
+    first = blocks(vocabulary)["item_category"]
+    values = encoded(spark, config, vocabulary, [[first - 1, first, first + 1, 999]])
+    assert values[str(date(0)), "natural", "null_rate", "item_category"] == 0.25
+    assert values[str(date(0)), "natural", "unknown_rate", "item_category"] == 0.5
+    assert values[str(date(0)), "natural", "null_rate", "user_id"] == 0.0
+
+
+def test_drift_is_nothing_between_alike_days_and_much_between_others(
+    spark: SparkSession, config: Config, vocabulary: DataFrame
+) -> None:
+    usual, other = list(range(100, 140)) * 20, list(range(100, 105)) * 160
+    values = encoded(spark, config, vocabulary, [usual, usual, other])
+    drift = {key[0]: value for key, value in values.items() if key[2:] == ("drift", "item_category")}
+    assert drift.keys() == {str(date(1)), str(date(2))}  # the first day has none before it
+    assert drift[str(date(1))] == pytest.approx(0, abs=0.01)
+    assert drift[str(date(2))] > 1
+    assert not any(key[2] == "drift" and key[3] in ("user_id", "item_id") for key in values)
+
+
+def test_the_share_in_quarantine_is_by_day_and_duplicates_by_ingest(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression(str(n), at(0)) for n in range(3)])
+    bad = [("impressions", "user_id is missing", "{}", date(0)), ("clicks", "row is malformed", "{}", date(0))]
+    ingest = ("ingest", "logs", date(0), date(0), 50, 40, 5, 5, 1.0, at(1))
+    values = found(
+        health.logged(
+            rows, spark.createDataFrame(bad, QUARANTINE.columns), spark.createDataFrame([ingest], STEPS.columns)
+        )
+    )
+    assert values == {(str(date(0)), "all", "quarantined", None): 0.25, (str(date(0)), "all", "duplicates", None): 0.1}
+
+
+LIMITS = Limits(click_rate=Limit(low=0.1, high=0.5), impressions=Limit(low=1))
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "rows", "ok"),
+    [
+        ("click_rate", 0.1, 100, True),
+        ("click_rate", 0.5, 100, True),
+        ("click_rate", 0.09, 100, False),
+        ("click_rate", 0.51, 100, False),
+        ("click_rate", 0.51, 99, True),  # too few rows to judge by
+        ("impressions", 0.0, 0, False),  # that there are none is the very point
+        ("drift", math.inf, 100, True),  # no limit is set
+    ],
+)
+def test_a_value_outside_its_limit_is_not_ok(
+    spark: SparkSession, measure: str, value: float, rows: int, ok: bool
+) -> None:
+    columns = "ds date, domain string, measure string, feature string, value double, rows bigint"
+    one = spark.createDataFrame([(date(0), "ad", measure, None, value, rows)], columns)
+    check = Check(known_days=28, least_rows=100, limits=LIMITS)
+    assert health.judged(one, check).first()["ok"] is ok  # type: ignore[index]

@@ -1,0 +1,58 @@
+"""Bad days stop before training, with the measure that tells it."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.features.samples import samples
+from ecdctr_spark.features.vocabulary import admit, reserve
+from ecdctr_spark.pipeline.checking import check, refuse, summary
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, HEALTH, LABELLED, VOCABULARY, samples_table
+from ecdctr_spark.tables.store import Store
+from tests.labelled import date, labelled, made_up
+
+DAYS = 2
+
+
+@pytest.fixture(scope="module")
+def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two built days."""
+    store = Store(spark, tmp_path_factory.mktemp("built"))
+    rows = labelled(spark, made_up(DAYS))
+    store.replace(LABELLED, rows, "true")
+    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
+    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), rows, config.features))
+    counts = spark.createDataFrame([], DAILY_COUNTS.columns)
+    store.replace(samples_table(config.features), samples(rows, rows, counts, store.read(VOCABULARY), config), "true")
+    return store
+
+
+def limited(*limits: str) -> Config:
+    return load_config([], ["check.least_rows=1", *(f"check.limits.{limit}" for limit in limits)])
+
+
+def test_healthy_days_pass_and_are_kept_with_their_limits(store: Store) -> None:
+    broken = check(store, limited("click_rate.high=1"), date(0), date(1))
+    refuse(broken)
+    assert not broken
+    told = {(row["domain"], row["measure"], row["feature"]): row for row in summary(store)}
+    assert told["natural", "impressions", None]["days"] == 2
+    assert told["ad", "null_rate", "item_category"]["high"] == 0.999
+    assert ("ad", "known_users", None) in told
+
+
+def test_a_broken_limit_is_one_line_that_names_day_measure_value_and_limit(store: Store) -> None:
+    broken = check(store, limited("click_rate.high=0.2"), date(0), date(1))
+    with pytest.raises(ConfigError) as error:
+        refuse(broken)
+    assert f"{date(0)} ad: click_rate is 1, expected at most 0.2" in str(error.value)
+    assert "and 1 more" in str(error.value)
+
+
+def test_checking_again_replaces_the_day_s_rows(store: Store) -> None:
+    check(store, limited(), date(0), date(1))
+    before = store.read(HEALTH).count()
+    check(store, limited(), date(1), date(1))
+    assert store.read(HEALTH).count() == before
