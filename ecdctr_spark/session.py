@@ -63,13 +63,11 @@ def install_delta_jars() -> None:
     """Lays Delta's jars beside Spark's own, fetched from Maven Central the first time: sessions then start without
     asking the network, and `spark-submit` needs no --packages."""
     session = spark_session()
-    jars = session.sparkContext._jsc.sc().listJars()
-    fetched = [Path(urlparse(jars.apply(position)).path) for position in range(jars.size())]
-    for jar in fetched:
-        # A jar in Spark's file server is named spark://host:port/jars/NAME; Ivy keeps the file under that name.
-        source = next(Path.home().glob(f".ivy2*/jars/{jar.name}"))
+    fetched = session.sparkContext.getConf().get("spark.jars", "")
+    for path in filter(None, fetched.split(",")):
+        jar = Path(urlparse(path).path)  # Ivy names it after its group and artifact, GROUP_ARTIFACT-VERSION.jar
         partial = _SPARK_JARS / f"{jar.name.split('_', 1)[1]}.partial"
-        shutil.copy(source, partial)
+        shutil.copy(jar, partial)
         partial.rename(partial.with_suffix(""))
     session.stop()
 
