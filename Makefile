@@ -19,7 +19,7 @@ HOROVOD := CMAKE_POLICY_VERSION_MINIMUM=3.5 CMAKE_TOOLCHAIN_FILE=$(CURDIR)/const
 INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod horovod
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench-spark clean
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -34,8 +34,12 @@ test: lint ## every check and every test
 lint: setup ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
+BENCH_IMPRESSIONS ?= 20000
+bench-spark: setup ## raw logs to samples against their floor; BENCH_IMPRESSIONS a day for 60 days
+	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
+
 clean: ## remove what the set-up and the demo made
-	rm -rf $(VENV) .ecdctr
+	rm -rf $(VENV) .ecdctr .bench
 
 $(STAMPS)/machine:
 	@test -n "$(PYTHON)" || { echo "BAD Python: none of version 3.10 to 3.12 on PATH; install one, or make PYTHON=/where/it/is" >&2; exit 2; }

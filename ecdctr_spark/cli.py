@@ -65,7 +65,6 @@ def demo(
     config = load_config([data], set_)
     if config.demo is None:
         raise ConfigError(f"--data {data}: conf/{data}.yaml names no demo days; use movielens")
-    _say_terms(data)
     _run(config, config.demo.first, config.demo.last)
     _report(config)
 
@@ -97,15 +96,21 @@ def check(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 @app.command()
 def plan(from_: From, to: To, conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
-    """What is due, from which inputs, and what exists."""
+    """What is due, from which inputs, and which models were trained on days that have changed since."""
+    from ecdctr_spark.pipeline.registry import outdated
     from ecdctr_spark.pipeline.run import planned_for
 
     config = load_config(conf, set_)
-    planned = planned_for(_store(config), config, _day("--from", from_), _day("--to", to))
+    store = _store(config)
+    planned = planned_for(store, config, _day("--from", from_), _day("--to", to))
+    restated = outdated(store, config)
     if as_json:
-        typer.echo(json.dumps(asdict(planned), default=str, indent=2))
-    else:
-        _show_plan(planned)
+        models = {"outdated": [model._asdict() for model in restated]}
+        typer.echo(json.dumps(asdict(planned) | models, default=str, indent=2))
+        return
+    _show_plan(planned)
+    for model in restated:
+        typer.echo(f"outdated {model.model_id}: {', '.join(map(str, model.days))} changed since it was trained")
 
 
 @app.command()
@@ -180,6 +185,31 @@ def score(
 
 
 @app.command()
+def forget(
+    user: Annotated[str, typer.Option(help="a user_id of the logs")],
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """Remove a user from every table and snapshot, past versions included."""
+    from ecdctr_spark.pipeline.care import forget as erase
+
+    config = load_config(conf, set_)
+    for table, rows in erase(_store(config), config, user).items():
+        typer.echo(f"{table:<14} {rows:,} rows removed")
+    typer.echo("The raw logs are yours: remove the user there too, or the next ingest of those days brings them back.")
+
+
+@app.command()
+def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+    """Compact the tables and remove files that no model and no version of the last week needs."""
+    from ecdctr_spark.pipeline.care import tidy as clean
+
+    config = load_config(conf, set_)
+    for table, hours in clean(_store(config), config).items():
+        typer.echo(f"{table:<14} versions of the last {hours / 24:,.1f} days stay readable")
+
+
+@app.command()
 def report(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Write the HTML report of what was trained and how it did."""
     _report(load_config(conf, set_))
@@ -197,12 +227,14 @@ def _store(config: Config) -> Any:
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
     from ecdctr_spark.pipeline.run import run as carry_out
 
+    _say_terms(config.source.kind)
     carry_out(_store(config), config, first, last, Console())
 
 
 def _counted(step: str, config: Config, first: str, last: str) -> None:
     from ecdctr_spark.pipeline.run import run_counted
 
+    _say_terms(config.source.kind)
     counts = run_counted(_store(config), config, step, _day("--from", first), _day("--to", last), Console())
     typer.echo(
         f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
@@ -223,11 +255,11 @@ def _report(config: Config) -> None:
     typer.echo(f"report: {path}")
 
 
-def _say_terms(data: str) -> None:
+def _say_terms(kind: str) -> None:
     from ecdctr_spark.sources import TERMS
 
-    if data in TERMS:
-        typer.echo(TERMS[data])
+    if kind in TERMS:
+        typer.echo(TERMS[kind])
 
 
 def _day(option: str, text: str) -> dt.date:

@@ -48,7 +48,7 @@ class Spark(Settings):
 
 
 class Source(Settings):
-    """Where raw logs come from. `kind` names an entry of sources.SOURCES; paths are read by kind `files` only."""
+    """Where raw logs come from. `kind` names an entry of sources.SOURCES; impressions to items are of kind `files`."""
 
     kind: str
     format: Literal["parquet", "csv", "json", "delta", "table"] = "parquet"
@@ -56,6 +56,8 @@ class Source(Settings):
     clicks: str | None = None
     users: str | None = None
     items: str | None = None
+    folder: str | None = Field(default=None, description="where the files of kind kuairand or taobao were unpacked")
+    ad_tab: int | None = Field(default=None, description="of kuairand: the tab that is the ad domain; null: AD videos")
 
 
 class Calendar(Settings):
@@ -73,6 +75,7 @@ class Calendar(Settings):
 
 class Labels(Settings):
     attribution_hours: int = Field(gt=0)
+    maturity_days: int = Field(ge=0, description="days before a new one that are ingested and built again with it")
 
 
 class Id(Settings):

@@ -45,7 +45,7 @@ def checked_impressions(raw: DataFrame, timezone: str) -> DataFrame:
         _other_columns(raw, _IMPRESSION).alias("context"),
         _clicked(raw),
         _day("event_time", _time(raw, "event_time"), timezone),
-        _row(raw),
+        _whole(raw),
         _text(raw, _CORRUPT),
     )
     reason = _first_that_holds(
@@ -70,7 +70,7 @@ def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> Dat
         _text(raw, "event_id"),
         _time(raw, "click_time"),
         _day("click_time", _time(raw, "click_time"), timezone),
-        _row(raw),
+        _whole(raw),
         _text(raw, _CORRUPT),
     )
     known = impressions.select("event_id").distinct().withColumn("shown", F.lit(True))
@@ -97,7 +97,7 @@ def checked_profiles(raw: DataFrame, key: Literal["user_id", "item_id"]) -> Data
         _text(raw, key),
         F.when(given, begin).otherwise(F.lit(_ALWAYS).cast("timestamp")).alias("valid_from"),
         _other_columns(raw, known).alias("attributes"),
-        _row(raw),
+        _whole(raw),
         _text(raw, _CORRUPT),
     )
     reason = _first_that_holds(
@@ -171,8 +171,8 @@ def _other_columns(raw: DataFrame, known: Collection[str]) -> Column:
     return F.map_filter(values, lambda _, value: value.isNotNull())
 
 
-def _row(raw: DataFrame) -> Column:
-    return F.to_json(F.struct(*(_quoted(name) for name in raw.columns))).alias("row")
+def _whole(raw: DataFrame) -> Column:
+    return F.struct(*(_quoted(name) for name in raw.columns)).alias("raw")
 
 
 def _missing(name: str) -> Column:
@@ -185,9 +185,15 @@ def _first_that_holds(*rules: tuple[Column, str]) -> Column:
 
 def _without_duplicates(judged: DataFrame, key: Sequence[str], order: Sequence[str]) -> DataFrame:
     """Marks all but the first row of each key. A bad row competes with none: its partition is its own text."""
-    # Only a bad row's text is wanted later: a good one's is not carried through the shuffle.
-    hashed = judged.withColumn("hash", F.xxhash64("row"))
-    light = hashed.withColumn("row", F.when(F.col("reason").isNotNull(), F.col("row")))
+    # Only a bad row's text is wanted later: a good one's is neither made nor carried through the shuffle.
+    text = F.when(F.col("reason").isNotNull(), F.to_json("raw"))
+    light = judged.select("*", _hash(judged).alias("hash"), text.alias("row")).drop("raw")
     among = Window.partitionBy(*key, "row").orderBy(*order, "hash")
     later = F.col("reason").isNull() & (F.row_number().over(among) > 1)
     return light.withColumn("reason", F.when(later, DUPLICATE).otherwise(F.col("reason"))).drop("hash")
+
+
+def _hash(judged: DataFrame) -> Column:
+    """A hash of the raw row; of its text where a part of it cannot be hashed as it is."""
+    whole = judged.schema["raw"].dataType
+    return F.xxhash64(F.to_json("raw") if "map<" in whole.simpleString() else F.col("raw"))

@@ -66,6 +66,15 @@ def shuffled(samples: DataFrame, files: int) -> DataFrame:
     return samples.repartition(tasks, keys[task]).sortWithinPartitions("domain", "ds", place, "event_id")
 
 
+def content(samples: DataFrame) -> DataFrame:
+    """domain, ds, rows, and a checksum of the rows that does not depend on their order (it wraps around)."""
+    # Decimals, since a sum of bigints that overflows is an error in ANSI mode.
+    checksum = F.sum(F.xxhash64(*samples.columns).cast("decimal(38,0)")) % (1 << 62)
+    return samples.groupBy("domain", "ds").agg(
+        F.count(F.lit(1)).alias("rows"), checksum.cast("bigint").alias("checksum")
+    )
+
+
 def _task_keys(samples: DataFrame, tasks: int) -> list[int]:
     """For each task a number that Spark's hash partitioning, pmod(hash(number), tasks), sends to it."""
     numbers = samples.sparkSession.range(64 * tasks)  # 64 a task on average: none is left without

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, ConfigError, Level
 from ecdctr_spark.pipeline.calendar import Done, Model, days
-from ecdctr_spark.tables.schemas import METRICS, MODELS, STEPS, Table
+from ecdctr_spark.tables.schemas import CONTENT, METRICS, MODELS, STEPS, Table
 from ecdctr_spark.tables.store import Store
+
+
+class Outdated(NamedTuple):
+    """A model, and the days it was trained on that hold other samples now."""
+
+    model_id: str
+    days: tuple[dt.date, ...]
+
 
 LOGS = "logs"  # the subject of an ingest in the ledger; a build's is the fingerprint of its samples
 
@@ -48,6 +56,22 @@ def done(store: Store, config: Config) -> Done:
     )
 
 
+def outdated(store: Store, config: Config) -> list[Outdated]:
+    """The models of this configuration that were trained on days whose samples have changed since, oldest first."""
+    mine = store.read(MODELS).where(F.col("fingerprint") == config.fingerprint())
+    read = mine.select(
+        "model_id",
+        "date",
+        "created",
+        F.when(F.col("level").isin("tpm", "cpm"), "natural").otherwise("ad").alias("domain"),
+        F.explode(F.sequence(F.array_min("days"), F.array_max("days"))).alias("ds"),
+    )
+    changed = store.read(CONTENT).select("domain", "ds", "changed")
+    since = read.join(changed, ["domain", "ds"], how="inner").where(F.col("changed") > F.col("created"))
+    found = since.groupBy("model_id", "date").agg(F.sort_array(F.collect_list("ds")).alias("days"))
+    return [Outdated(row["model_id"], tuple(row["days"])) for row in found.orderBy("date", "model_id").collect()]
+
+
 def register(store: Store, row: dict[str, Any]) -> None:
     """Enters a finished model. Training it again is the same model: its row is replaced."""
     frame = _frame(store, MODELS, {**row, "created": _now()})
@@ -76,4 +100,4 @@ def _days_of(step: str, ranges: list[Row]) -> frozenset[dt.date]:
 
 
 def _now() -> dt.datetime:
-    return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None)
+    return dt.datetime.now(dt.timezone.utc)  # Spark takes one without a zone for this machine's local time

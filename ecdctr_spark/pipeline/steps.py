@@ -29,7 +29,7 @@ from ecdctr_spark.features.ingest import (
 )
 from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.profiles import with_profiles
-from ecdctr_spark.features.samples import samples, shuffled
+from ecdctr_spark.features.samples import content, samples, shuffled
 from ecdctr_spark.features.vocabulary import admit, blocks, reserve
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.pipeline import registry
@@ -40,6 +40,7 @@ from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.tables import snapshot
 from ecdctr_spark.tables.schemas import (
     CLICKS,
+    CONTENT,
     DAILY_COUNTS,
     IMPRESSIONS,
     ITEMS,
@@ -73,17 +74,19 @@ class Counts:
 
 
 def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted.
+    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. Days before
+    `first` that are not mature (labels.maturity_days) are read again: rows may have come late.
 
     A row without a readable time belongs to no day: it is quarantined by whichever ingest reads it.
     """
     raw = SOURCES[config.source.kind](store.spark, config)
-    here = between(first, last)
+    start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
+    here = between(start, last)
     counts = [
         _admit(store, IMPRESSIONS, checked_impressions(raw.impressions, config.calendar.timezone), here),
     ]
     if raw.clicks is not None:
-        impressions = store.read(IMPRESSIONS).where(between(first - _window(config), last)).select("event_id")
+        impressions = store.read(IMPRESSIONS).where(between(start - _window(config), last)).select("event_id")
         checked = checked_clicks(raw.clicks, impressions, config.calendar.timezone)
         counts.append(_admit(store, CLICKS, checked, here))
     if raw.users is not None:
@@ -94,10 +97,11 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Canonical tables to samples of the days first..last. Days before `first` within the attribution window are
-    restated: a click on `first` may belong to them.
+    """Canonical tables to samples of the days first..last. Days before `first` are restated as far as a click of that
+    day may belong to them (labels.attribution_hours) or their logs were read again (labels.maturity_days): all from
+    there on, since features count what the days before hold.
     """
-    start = max(config.calendar.first_day, first - _window(config))
+    start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
     here = between(start, last)
     _label(store, config, start, last)
     labelled = store.read(LABELLED)
@@ -109,6 +113,7 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), config.features))
     table = samples_table(config.features)
     store.replace(table, _samples(store, config, start, last), here)
+    _keep_content(store, content(store.read(table).where(here)), here)
     return Counts(labelled.where(here).count(), store.read(table).where(here).count())
 
 
@@ -241,6 +246,20 @@ def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
     labelled = label(impressions, clicks, config.labels.attribution_hours)
     frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS))
     store.replace(LABELLED, frame, between(first, last))
+
+
+def _keep_content(store: Store, made: DataFrame, here: str) -> None:
+    """The content of the days as it is now. Days that hold what they held keep the time at which they changed last; a
+    day that lost all its samples stays, with none."""
+    known = store.read(CONTENT).where(here)
+    before = known.select("domain", "ds", F.col("checksum").alias("held"), F.col("changed").alias("since"))
+    both = made.join(before, ["domain", "ds"], how="full")  # (domain, ds) is unique in both
+    checksum = F.coalesce("checksum", F.lit(0)).cast("bigint")
+    changed = F.when(checksum == F.col("held"), F.col("since")).otherwise(F.current_timestamp())
+    rows = both.select(
+        "domain", "ds", F.coalesce("rows", F.lit(0)).alias("rows"), checksum.alias("checksum"), changed.alias("changed")
+    )
+    store.replace(CONTENT, rows, here)
 
 
 def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:

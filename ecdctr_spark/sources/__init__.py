@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.sources import files, movielens, world
+from ecdctr_spark.sources import files, kuairand, movielens, taobao, world
 from ecdctr_spark.sources.raw import Raw
 
 SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {
     "files": files.read,
     "movielens": movielens.read,
+    "kuairand": kuairand.read,
+    "taobao": taobao.read,
     "world": world.read,
 }
 
-TERMS = {"movielens": movielens.TERMS}  # of the sources whose publisher sets terms; shown before they are used
+# Of the sources whose publisher sets terms; shown before they are read.
+TERMS = {"movielens": movielens.TERMS, "kuairand": kuairand.TERMS, "taobao": taobao.TERMS}
 
 __all__ = ["SOURCES", "TERMS", "Raw"]

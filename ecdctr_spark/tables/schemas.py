@@ -102,6 +102,11 @@ METRICS = Table(
     key=("date", "model", "domain"),
     partitions=("date",),
 )
+CONTENT = Table(
+    name="content",  # what the samples of a day hold, told apart by a checksum, and since when
+    columns="domain string, ds date, rows bigint, checksum bigint, changed timestamp",
+    key=("domain", "ds"),
+)
 HEALTH = Table(
     name="health",  # features/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
@@ -126,7 +131,7 @@ TABLES = {
     table.name: table
     for table in (
         IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, VOCABULARY, SNAPSHOTS, MODELS,
-        PREDICTIONS, METRICS, HEALTH, STEPS, ORACLE,
+        PREDICTIONS, METRICS, CONTENT, HEALTH, STEPS, ORACLE,
     )
 }  # fmt: skip
 

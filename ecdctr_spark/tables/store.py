@@ -6,6 +6,7 @@ the ranks read the Parquet files themselves.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from pyspark.sql import DataFrame, SparkSession
 from ecdctr_spark.config import ConfigError
 from ecdctr_spark.tables.schemas import Table
 
-_PROPERTIES = {"delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
+_PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.columnMapping.mode": "none",
+    # Row counts alone: the least and greatest value of a column would leave users' ids in the log for good.
+    "delta.dataSkippingNumIndexedCols": "0",
+    # A model pins versions for as long as it is registered; a version is gone with its entry in the log.
+    "delta.logRetentionDuration": "interval 3650 days",
+}
 # Each partition's rows are brought together before they are written: without, every task leaves a file in each.
 _GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
 
@@ -60,6 +68,37 @@ class Store:
         """Adds rows to a table without a key."""
         self._create(table)
         self._checked(table, frame).write.format("delta").mode("append").save(self.path(table))
+
+    def delete(self, table: Table, keys: DataFrame, condition: str) -> int:
+        """Deletes the rows of the table, `kept` in the condition, that a row of `keys` matches; returns how many.
+
+        The values come as a frame, since a condition is written into the table's log in full.
+        """
+        if not self.exists(table):
+            return 0
+        delta = DeltaTable.forPath(self.spark, self.path(table))
+        delta.alias("kept").merge(keys.alias("keys"), condition).whenMatchedDelete().execute()
+        told = delta.history(1).select("operationMetrics").collect()[0][0]
+        return int(told.get("numTargetRowsDeleted", 0))
+
+    def compact(self, table: Table) -> None:
+        """Brings small files together, but for tables laid out for the ranks."""
+        if self.exists(table) and not table.laid_out:
+            DeltaTable.forPath(self.spark, self.path(table)).optimize().executeCompaction()
+
+    def vacuum(self, table: Table, hours: float) -> None:
+        """Removes files that no version of the last `hours` hours reads. The caller knows that none older is needed,
+        and that nobody is writing."""
+        if self.exists(table):
+            self.spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+            DeltaTable.forPath(self.spark, self.path(table)).vacuum(hours)
+
+    def committed(self, table: Table) -> dict[int, dt.datetime]:
+        """When each version of the table was committed."""
+        if not self.exists(table):
+            return {}
+        rows = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "timestamp").collect()
+        return {row["version"]: row["timestamp"].astimezone() for row in rows}  # collected in this machine's zone
 
     def _create(self, table: Table) -> None:
         if self.exists(table):

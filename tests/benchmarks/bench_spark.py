@@ -1,0 +1,111 @@
+"""make bench-spark: what it costs to make samples of raw logs, as a multiple of what nobody can do without.
+
+The floor, in the same run: read the same raw impressions and clicks, shuffle them once by user, write as many bytes as
+the samples take.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.pipeline import steps
+from ecdctr_spark.session import spark_session
+from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.tables.schemas import samples_table
+from ecdctr_spark.tables.store import Store
+from tests.benchmarks.results import Result, at_most, publish
+
+WORK = Path(".bench/work")
+DAYS = 60
+HISTORY = (6, 60)  # days before the one that is built: once and ten times
+ROUNDS = 3
+
+
+def main(impressions_per_day: int) -> None:
+    """Benchmarks on DAYS days of `drifting` with so many impressions a day, and a tenth of them."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    spark = spark_session("local[2]", "4g")
+    full, tenth = (drifting(f"{share}", impressions_per_day // share) for share in (1, 10))
+    seconds_tenth, _ = build(spark, tenth)
+    seconds, store = build(spark, full)
+    rows = DAYS * impressions_per_day
+    floor = timed(lambda: floor_of(spark, full, size(store, full)))
+    short, long = (one_day(spark, full, history) for history in HISTORY)
+    publish(
+        "spark",
+        [
+            Result("raw logs to samples", rows / seconds, "rows/s"),
+            at_most("raw logs to samples", seconds / floor, "times the floor", 3),
+            at_most("a day after 10 times the history", long / short, "times", 1.2),
+            at_most("10 times the rows", seconds / seconds_tenth, "times", 11),
+        ],
+        ["pyspark", "delta-spark"],
+    )
+    shutil.rmtree(WORK)
+
+
+def drifting(name: str, impressions_per_day: int) -> Config:
+    size_ = [f"world.days={DAYS + 1}", f"world.impressions_per_day={impressions_per_day}"]
+    return load_config(["world", "drifting"], [*size_, f"storage.root={WORK / name}"])
+
+
+def build(spark: SparkSession, config: Config) -> tuple[float, Store]:
+    """Seconds from raw logs, which lie there, to the samples of all days; and the tables."""
+    SOURCES["world"](spark, config)
+    store = Store(spark, Path(config.storage.root).resolve())
+    first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
+
+    def whole() -> None:
+        steps.ingest(store, config, first, last)
+        steps.build(store, config, first, last)
+
+    return timed(whole), store
+
+
+def floor_of(spark: SparkSession, config: Config, wanted: int) -> None:
+    """Reads the raw logs, shuffles them by user and writes them, as often as it takes to write the bytes wanted."""
+    raw, target, written = SOURCES["world"](spark, config), WORK / "floor", 0
+    assert raw.clicks is not None
+    raw.clicks.write.parquet(str(target / "clicks"))
+    while written < wanted:
+        raw.impressions.repartition(4, "user_id").write.parquet(str(target / str(written)))
+        written = sum(path.stat().st_size for path in target.rglob("*.parquet"))
+
+
+def size(store: Store, config: Config) -> int:
+    """Bytes of the samples."""
+    folder = Path(store.path(samples_table(config.features)))
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+
+
+def one_day(spark: SparkSession, config: Config, history: int) -> float:
+    """Median seconds to build the last day where `history` days before it are built."""
+    last = config.calendar.first_day + dt.timedelta(days=DAYS)
+    first = last - dt.timedelta(days=history)
+    root = WORK / f"history-{history}"
+    (root / "raw").mkdir(parents=True)
+    (root / "raw" / "world").symlink_to((Path(config.storage.root) / "raw" / "world").resolve())
+    own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
+    store = Store(spark, root.resolve())
+    steps.ingest(store, own, first, last)
+    steps.build(store, own, first, last - dt.timedelta(days=1))
+    return statistics.median(timed(lambda: steps.build(store, own, last, last)) for _ in range(ROUNDS))
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,47 @@
+"""What every benchmark leaves: a table on the terminal, and .bench/<name>.json with the machine it ran on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Result(NamedTuple):
+    """A figure and, where there is one, its target: at most `target`, or at least, as `unit` says."""
+
+    name: str
+    value: float
+    unit: str
+    target: str = ""
+    met: bool | None = None
+
+
+def at_most(name: str, value: float, unit: str, target: float) -> Result:
+    return Result(name, value, unit, f"at most {target:g}", value <= target)
+
+
+def publish(benchmark: str, results: Sequence[Result], packages: Sequence[str]) -> None:
+    """Prints the table and writes the file; versions are those of `packages`."""
+    grid = Table(*Result._fields)
+    for result in results:
+        met = {True: "yes", False: "NO", None: "-"}[result.met]
+        grid.add_row(result.name, f"{result.value:,.2f}", result.unit, result.target, met)
+    Console(width=120).print(grid)
+    about = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "date": dt.date.today().isoformat(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
+    folder = Path(".bench")
+    folder.mkdir(exist_ok=True)
+    rows = [{**result._asdict(), **about} for result in results]
+    (folder / f"{benchmark}.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -1,0 +1,150 @@
+"""A forgotten user is nowhere, and what a model was made from stays readable."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.features.vocabulary import admit
+from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline.care import forget, tidy
+from ecdctr_spark.tables.schemas import PREDICTIONS, SNAPSHOTS, VOCABULARY
+from ecdctr_spark.tables.store import Store
+from tests.labelled import Impression, at, labelled
+
+VICTIM = "victim-7"
+DAY = dt.date(2024, 1, 2)
+IMPRESSIONS = f"""event_id,event_time,domain,user_id,item_id
+a,2024-01-01T10:00:00,natural,other,i1
+b,2024-01-01T11:00:00,natural,{VICTIM}1,i1
+c,2024-01-02T10:00:00,natural,{VICTIM},i1
+d,2024-01-02T11:00:00,ad,{VICTIM},i2
+bad,2024-01-02T11:00:00,banner,{VICTIM},i2
+short,2024-01-02T12:00:00,ad,{VICTIM}
+fine,2024-01-02T12:00:00,banner,other,i2
+"""
+CLICKS = "event_id,click_time\nc,2024-01-02T10:01:00\na,2024-01-01T10:01:00\n"
+USERS = f"user_id,gender\n{VICTIM},f\nother,m\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Logs that name the victim in good rows, in a bad one and in a line that cannot be parsed."""
+    for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS), ("users", USERS)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.csv").write_text(text)
+    folders = [f"source.{name}={tmp_path / name}" for name in ("impressions", "clicks", "users")]
+    return load_config([], ["source.format=csv", "calendar.first_day=2024-01-01", *folders])
+
+
+@pytest.fixture
+def store(spark: SparkSession, config: Config, tmp_path: Path) -> Store:
+    """Two days of them ingested and built, predicted, and a snapshot of the users."""
+    store = Store(spark, tmp_path / "root")
+    steps.ingest(store, config, config.calendar.first_day, DAY)
+    steps.build(store, config, config.calendar.first_day, DAY)
+    own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
+    vectors = own.selectExpr("'user_id' entity", "'2024-01' month", "index", "array(1f) vector", "'m' model_id")
+    store.replace(SNAPSHOTS, vectors, "month = '2024-01'")
+    predicted = ("d", VICTIM, "i2", "actr", "m", "ad", 0, 0.5, DAY)
+    store.replace(PREDICTIONS, spark.createDataFrame([predicted], PREDICTIONS.columns), f"ds = '{DAY}'")
+    return store
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string in a value of a Parquet file, a map's keys and values included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from texts(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from texts(part)
+
+
+def holding(root: Path, user: str) -> set[str]:
+    """The tables of which a file names the user: as a value, inside a kept raw row, or in the log."""
+    found = set()
+    for path in (root / "tables").rglob("*"):
+        table = path.relative_to(root / "tables").parts[0]
+        if path.suffix == ".parquet":
+            words = list(texts(pq.ParquetFile(path).read().to_pylist()))
+            named = user in words or any(f'"{user}"' in word or word.endswith(f",{user}") for word in words)
+            if named or any(f',{user}"' in word for word in words):
+                found.add(table)
+        elif path.suffix == ".json" and f'{user}"' in path.read_text().replace("\\", ""):
+            found.add(table)
+    return found
+
+
+def test_no_file_names_a_forgotten_user(store: Store, config: Config) -> None:
+    before = holding(store.root, VICTIM)
+    assert before == {
+        "impressions", "users", "quarantine", "labelled", "daily_counts", "vocabulary", "samples", "predictions",
+    }  # fmt: skip
+    removed = forget(store, config, VICTIM)
+    assert not holding(store.root, VICTIM)
+    assert removed == {
+        "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
+        "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
+    }  # fmt: skip
+
+
+def test_others_stay_even_those_of_a_name_that_begins_alike(store: Store, config: Config) -> None:
+    others = [holding(store.root, user) for user in ("other", f"{VICTIM}1")]
+    forget(store, config, VICTIM)
+    assert [holding(store.root, user) for user in ("other", f"{VICTIM}1")] == others
+    assert steps.build(store, config, config.calendar.first_day, DAY).rows_read == 2
+
+
+def tokens(store: Store) -> dict[tuple[str, str], int]:
+    rows = store.read(VOCABULARY).where("kind = 'token'").collect()
+    return {(row["field"], row["token"]): row["index"] for row in rows}
+
+
+def test_a_forgotten_user_s_index_is_never_given_to_another(store: Store, config: Config) -> None:
+    before = tokens(store)
+    forget(store, config, VICTIM)
+    rows = labelled(store.spark, [Impression("e", at(9), user="newcomer", item="i1")])
+    new = admit(store.read(VOCABULARY), rows, config.features).collect()
+    assert {row["token"] for row in new} == {"newcomer"}
+    assert new[0]["index"] > max(before.values())
+    kept = {
+        (row["field"], row["token"]): row["index"] for row in store.read(VOCABULARY).where("kind = 'token'").collect()
+    }
+    assert kept == {key: index for key, index in before.items() if key != ("user_id", VICTIM)}
+
+
+def test_a_user_whom_nobody_knows_is_an_error(store: Store, config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
+        forget(store, config, "nobody")
+
+
+def test_tidying_keeps_the_versions_that_a_model_pins(store: Store, config: Config) -> None:
+    pinned = max(store.committed(VOCABULARY))
+    rows = store.read(VOCABULARY, pinned).count()
+    entry = {"model_id": "m", "level": "cpm", "date": DAY, "tables": {"vocabulary": pinned}}
+    registry.register(store, entry)
+    store.delete(VOCABULARY, store.spark.createDataFrame([("i2",)], "token string"), "kept.token = keys.token")
+    hours = tidy(store, config)
+    assert store.read(VOCABULARY, pinned).count() == rows
+    assert hours["vocabulary"] >= 168
+    store.vacuum(VOCABULARY, 0)  # what tidying would do without care
+    with pytest.raises(Exception, match=r"(?i)not exist|not found|FILE_NOT_EXIST|missing"):
+        store.read(VOCABULARY, pinned).collect()
+
+
+def test_the_log_keeps_no_least_and_greatest_values(store: Store) -> None:
+    for path in (store.root / "tables").rglob("*.json"):
+        for line in path.read_text().splitlines():
+            stats = json.loads(line).get("add", {}).get("stats")
+            assert stats is None or json.loads(stats).get("minValues", {}) == {}

@@ -1,0 +1,176 @@
+"""What comes late restates the days it touches: day by day or all at once, the tables are the same."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline.registry import Outdated
+from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABULARY, samples_table
+from ecdctr_spark.tables.store import Store
+
+FIRST = dt.date(2024, 1, 1)
+DAYS = 4
+MATURITY = 2
+FIELDS = """
+- {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
+- {kind: id, name: item_id, source: item_id, parts: [tpm, ctr]}
+- {kind: count, name: shown, entity: user_id, domain: natural, measure: impressions, days: 7}
+- {kind: rate, name: liked, entity: item_id, domain: natural, days: 7}
+- {kind: behaviours, name: recent, of: item_id, length: 3}
+"""
+
+
+class Row(NamedTuple):
+    """A raw impression, its click if any, and the day on which each arrives in the logs."""
+
+    event: str
+    time: dt.datetime
+    user: str
+    item: str
+    arrives: int
+    clicked: dt.datetime | None = None
+    click_arrives: int = 0
+
+
+def moment(day: int, hour: float) -> dt.datetime:
+    return dt.datetime.combine(FIRST, dt.time()) + dt.timedelta(days=day, hours=hour)
+
+
+def punctual() -> list[Row]:
+    """Twenty natural impressions a day; every third is clicked ten hours later, often on the next day."""
+    chance = random.Random(4)
+    rows = []
+    for day in range(DAYS):
+        for number in range(20):
+            time = moment(day, number + 0.5)
+            clicked = time + dt.timedelta(hours=10) if number % 3 == 0 else None
+            arrives = (clicked.date() - FIRST).days if clicked else 0
+            user, item = f"u{chance.randrange(4)}", f"i{chance.randrange(5)}"
+            rows.append(Row(f"{day}-{number}", time, user, item, day, clicked, arrives))
+    return rows
+
+
+def late() -> list[Row]:
+    """An impression and a click of the second day that arrive on the fourth."""
+    return [
+        Row("late impression", moment(1, 9.25), "u1", "i1", 3, moment(1, 9.5), 3),
+        Row("late click", moment(1, 10.25), "u2", "i2", 1, moment(1, 10.5), 3),
+    ]
+
+
+def write(folder: Path, rows: Sequence[Row], by: int) -> None:
+    """The logs as they lie there at the end of the by-th day."""
+    shown = [(row.event, row.time.isoformat(), "natural", row.user, row.item) for row in rows if row.arrives <= by]
+    clicks = [(row.event, row.clicked.isoformat()) for row in rows if row.clicked and row.click_arrives <= by]
+    for name, columns, lines in (
+        ("impressions", ("event_id", "event_time", "domain", "user_id", "item_id"), shown),
+        ("clicks", ("event_id", "click_time"), clicks),
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        with (folder / name / "part.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *lines])
+
+
+def configured(folder: Path, maturity: int = MATURITY) -> Config:
+    overlay = folder.parent / "overlay.yaml"
+    overlay.write_text(f"features:\n  fields:{FIELDS.replace(chr(10), chr(10) + '    ')}")
+    logs = [f"source.{name}={folder / name}" for name in ("impressions", "clicks")]
+    settings = ["source.format=csv", f"calendar.first_day={FIRST}", f"labels.maturity_days={maturity}"]
+    return load_config([overlay], [*settings, *logs])
+
+
+def day_by_day(store: Store, config: Config, folder: Path, rows: Sequence[Row]) -> None:
+    """Each day ingested and built at its end, from the logs as they are by then."""
+    for number in range(DAYS):
+        write(folder, rows, number)
+        day = FIRST + dt.timedelta(days=number)
+        steps.ingest(store, config, day, day)
+        steps.build(store, config, day, day)
+
+
+def at_once(store: Store, config: Config, folder: Path, rows: Sequence[Row]) -> None:
+    """All days from the whole logs."""
+    write(folder, rows, DAYS)
+    last = FIRST + dt.timedelta(days=DAYS - 1)
+    steps.ingest(store, config, FIRST, last)
+    steps.build(store, config, FIRST, last)
+
+
+def tables(store: Store, config: Config) -> dict[str, list[Any]]:
+    """Labelled rows, counts, and samples with each row of the embedding as the token that it stands for."""
+    tokens = {row["index"]: (row["field"], row["kind"], row["token"]) for row in store.read(VOCABULARY).collect()}
+    samples = []
+    for row in store.read(samples_table(config.features)).collect():
+        clicks = [tokens.get(int.from_bytes(row["recent"][at : at + 4], "big")) for at in range(0, 12, 4)]
+        own = [tokens[row[name]] for name in ("user_id", "item_id", "shown")]
+        samples.append((row["event_id"], row["label"], row["weight"], row["liked"], *own, *clicks))
+    return {
+        "labelled": everything(store.read(LABELLED)),
+        "daily_counts": everything(store.read(DAILY_COUNTS)),
+        "samples": sorted(samples, key=str),
+    }
+
+
+def everything(frame: DataFrame) -> list[str]:
+    return sorted(str(row) for row in frame.collect())
+
+
+@pytest.fixture(scope="module")
+def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """The tables of one back-fill over everything, late rows included."""
+    root = tmp_path_factory.mktemp("whole")
+    config = configured(root / "logs")
+    store = Store(spark, root / "root")
+    at_once(store, config, root / "logs", [*punctual(), *late()])
+    return tables(store, config)
+
+
+def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
+    spark: SparkSession, tmp_path: Path, whole: dict[str, list[Any]]
+) -> None:
+    config = configured(tmp_path / "logs")
+    store = Store(spark, tmp_path / "root")
+    day_by_day(store, config, tmp_path / "logs", [*punctual(), *late()])
+    found = tables(store, config)
+    assert found["labelled"] == whole["labelled"]
+    assert found["daily_counts"] == whole["daily_counts"]
+    assert found["samples"] == whole["samples"]
+
+
+def test_rows_that_come_after_maturity_are_not_seen(
+    spark: SparkSession, tmp_path: Path, whole: dict[str, list[Any]]
+) -> None:
+    config = configured(tmp_path / "logs", maturity=1)
+    store = Store(spark, tmp_path / "root")
+    day_by_day(store, config, tmp_path / "logs", [*punctual(), *late()])
+    assert tables(store, config) != whole  # so the equality above rests on the days that are read again
+
+
+def test_a_model_of_days_that_were_restated_is_named_and_others_are_not(spark: SparkSession, tmp_path: Path) -> None:
+    config = configured(tmp_path / "logs")
+    store = Store(spark, tmp_path / "root")
+    at_once(store, config, tmp_path / "logs", punctual())
+    for level, first in (("cpm", 1), ("tpm", 3), ("actr", 1)):
+        read = [FIRST + dt.timedelta(days=first), FIRST + dt.timedelta(days=3)]
+        model = {"model_id": level, "level": level, "date": read[1], "days": read}
+        registry.register(store, {**model, "fingerprint": config.fingerprint()})
+    assert not registry.outdated(store, config)
+    at_once(store, config, tmp_path / "logs", punctual())
+    assert not registry.outdated(store, config)  # built again, and nothing changed
+    write(tmp_path / "logs", [*punctual(), late()[1]], DAYS)
+    steps.ingest(store, config, FIRST, FIRST + dt.timedelta(days=3))
+    steps.build(store, config, FIRST, FIRST + dt.timedelta(days=1))
+    assert registry.outdated(store, config) == [Outdated("cpm", (FIRST + dt.timedelta(days=1),))]
+    changed = store.read(CONTENT).orderBy(F.desc("changed")).first()
+    assert changed is not None and changed["ds"] == FIRST + dt.timedelta(days=1)
