@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, ConfigError
@@ -49,56 +48,36 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
     row which nothing ties to the user any more. Raises ConfigError where no table knows the user.
     """
     users = store.spark.createDataFrame([(user,)], "user_id string")
-    own = (
-        store.read(VOCABULARY)
-        .where("field = 'user_id' and kind = 'token'")
-        .join(users.withColumnRenamed("user_id", "token"), "token", how="left_semi")
-    )
-    indices = [row["index"] for row in own.select("index").collect()]  # one, or none
+    own = "kept.field = 'user_id' and kept.kind = 'token' and kept.token = keys.user_id"
+    tokens = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'").withColumnRenamed("token", "user_id")
+    indices = tokens.join(users, "user_id", how="left_semi").select("index")
     events = store.read(IMPRESSIONS).join(users, "user_id", how="left_semi").select("event_id")
+    samples = samples_table(config.features)
+    # What is found by way of another table goes before it: killed and run again, all of it is found still.
     removed = {
         CLICKS.name: store.delete(CLICKS, events, "kept.event_id = keys.event_id"),
+        SNAPSHOTS.name: store.delete(SNAPSHOTS, indices, "kept.entity = 'user_id' and kept.index = keys.index"),
+        VOCABULARY.name: store.update(VOCABULARY, users, own, _NOBODY),
         QUARANTINE.name: store.delete(QUARANTINE, users, _IN_QUARANTINE),
         DAILY_COUNTS.name: store.delete(DAILY_COUNTS, users, "kept.entity = 'user_id' and kept.key = keys.user_id"),
+        samples.name: store.delete(samples, users, "kept.user = keys.user_id"),
     }
-    samples = samples_table(config.features)
-    for table, column in (
-        (IMPRESSIONS, "user_id"),
-        (USERS, "user_id"),
-        (LABELLED, "user_id"),
-        (samples, "user"),
-        (PREDICTIONS, "user_id"),
-    ):
-        removed[table.name] = store.delete(table, users, f"kept.{column} = keys.user_id")
-    if indices:
-        keys = store.spark.createDataFrame([(index,) for index in indices], "index int")
-        removed[SNAPSHOTS.name] = store.delete(SNAPSHOTS, keys, "kept.entity = 'user_id' and kept.index = keys.index")
-        removed[VOCABULARY.name] = store.delete(VOCABULARY, keys, "kept.index = keys.index")
-        store.insert_new(VOCABULARY, _empty(store, indices))
-    if not any(removed.values()):
-        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
+    for table in (IMPRESSIONS, USERS, LABELLED, PREDICTIONS):
+        removed[table.name] = store.delete(table, users, "kept.user_id = keys.user_id")
     for table in _every_table(config):
         store.vacuum(table, 0)
+    if not any(removed.values()):
+        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
     return removed
 
 
+# The index stays taken, by a token that no log can hold for this kind.
+_NOBODY = {"kind": "'forgotten'", "token": "cast(kept.index as string)", "since": "timestamp_seconds(0)"}
 # A line that could not be parsed names its user somewhere in its text.
 _IN_QUARANTINE = """
     get_json_object(kept.row, '$.user_id') = keys.user_id
     or contains(get_json_object(kept.row, '$._corrupt_record'), keys.user_id)
 """
-
-
-def _empty(store: Store, indices: list[int]) -> DataFrame:
-    """Rows of the vocabulary that hold an index and no token of anyone."""
-    rows = store.spark.createDataFrame([(index,) for index in indices], "index int")
-    return rows.select(
-        F.lit("user_id").alias("field"),
-        F.lit("forgotten").alias("kind"),
-        F.col("index").cast("string").alias("token"),
-        "index",
-        F.timestamp_seconds(F.lit(0)).alias("since"),
-    )
 
 
 def _every_table(config: Config) -> list[Table]:

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
-from delta.tables import DeltaTable
+from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import ConfigError
@@ -76,10 +76,15 @@ class Store:
         """
         if not self.exists(table):
             return 0
-        delta = DeltaTable.forPath(self.spark, self.path(table))
-        delta.alias("kept").merge(keys.alias("keys"), condition).whenMatchedDelete().execute()
-        told = delta.history(1).select("operationMetrics").collect()[0][0]
-        return int(told.get("numTargetRowsDeleted", 0))
+        self._merge(table, keys, condition).whenMatchedDelete().execute()
+        return self._rows_of_last_commit(table, "numTargetRowsDeleted")
+
+    def update(self, table: Table, keys: DataFrame, condition: str, values: dict[str, str]) -> int:
+        """As `delete`, but sets columns of these rows to SQL expressions."""
+        if not self.exists(table):
+            return 0
+        self._merge(table, keys, condition).whenMatchedUpdate(set=dict(values)).execute()
+        return self._rows_of_last_commit(table, "numTargetRowsUpdated")
 
     def compact(self, table: Table) -> None:
         """Brings small files together, but for tables laid out for the ranks."""
@@ -99,6 +104,13 @@ class Store:
             return {}
         rows = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "timestamp").collect()
         return {row["version"]: row["timestamp"].astimezone() for row in rows}  # collected in this machine's zone
+
+    def _merge(self, table: Table, keys: DataFrame, condition: str) -> DeltaMergeBuilder:
+        return DeltaTable.forPath(self.spark, self.path(table)).alias("kept").merge(keys.alias("keys"), condition)
+
+    def _rows_of_last_commit(self, table: Table, metric: str) -> int:
+        told = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("operationMetrics").collect()[0][0]
+        return int(told.get(metric, 0))
 
     def _create(self, table: Table) -> None:
         if self.exists(table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,31 @@ CLICKS = "event_id,click_time\nc,2024-01-02T10:01:00\na,2024-01-01T10:01:00\n"
 USERS = f"user_id,gender\n{VICTIM},f\nother,m\n"
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Logs that name the victim in good rows, in a bad one and in a line that cannot be parsed."""
+    tmp_path = tmp_path_factory.mktemp("logs")
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        """
+features:
+  fields:
+    - {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
+    - {kind: id, name: item_id, source: item_id, parts: [tpm, ctr]}
+    - {kind: count, name: shown, entity: user_id, domain: natural, measure: impressions, days: 7}
+"""
+    )
     for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS), ("users", USERS)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part.csv").write_text(text)
     folders = [f"source.{name}={tmp_path / name}" for name in ("impressions", "clicks", "users")]
-    return load_config([], ["source.format=csv", "calendar.first_day=2024-01-01", *folders])
+    return load_config([overlay], ["source.format=csv", "calendar.first_day=2024-01-01", *folders])
 
 
-@pytest.fixture
-def store(spark: SparkSession, config: Config, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two days of them ingested and built, predicted, and a snapshot of the users."""
-    store = Store(spark, tmp_path / "root")
+    store = Store(spark, tmp_path_factory.mktemp("built") / "root")
     steps.ingest(store, config, config.calendar.first_day, DAY)
     steps.build(store, config, config.calendar.first_day, DAY)
     own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
@@ -57,6 +69,18 @@ def store(spark: SparkSession, config: Config, tmp_path: Path) -> Store:
     predicted = ("d", VICTIM, "i2", "actr", "m", "ad", 0, 0.5, DAY)
     store.replace(PREDICTIONS, spark.createDataFrame([predicted], PREDICTIONS.columns), f"ds = '{DAY}'")
     return store
+
+
+@pytest.fixture(scope="module")
+def forgetful(built: Store, config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, int]]:
+    """The same tables after the victim was forgotten, and the rows that went."""
+    store = copied(built, tmp_path_factory.mktemp("forgotten"))
+    return store, forget(store, config, VICTIM)
+
+
+def copied(store: Store, folder: Path) -> Store:
+    shutil.copytree(store.root, folder / "root")
+    return Store(store.spark, folder / "root")
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -86,12 +110,11 @@ def holding(root: Path, user: str) -> set[str]:
     return found
 
 
-def test_no_file_names_a_forgotten_user(store: Store, config: Config) -> None:
-    before = holding(store.root, VICTIM)
-    assert before == {
+def test_no_file_names_a_forgotten_user(built: Store, forgetful: tuple[Store, dict[str, int]]) -> None:
+    store, removed = forgetful
+    assert holding(built.root, VICTIM) == {
         "impressions", "users", "quarantine", "labelled", "daily_counts", "vocabulary", "samples", "predictions",
     }  # fmt: skip
-    removed = forget(store, config, VICTIM)
     assert not holding(store.root, VICTIM)
     assert removed == {
         "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
@@ -99,11 +122,11 @@ def test_no_file_names_a_forgotten_user(store: Store, config: Config) -> None:
     }  # fmt: skip
 
 
-def test_others_stay_even_those_of_a_name_that_begins_alike(store: Store, config: Config) -> None:
-    others = [holding(store.root, user) for user in ("other", f"{VICTIM}1")]
-    forget(store, config, VICTIM)
-    assert [holding(store.root, user) for user in ("other", f"{VICTIM}1")] == others
-    assert steps.build(store, config, config.calendar.first_day, DAY).rows_read == 2
+def test_others_stay_even_those_of_a_name_that_begins_alike(
+    built: Store, forgetful: tuple[Store, dict[str, int]]
+) -> None:
+    for user in ("other", f"{VICTIM}1"):
+        assert holding(forgetful[0].root, user) == holding(built.root, user)
 
 
 def tokens(store: Store) -> dict[tuple[str, str], int]:
@@ -111,25 +134,24 @@ def tokens(store: Store) -> dict[tuple[str, str], int]:
     return {(row["field"], row["token"]): row["index"] for row in rows}
 
 
-def test_a_forgotten_user_s_index_is_never_given_to_another(store: Store, config: Config) -> None:
-    before = tokens(store)
-    forget(store, config, VICTIM)
+def test_a_forgotten_user_s_index_is_never_given_to_another(
+    built: Store, forgetful: tuple[Store, dict[str, int]], config: Config
+) -> None:
+    before, (store, _) = tokens(built), forgetful
     rows = labelled(store.spark, [Impression("e", at(9), user="newcomer", item="i1")])
     new = admit(store.read(VOCABULARY), rows, config.features).collect()
     assert {row["token"] for row in new} == {"newcomer"}
     assert new[0]["index"] > max(before.values())
-    kept = {
-        (row["field"], row["token"]): row["index"] for row in store.read(VOCABULARY).where("kind = 'token'").collect()
-    }
-    assert kept == {key: index for key, index in before.items() if key != ("user_id", VICTIM)}
+    assert tokens(store) == {key: index for key, index in before.items() if key != ("user_id", VICTIM)}
 
 
-def test_a_user_whom_nobody_knows_is_an_error(store: Store, config: Config) -> None:
+def test_a_user_whom_nobody_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
-        forget(store, config, "nobody")
+        forget(Store(spark, tmp_path), config, "nobody")
 
 
-def test_tidying_keeps_the_versions_that_a_model_pins(store: Store, config: Config) -> None:
+def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:
+    store = copied(built, tmp_path)
     pinned = max(store.committed(VOCABULARY))
     rows = store.read(VOCABULARY, pinned).count()
     entry = {"model_id": "m", "level": "cpm", "date": DAY, "tables": {"vocabulary": pinned}}
@@ -143,8 +165,8 @@ def test_tidying_keeps_the_versions_that_a_model_pins(store: Store, config: Conf
         store.read(VOCABULARY, pinned).collect()
 
 
-def test_the_log_keeps_no_least_and_greatest_values(store: Store) -> None:
-    for path in (store.root / "tables").rglob("*.json"):
+def test_the_log_keeps_no_least_and_greatest_values(built: Store) -> None:
+    for path in (built.root / "tables").rglob("*.json"):
         for line in path.read_text().splitlines():
             stats = json.loads(line).get("add", {}).get("stats")
             assert stats is None or json.loads(stats).get("minValues", {}) == {}
