@@ -125,43 +125,41 @@ def _second(uniform: Column) -> Column:
 def with_probability(met: DataFrame, world: World) -> DataFrame:
     """The drawn events with the true `probability` of a click."""
     ad = F.col("domain") == "ad"
-    category = _category_of(world, F.col("item"))
+    # A column of its own: spelt out wherever it is used, the code that Spark generates outgrows a Java method.
+    seen = met.withColumn("category", _category_of(world, F.col("item")))
     hour = F.col("second") / 3600
     moods = (
-        world.weekly * _interested(world, "week", F.expr("day div 7"), category)
-        + world.seasonal * _interested(world, "season", F.expr(f"day div {world.season_days} % {_SEASONS}"), category)
+        world.weekly * _interested(world, "week", F.expr("day div 7"))
+        + world.seasonal * _interested(world, "season", F.expr(f"day div {world.season_days} % {_SEASONS}"))
         - world.position_bias * F.col("position") / (_POSITIONS - 1)
         + _HOURLY * F.sin((hour - 14) * math.pi / 12)
     )
     base = F.when(ad, world.ad_base).otherwise(world.natural_base)
-    quality = _normal(world, "quality", "item")
-    own = math.sqrt(1 - world.correlation**2) * _normal(world, "ad quality", "item")
-    quality = F.when(ad, world.correlation * quality + own).otherwise(quality)
     # What is alike in both domains is so by the correlation: at zero, natural content tells nothing of ads.
-    alike = F.when(ad, F.lit(world.correlation)).otherwise(1.0) * moods
-    logit = base + world.quality * quality + world.taste * _affinity(world, ad) + alike
-    return met.withColumn("probability", 1 / (1 + F.exp(-logit)))
+    alike = F.when(ad, world.correlation).otherwise(1.0)
+    own = F.when(ad, math.sqrt(1 - world.correlation**2)).otherwise(0.0)
+    quality = alike * _normal(world, "quality", "item") + own * _normal(world, "ad quality", "item")
+    logit = base + world.quality * quality + world.taste * _affinity(world, ad) + alike * moods
+    return seen.withColumn("probability", 1 / (1 + F.exp(-logit)))
 
 
 def _affinity(world: World, ad: Column) -> Column:
     """Taste times item, of unit variance. For ads, user and item each keep the root of the correlation."""
     turn = F.col("day") * (math.pi / 2 / world.drift_days)
-    kept, own = math.sqrt(world.correlation), math.sqrt(1 - world.correlation)
+    kept = F.when(ad, math.sqrt(world.correlation)).otherwise(1.0)
+    own = F.when(ad, math.sqrt(1 - world.correlation)).otherwise(0.0)
     total = F.lit(0.0)
     for taste in range(_TASTES):
         early, late = _normal(world, f"taste {taste}", "user"), _normal(world, f"later taste {taste}", "user")
-        user = F.cos(turn) * early + F.sin(turn) * late
-        item = _item_trait(world, taste)
-        user = F.when(ad, kept * user + own * _normal(world, f"ad taste {taste}", "user")).otherwise(user)
-        item = F.when(ad, kept * item + own * _normal(world, f"ad trait {taste}", "item")).otherwise(item)
+        user = kept * (F.cos(turn) * early + F.sin(turn) * late) + own * _normal(world, f"ad taste {taste}", "user")
+        item = kept * _item_trait(world, taste) + own * _normal(world, f"ad trait {taste}", "item")
         total = total + user * item
     return total / math.sqrt(_TASTES)
 
 
 def _item_trait(world: World, taste: int) -> Column:
     """One dimension of an item's vector: mostly its category's."""
-    category = _normal_of(world, f"category trait {taste}", _category_of(world, F.col("item")))
-    return 0.8 * category + 0.6 * _normal(world, f"trait {taste}", "item")
+    return 0.8 * _normal(world, f"category trait {taste}", "category") + 0.6 * _normal(world, f"trait {taste}", "item")
 
 
 def _category_of(world: World, item: Column) -> Column:
@@ -169,9 +167,9 @@ def _category_of(world: World, item: Column) -> Column:
     return F.floor(_uniform_of(world, "category", item) * world.categories)
 
 
-def _interested(world: World, period: str, number: Column, category: Column) -> Column:
+def _interested(world: World, period: str, number: Column) -> Column:
     """1 where the category is among the user's interests of a week or season, else 0."""
-    return (_uniform_of(world, period, F.col("user"), number, category) < _INTERESTED).cast("double")
+    return (_uniform_of(world, period, F.col("user"), number, F.col("category")) < _INTERESTED).cast("double")
 
 
 def _clicked(happened: DataFrame, world: World) -> DataFrame:
@@ -280,10 +278,6 @@ def _uniform_of(world: World, purpose: str, *numbers: Column) -> Column:
 
 
 def _normal(world: World, purpose: str, number: str) -> Column:
-    return _normal_of(world, purpose, F.col(number))
-
-
-def _normal_of(world: World, purpose: str, number: Column) -> Column:
     """Near a standard normal: a logistic variate of unit variance, from one hash."""
-    uniform = F.greatest(_uniform_of(world, purpose, number), F.lit(2.0**-53))
-    return F.log(uniform / (1 - uniform)) * (math.sqrt(3) / math.pi)
+    uniform = F.greatest(_uniform(world, purpose, number), F.lit(2.0**-53))
+    return -F.log(1 / uniform - 1) * (math.sqrt(3) / math.pi)
