@@ -138,6 +138,10 @@ Feature = Annotated[Id | Number | Count | Rate | Behaviours, Field(discriminator
 
 
 class Features(Settings):
+    freshness: Literal["daily", "event"] = Field(
+        default="daily", description="daily: features know the days before; event: also what came before on the day"
+    )
+    availability_minutes: int = Field(default=0, ge=0, description="from an event to when features know of it")
     out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
     fields: tuple[Feature, ...]
 

@@ -1,8 +1,8 @@
-"""Where in a labelled row a feature finds its value, and the day of a moment."""
+"""Where in a labelled row a feature finds its value, and from when on the row is known."""
 
 from __future__ import annotations
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import ConfigError
@@ -25,7 +25,27 @@ def number_column(source: str) -> Column:
     return F.expr(f"try_cast({_sql(source)} as double)")
 
 
-def day_of(time: str, timezone: str) -> Column:
+def known(time: str, availability_minutes: int) -> Column:
+    """The moment from which the pipeline knows what happened at `time`."""
+    return F.col(time) + F.make_dt_interval(mins=F.lit(availability_minutes)) if availability_minutes else F.col(time)
+
+
+def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) -> DataFrame:
+    """The labelled rows with the moment, and its day in `timezone`, from which each impression is known (known_at,
+    known_day), and its click (click_known_at, click_known_day; null without one)."""
+    moments = labelled.select(
+        "*",
+        known("event_time", availability_minutes).alias("known_at"),
+        known("click_time", availability_minutes).alias("click_known_at"),
+    )
+    return moments.select(
+        "*",
+        _day_of("known_at", timezone).alias("known_day"),
+        _day_of("click_known_at", timezone).alias("click_known_day"),
+    )
+
+
+def _day_of(time: str, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
     return F.to_date(F.from_utc_timestamp(time, timezone))
 

@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Check, Count, Features, Limits
+from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts, with_counters
 from ecdctr_spark.features.vocabulary import blocks
 
@@ -46,7 +47,8 @@ def known(labelled: DataFrame, history: DataFrame, days: int, timezone: str) -> 
     `history` holds the labelled rows of these days too. The first day of natural content has nothing before it and
     is left out.
     """
-    seen = daily_counts(history.where("domain = 'natural'"), ("user_id", "item_id"), timezone)
+    natural = when_known(history.where("domain = 'natural'"), timezone, 0)
+    seen = daily_counts(natural, ("user_id", "item_id"))
     shown = [_shown("known_users", "user_id", days), _shown("known_items", "item_id", days)]
     counted = with_counters(labelled.where("domain = 'ad'"), seen, shown)
     shares = [F.avg((F.col(count.name) > 0).cast("double")).alias(count.name) for count in shown]

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, Count, Feature, Id, Number
 from ecdctr_spark.features.behaviours import with_behaviours
-from ecdctr_spark.features.columns import number_column
+from ecdctr_spark.features.columns import number_column, when_known
 from ecdctr_spark.features.counters import with_counters
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import blocks, encoded
@@ -20,23 +20,26 @@ def samples(
 ) -> DataFrame:
     """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
 
-    `history` (LABELLED) and `counts` (DAILY_COUNTS) reach back as far as the features look; what they hold of a
-    sample's own day or later is not looked at. `vocabulary` knows every field (vocabulary.reserve).
+    `history` (LABELLED) and `counts` (DAILY_COUNTS) reach back as far as the features look. Of what they hold
+    of a sample's own day or later, nothing is looked at where features.freshness is daily, and what was known before
+    the sample's event_time where it is event. `vocabulary` knows every field (vocabulary.reserve).
     """
     features = config.features
+    known = when_known(history, config.calendar.timezone, features.availability_minutes)
     past = {feature.of for feature in features.behaviours}
-    # A click is read on a later day, so what it was on is known by then.
+    # A click is read after it is known, and what it was on is known by then.
     clicked = encoded(
-        history,
+        known,
         vocabulary,
         [feature for feature in features.ids if feature.name in past],
-        F.col("click_time") + F.expr("interval 1 microsecond"),
+        F.col("click_known_at") + F.expr("interval 1 microsecond"),
     )
     kept = keep(labelled, config.sampling)
     indexed = encoded(kept, vocabulary, features.ids, F.col("event_time"))
     # Behaviours first: counters of the user, where declared first, then find the rows together already.
-    remembered = with_behaviours(indexed, clicked, features.behaviours, config.calendar.timezone)
-    frame = with_counters(remembered, counts, features.counters)
+    fresh = features.freshness == "event"
+    remembered = with_behaviours(indexed, clicked, features.behaviours, clicked if fresh else None)
+    frame = with_counters(remembered, counts, features.counters, known if fresh else None)
     starts = blocks(vocabulary)
     return frame.select(
         "event_id",

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from ecdctr_spark.config import ConfigError, Count, Features, Id
+from ecdctr_spark.features.columns import known as known_from
 from ecdctr_spark.features.columns import source_column
 from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
 
@@ -49,10 +50,10 @@ def reserve(known: DataFrame, features: Features) -> DataFrame:
 def admit(known: DataFrame, labelled: DataFrame, features: Features) -> DataFrame:
     """The rows (VOCABULARY) to append for tokens of the labelled rows that `known` lacks.
 
-    `since` is the event_time of the first of the labelled rows that carries the token; indices follow those of
-    `known` in the order of (since, field, token), so that rows of later days never move an earlier index.
+    `since` is when the first of the labelled rows that carries the token is known; indices follow those of `known` in
+    the order of (since, field, token), so that rows of later days never move an earlier index.
     """
-    new = _tokens(labelled, features.ids).join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
+    new = _tokens(labelled, features).join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
     # Numbering within an hour after the count of all hours before it: no task ever sorts all tokens.
     dated = new.withColumn("hour", F.date_trunc("hour", "since"))
     earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
@@ -102,13 +103,16 @@ def _row(feature: Id, unknown: _Block, at: Column) -> Column:
     )
 
 
-def _tokens(labelled: DataFrame, ids: Sequence[Id]) -> DataFrame:
-    """Each token of each field and when it was first seen: field, token, since."""
+def _tokens(labelled: DataFrame, features: Features) -> DataFrame:
+    """Each token of each field and from when on it was known: field, token, since."""
     carried = [
-        F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token")) for feature in ids
+        F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token"))
+        for feature in features.ids
     ]
-    seen = labelled.select("event_time", F.inline(F.array(*carried))).where("token is not null")
-    return seen.groupBy("field", "token").agg(F.min("event_time").alias("since"))
+    seen = labelled.select(
+        known_from("event_time", features.availability_minutes).alias("at"), F.inline(F.array(*carried))
+    ).where("token is not null")
+    return seen.groupBy("field", "token").agg(F.min("at").alias("since"))
 
 
 def _declared(feature: Id | Count, out_of_vocabulary: int) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 import ecdctr_spark
 from ecdctr_spark.config import Config, ConfigError, Domain, Level, Part
 from ecdctr_spark.evaluation.metrics import metrics, overall
+from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.ingest import (
     DUPLICATE,
@@ -106,8 +107,9 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     _label(store, config, start, last)
     labelled = store.read(LABELLED)
     entities = tuple(dict.fromkeys(counter.entity for counter in config.features.counters))
-    clicked_here = labelled.where(between(start - _window(config), last))
-    counts = daily_counts(clicked_here, entities, config.calendar.timezone).where(here)
+    reaching = labelled.where(between(start - _lag(config), last))
+    known = when_known(reaching, config.calendar.timezone, config.features.availability_minutes)
+    counts = daily_counts(known, entities).where(here)
     store.replace(DAILY_COUNTS, counts, here)
     store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
     store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), config.features))
@@ -244,7 +246,7 @@ def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
     impressions = store.read(IMPRESSIONS).where(between(first, last))
     clicks = store.read(CLICKS).where(between(first, last + _window(config))) if store.exists(CLICKS) else None
     labelled = label(impressions, clicks, config.labels.attribution_hours)
-    frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS))
+    frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS), config.features.availability_minutes)
     store.replace(LABELLED, frame, between(first, last))
 
 
@@ -268,7 +270,7 @@ def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> Dat
     labelled = store.read(LABELLED)
     made = samples(
         labelled.where(between(first, last)),
-        labelled.where(between(first - remembered, last)),
+        labelled.where(between(first - remembered - _lag(config), last)),
         store.read(DAILY_COUNTS).where(between(first - counted, last)),
         store.read(VOCABULARY),
         config,
@@ -369,6 +371,11 @@ def _exported(store: Store, model_id: str) -> Path:
     if not folder.exists():
         export(model_folder(store, model_id), folder)
     return folder
+
+
+def _lag(config: Config) -> dt.timedelta:
+    """Days from an impression until its click, if it gets one, is known to features."""
+    return _window(config) - (-config.features.availability_minutes // (24 * 60)) * DAY
 
 
 def _window(config: Config) -> dt.timedelta:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Behaviours
 from ecdctr_spark.features.behaviours import with_behaviours
+from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.streaming.batch import unpack
 from tests.labelled import Impression, at, labelled
 
@@ -27,8 +28,11 @@ def recent(
     spark: SparkSession, now: Iterable[Impression], history: Iterable[Impression], timezone: str = "UTC"
 ) -> dict[str, list[int]]:
     index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
-    past = labelled(spark, history).select("*", index)
-    found = with_behaviours(labelled(spark, now), past, [RECENT], timezone)
+    past = when_known(labelled(spark, history).select("*", index), timezone, 0)
+    return unpacked(with_behaviours(labelled(spark, now), past, [RECENT]))
+
+
+def unpacked(found: DataFrame) -> dict[str, list[int]]:
     return {row.event_id: unpack([bytes(row.recent)], RECENT.length)[0].tolist() for row in found.collect()}
 
 
@@ -71,3 +75,20 @@ def test_large_rows_survive_the_packing(spark: SparkSession) -> None:
     row = 2**31 - 1
     history = [Impression("h", at(1), item=str(row), clicked=at(1))]
     assert recent(spark, [Impression("a", at(2))], history) == {"a": [0, 0, row]}
+
+
+def test_with_today_clicks_known_just_before_push_the_oldest_out(spark: SparkSession) -> None:
+    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
+    history = labelled(spark, clicks((1, 9), (2, 9), (3, 8), (3, 10), (3, 10), (3, 11), (3, 12)))
+    past = when_known(history.select("*", index), "UTC", 30)
+    hours = {"dawn": 7, "known": 8.5, "just": 8.51, "both": 10.6, "all": 20}
+    now = labelled(spark, [Impression(event, at(3, hour)) for event, hour in hours.items()])
+    found = unpacked(with_behaviours(now, past, [RECENT], past))
+    assert found == {"dawn": [0, 1, 2], "known": [0, 1, 2], "just": [1, 2, 3], "both": [3, 4, 5], "all": [5, 6, 7]}
+
+
+def test_with_today_a_user_without_clicks_has_none(spark: SparkSession) -> None:
+    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
+    past = when_known(labelled(spark, clicks((3, 9), user="other")).select("*", index), "UTC", 0)
+    found = unpacked(with_behaviours(labelled(spark, [Impression("a", at(3, 20))]), past, [RECENT], past))
+    assert found == {"a": [0, 0, 0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from ecdctr_spark.config import Count, Rate
+from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts, with_counters
 from ecdctr_spark.tables.schemas import DAILY_COUNTS
 from tests.labelled import Impression, at, date, labelled
@@ -28,7 +29,7 @@ def test_an_impression_counts_on_its_day_and_its_click_on_the_day_of_the_click(s
             Impression("c", at(0, 21)),
         ],
     )
-    counts = daily_counts(rows, ["item_id", "item.category"], "UTC")
+    counts = daily_counts(when_known(rows, "UTC", 0), ["item_id", "item.category"])
     assert counts.columns == ["entity", "key", "domain", "impressions", "clicks", "ds"]
     assert {tuple(row) for row in counts.collect()} == {
         ("item_id", "i", "natural", 2, 0, date(0)),
@@ -41,7 +42,7 @@ def test_an_impression_counts_on_its_day_and_its_click_on_the_day_of_the_click(s
 
 def test_the_day_of_a_click_is_the_calendar_s_own(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression("a", at(0, 15), clicked=at(0, 17))])
-    clicks = daily_counts(rows, ["user_id"], "Asia/Shanghai").where("clicks > 0").collect()
+    clicks = daily_counts(when_known(rows, "Asia/Shanghai", 0), ["user_id"]).where("clicks > 0").collect()
     assert [row.ds for row in clicks] == [date(1)]  # 01:00 of the next day there
 
 
@@ -95,6 +96,33 @@ def test_counts_of_the_day_itself_and_later_change_nothing(spark: SparkSession) 
 
 def test_without_counters_there_is_nothing_to_count_and_nothing_to_add(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression("a", at(1))])
-    counts = daily_counts(rows, [], "UTC")
+    counts = daily_counts(when_known(rows, "UTC", 0), [])
     assert counts.count() == 0
     assert with_counters(rows, counts, []).columns == rows.columns
+
+
+def test_the_day_on_which_something_is_known_is_the_day_on_which_it_counts(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression("a", at(0, 23.5), clicked=at(0, 23.75)), Impression("b", at(0, 22))])
+    counts = daily_counts(when_known(rows, "UTC", 60), ["item_id"])
+    assert {(row.ds, row.impressions, row.clicks) for row in counts.collect()} == {(date(0), 1, 0), (date(1), 1, 1)}
+
+
+def test_with_today_a_count_goes_on_until_just_before_the_event(spark: SparkSession) -> None:
+    counts = counted(spark, ("item_id", "i", "natural", 10, 5, 0), ("item_id", "i", "natural", 99, 99, 1))
+    events = [
+        Impression("known", at(1, 8), clicked=at(1, 10)),
+        Impression("too-early", at(1, 8), domain="ad"),
+        Impression("between", at(1, 9)),
+        Impression("after", at(1, 11), user="other"),
+        Impression("tomorrow", at(2, 1)),
+    ]
+    rows = labelled(spark, events)
+
+    def features(delay: int) -> dict[str, tuple[int, int]]:
+        today = when_known(rows, "UTC", delay)
+        found = with_counters(rows, counts, [SHOWN, CLICKED], today).select("event_id", "shown", "clicked")
+        return {row.event_id: (row.shown, row.clicked) for row in found.collect()}
+
+    fresh = {"known": (10, 5), "too-early": (10, 5), "between": (11, 5), "after": (12, 6), "tomorrow": (109, 104)}
+    assert features(0) == fresh
+    assert features(61) == {**fresh, "between": (10, 5), "after": (12, 5)}

@@ -29,33 +29,43 @@ def items(spark: SparkSession, *categories: tuple[str, str]) -> DataFrame:
     return frame.selectExpr("item_id", "timestamp '1970-01-01' valid_from", "map('category', category) attributes")
 
 
-def test_the_row_that_applied_at_event_time_is_taken(spark: SparkSession) -> None:
+def test_the_row_that_applied_just_before_event_time_is_taken(spark: SparkSession) -> None:
     ages = {
         "2023-12-31 23:59:59": None,
-        "2024-01-01 00:00:00": {"age": "30"},
-        "2024-06-30 23:59:59": {"age": "30"},
-        "2024-07-01 00:00:00": {"age": "31"},
+        "2024-01-01 00:00:00": None,
+        "2024-01-01 00:00:01": {"age": "30"},
+        "2024-07-01 00:00:00": {"age": "30"},
+        "2024-07-01 00:00:01": {"age": "31"},
         "2025-01-01 00:00:00": {"age": "31"},
     }
     events = labelled(spark, *((at, at, "u1", "i1") for at in ages))
     known = users(spark, ("u1", "2024-07-01", "31"), ("u1", "2024-01-01", "30"), ("u2", "2024-01-01", "77"))
-    found = with_profiles(events, known, items(spark, ("i1", "drama"))).collect()
+    found = with_profiles(events, known, items(spark, ("i1", "drama")), 0).collect()
     assert {row["event_id"]: row["user"] for row in found} == ages
     assert all(row["item"] == {"category": "drama"} for row in found)
+
+
+def test_a_row_applies_from_when_it_is_known(spark: SparkSession) -> None:
+    events = labelled(spark, ("e1", "2024-01-01 10:30:00", "u1", "i1"), ("e2", "2024-01-01 10:30:01", "u1", "i1"))
+    known = users(spark, ("u1", "2023-01-01", "30"), ("u1", "2024-01-01 10:00:00", "31"))
+    found = with_profiles(events, known, items(spark, ("i9", "drama")), 30).collect()
+    assert {row["event_id"]: row["user"]["age"] for row in found} == {"e1": "30", "e2": "31"}
 
 
 def test_a_later_change_alters_no_earlier_impression(spark: SparkSession) -> None:
     events = labelled(spark, ("e1", "2024-01-02 10:00:00", "u1", "i1"), ("e2", "2024-01-03 10:00:00", "u1", "i1"))
     before, no_items = users(spark, ("u1", "2024-01-01", "30")), items(spark, ("i9", "drama"))
     after = before.unionByName(users(spark, ("u1", "2024-01-02 10:00:01", "99")))
-    earlier = [with_profiles(events, known, no_items).where("event_id = 'e1'").collect() for known in (before, after)]
+    earlier = [
+        with_profiles(events, known, no_items, 0).where("event_id = 'e1'").collect() for known in (before, after)
+    ]
     assert earlier[0] == earlier[1]
 
 
 def test_unknown_users_and_items_drop_and_double_nothing(spark: SparkSession) -> None:
     events = [(f"e{number}", "2024-01-02 10:00:00", f"u{number % 3}", f"i{number % 2}") for number in range(12)]
     known = users(spark, ("u1", "2024-01-01", "30"), ("u1", "2024-01-02", "31"), ("u1", "2024-01-03", "32"))
-    found = with_profiles(labelled(spark, *events), known, items(spark, ("i1", "drama")))
+    found = with_profiles(labelled(spark, *events), known, items(spark, ("i1", "drama")), 0)
     assert found.dtypes == spark.createDataFrame([], LABELLED.columns).dtypes
     rows = found.collect()
     assert sorted(row["event_id"] for row in rows) == sorted(event[0] for event in events)
@@ -65,5 +75,5 @@ def test_unknown_users_and_items_drop_and_double_nothing(spark: SparkSession) ->
 
 def test_without_any_profile_the_maps_are_null(spark: SparkSession) -> None:
     none_known = [spark.createDataFrame([], table.columns) for table in (USERS, ITEMS)]
-    found = with_profiles(labelled(spark, ("e1", "2024-01-02 10:00:00", "u1", "i1")), *none_known).collect()
+    found = with_profiles(labelled(spark, ("e1", "2024-01-02 10:00:00", "u1", "i1")), *none_known, 0).collect()
     assert [(row["user"], row["item"], row["context"]) for row in found] == [(None, None, {"position": "1"})]

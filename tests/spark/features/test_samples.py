@@ -12,6 +12,7 @@ from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Behaviours, Config, ConfigError, Count, Features, KeepRates, Number, Sampling
+from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import admit, blocks, reserve
@@ -52,7 +53,7 @@ def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) ->
     vocabulary = spark.createDataFrame([], VOCABULARY.columns)
     vocabulary = vocabulary.unionByName(reserve(vocabulary, config.features))
     entities = list(dict.fromkeys(counter.entity for counter in config.features.counters))
-    counts = cut(daily_counts(rows, entities, config.calendar.timezone), DAILY_COUNTS.columns)
+    counts = cut(daily_counts(when_known(rows, config.calendar.timezone, 0), entities), DAILY_COUNTS.columns)
     for first, last in ranges:
         today = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
         new = admit(vocabulary, today, config.features)

@@ -131,7 +131,7 @@ def test_every_feature_of_the_overlay_finds_its_source(
     users = checked_profiles(frames.users, "user_id") if frames.users is not None else None
     items = checked_profiles(frames.items, "item_id") if frames.items is not None else None
     none = spark.createDataFrame([], "item_id string, valid_from timestamp, attributes map<string,string>")
-    rows = with_profiles(label(shown, None, 24), users, none if items is None else items)
+    rows = with_profiles(label(shown, None, 24), users, none if items is None else items, 0)
     for feature in config.features.ids:
         assert rows.where(source_column(feature.source).isNotNull()).count() > 0, feature.name
 
