@@ -40,12 +40,12 @@ def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) ->
     )
     return moments.select(
         "*",
-        _day_of("known_at", timezone).alias("known_day"),
-        _day_of("click_known_at", timezone).alias("click_known_day"),
+        day_of("known_at", timezone).alias("known_day"),
+        day_of("click_known_at", timezone).alias("click_known_day"),
     )
 
 
-def _day_of(time: str, timezone: str) -> Column:
+def day_of(time: str, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
     return F.to_date(F.from_utc_timestamp(time, timezone))
 

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, Count, Feature, Id, Number
 from ecdctr_spark.features.behaviours import with_behaviours
-from ecdctr_spark.features.columns import number_column, when_known
+from ecdctr_spark.features.columns import day_of, number_column, when_known
 from ecdctr_spark.features.counters import with_counters
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import blocks, encoded
@@ -34,7 +34,7 @@ def samples(
         [feature for feature in features.ids if feature.name in past],
         F.col("click_known_at") + F.expr("interval 1 microsecond"),
     )
-    kept = keep(labelled, config.sampling)
+    kept = keep(labelled, config.sampling, config.calendar.timezone)
     indexed = encoded(kept, vocabulary, features.ids, F.col("event_time"))
     # Behaviours first: counters of the user, where declared first, then find the rows together already.
     fresh = features.freshness == "event"
@@ -48,6 +48,7 @@ def samples(
         F.col("item_id").alias("item"),
         *(_value(feature, starts).alias(feature.name) for feature in features.fields),
         F.col("label").cast("float").alias("label"),
+        F.coalesce(F.unix_date(day_of("click_time", config.calendar.timezone)), F.lit(0)).alias("click_day"),
         "weight",
         "domain",
         "ds",

@@ -6,20 +6,25 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import KeepRates, Sampling
+from ecdctr_spark.features.columns import day_of
 
 _STEPS = 1 << 32  # a keep rate is held to one part in so many
 
 
-def keep(labelled: DataFrame, sampling: Sampling) -> DataFrame:
+def keep(labelled: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:
     """The rows that are kept, with a float column `weight` = 1 / keep rate of their domain and label.
+
+    The label is that of the end of the impression's day in `timezone`: a click on a later day changes what a sample
+    says, and not which samples there are, since the models of the days until then must not see it.
 
     A hash of event_id and seed decides, not a draw: an event is kept or dropped whenever it is computed. Weighted so,
     predictions stay calibrated (He et al. 2014, section 6.3, corrects them afterwards instead).
     """
-    rate = F.when(F.col("domain") == "ad", _rate(sampling.ad)).otherwise(_rate(sampling.natural))
+    clicked = (F.col("label") == 1) & (day_of("click_time", timezone) <= F.col("ds"))
+    rate = F.when(F.col("domain") == "ad", _rate(sampling.ad, clicked)).otherwise(_rate(sampling.natural, clicked))
     place = F.pmod(F.xxhash64("event_id", F.lit(sampling.seed)), F.lit(_STEPS)) / _STEPS
     return labelled.where(place < rate).select("*", (1 / rate).cast("float").alias("weight"))
 
 
-def _rate(rates: KeepRates) -> Column:
-    return F.when(F.col("label") == 1, F.lit(rates.positive)).otherwise(F.lit(rates.negative))
+def _rate(rates: KeepRates, clicked: Column) -> Column:
+    return F.when(clicked, F.lit(rates.positive)).otherwise(F.lit(rates.negative))

@@ -163,6 +163,7 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
         train={"tpm": config.tpm.train, "cpm": config.cpm.train}.get(training.level, config.actr.train),
         units=tuple(Unit(path=file.path, rows=file.rows) for file in files),
         shuffle_rows=config.training.shuffle_rows,
+        until=training.date,
         output=str(model_folder(store, name)),
         parent=_parent_folder(store, config, training),
         transfer=training.transfer,

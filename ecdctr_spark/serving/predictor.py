@@ -72,7 +72,7 @@ class Predictor:
 
 def inputs(contract: Contract) -> tuple[str, ...]:
     """The sample columns that a prediction needs: those of training less label and weight."""
-    return tuple(name for name in contract.columns if name not in ("label", "weight"))
+    return contract.inputs
 
 
 def read_signature(folder: Path) -> Signature:

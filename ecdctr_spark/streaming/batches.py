@@ -7,6 +7,7 @@ mixes the rows of each and cuts it into batches. The order of rows depends on se
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 import warnings
@@ -26,6 +27,8 @@ from ecdctr_spark.streaming.batch import Batch, to_batch
 from ecdctr_spark.streaming.shards import File, batch_rows, cuts, pools, shard, steps
 from ecdctr_spark.tables.schemas import PADDING, Contract
 
+_EPOCH = dt.date(1970, 1, 1)
+
 Columns = dict[str, np.ndarray[Any, Any]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +39,8 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 
 @dataclass
 class Stream:
-    """The samples in `files` as one of `size` ranks sees them. `waited` sums the seconds that the trainer waited for
+    """The samples in `files` as one of `size` ranks sees them at the end of the day `until`: who clicked later has not
+    clicked. `waited` sums the seconds that the trainer waited for
     a batch, cutting included.
 
     Raises ConfigError where a file does not hold the rows or the columns that it should: no row is lost silently.
@@ -46,6 +50,7 @@ class Stream:
     contract: Contract
     train: Optimiser
     shuffle_rows: int
+    until: dt.date
     rank: int = 0
     size: int = 1
     waited: float = field(default=0.0, init=False)
@@ -73,7 +78,7 @@ class Stream:
         own = pools(self._shards(epoch)[self.rank], self.shuffle_rows)
         rows = batch_rows(self.train.batch_size, self.size)[self.rank]
         done = 0
-        with closing(_ahead(lambda pool: _read(pool, self.contract), own)) as read:
+        with closing(_ahead(lambda pool: _read(pool, self.contract, self.until), own)) as read:
             for number, held in enumerate(read):
                 mixed = np.random.default_rng([self.train.seed, epoch, self.rank, number]).permutation(len(held))
                 # Cuts of nearly equal size: a last batch of a row or two would say little to batch norm.
@@ -98,8 +103,8 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[R
         thread.shutdown(cancel_futures=True)
 
 
-def _read(files: Sequence[File], contract: Contract) -> Batch:
-    """All rows of the files, in the order of the list and of the rows in each file."""
+def _read(files: Sequence[File], contract: Contract, until: dt.date) -> Batch:
+    """All rows of the files, in the order of the list and of the rows in each file, labelled as of `until`."""
     with make_batch_reader(
         [_url(file.path) for file in files],
         schema_fields=[f"^{re.escape(column)}$" for column in contract.columns],
@@ -114,6 +119,7 @@ def _read(files: Sequence[File], contract: Contract) -> Batch:
             raise ConfigError(
                 f"samples column {name} holds nulls in {files[0].path} or a file read with it; build again"
             )
+    columns["label"] = np.where(columns["click_day"] <= (until - _EPOCH).days, columns["label"], 0)
     return to_batch(columns, contract)
 
 

@@ -141,9 +141,10 @@ def samples_table(features: Features) -> Table:
     encoded = "".join(f", {feature.name} {_SAMPLE_TYPE[feature.kind]}" for feature in features.fields)
     return Table(
         name="samples",
+        # click_day counts from 1970, 0 without a click: a model learns of no click after the last day that it saw.
         # The user's and item's own names stay beside their indices: GAUC groups by user.
         columns=f"event_id string, event_time timestamp, user string, item string{encoded}, label float,"
-        " weight float, domain string, ds date",
+        " click_day int, weight float, domain string, ds date",
         key=("event_id",),
         partitions=("domain", "ds"),
         laid_out=True,  # for the ranks (features/samples.py, shuffled)
@@ -185,10 +186,14 @@ class Contract(BaseModel):
     sequences: tuple[Sequence, ...]
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The sample columns that a model reads."""
+        return (*self.ids, *self.numbers, *(sequence.name for sequence in self.sequences))
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """The sample columns a rank reads: features, label and weight."""
-        sequences = tuple(sequence.name for sequence in self.sequences)
-        return (*self.ids, *self.numbers, *sequences, "label", "weight")
+        """The sample columns that a rank reads: features, the label with the day on which it was known, weight."""
+        return (*self.inputs, "label", "click_day", "weight")
 
 
 def contract(features: Features, unknown: dict[str, int], part: Part) -> Contract:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Literal
 
 from ecdctr_spark.config import Optimiser, Settings
@@ -18,8 +19,9 @@ class Unit(Settings):
 class TrainingJob(Settings):
     """One training of one model, resolved: nothing else is read but the files named here.
 
-    `parent` is the folder of a published checkpoint that is taken over by the policy `transfer` (training/transfer.py);
-    `snapshots` are the Parquet files of the pinned snapshots table that hold the months `model.months`.
+    `until` is the last day that the model sees: a click after it counts as none. `parent` is the folder of a published
+    checkpoint that is taken over by the policy `transfer` (training/transfer.py); `snapshots` are the Parquet files of
+    the pinned snapshots table that hold the months `model.months`.
     """
 
     model_id: str
@@ -27,6 +29,7 @@ class TrainingJob(Settings):
     train: Optimiser
     units: tuple[Unit, ...]
     shuffle_rows: int
+    until: dt.date
     output: str
     parent: str | None = None
     transfer: Literal["fresh", "continue", "from_cpm"] = "fresh"

@@ -59,7 +59,7 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
     model = build(job.model, world)
     optimiser = dense_optimiser(model, job.train)
     restored = restore(model, optimiser, job, world)
-    stream = Stream(job.units, job.model.contract, job.train, job.shuffle_rows, world.rank, world.size)
+    stream = Stream(job.units, job.model.contract, job.train, job.shuffle_rows, job.until, world.rank, world.size)
     with closing(_every_epoch(stream, job.train.epochs)) as batches:
         totals, steps = fit(model, optimiser, batches, job.train, world, progress)
     seconds = time.perf_counter() - started

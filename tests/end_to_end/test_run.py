@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import hashlib
 import io
 import json
 import os
@@ -18,7 +21,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.cli import main
-from tests.end_to_end.conftest import PREDICTED
+from ecdctr_spark.tables.schemas import PREDICTIONS
+from ecdctr_spark.tables.store import Store
+from tests.end_to_end.conftest import PREDICTED, USERS
 
 pytestmark = pytest.mark.end_to_end
 
@@ -115,6 +120,58 @@ def test_killed_in_the_middle_and_run_again_it_ends_the_same(
     assert again.code == 0, again.out + again.err
     assert "predict" not in again.out  # what was finished is not done again
     assert metrics(overlay, root) == metrics(overlay, finished)
+
+
+def test_no_model_that_predicts_a_day_saw_anything_of_it_through_any_level(
+    spark: SparkSession, one_day: Path, overlay: Path, logs: Path, tmp_path: Path
+) -> None:
+    day, root = PREDICTED[0], tmp_path / "root"
+    seen = plant_canaries(logs, tmp_path / "logs", day)
+    folders = [f"source.{name}={tmp_path / 'logs' / name}" for name in ("impressions", "clicks")]
+    there = [argument for folder in folders for argument in ("--set", folder)]
+    done = ecdctr("run", overlay, root, "--from", str(day), "--to", str(day), *there)
+    assert done.code == 0, done.out + done.err
+    models = weights(one_day, before=str(day))
+    assert {name.split("-")[0] for name in models} == {"tpm", "cpm", "actr", "ads_only"}
+    assert weights(root, before=str(day)) == models
+    assert predictions(spark, root, seen) == predictions(spark, one_day, seen)
+    assert len(predictions(spark, one_day, seen)) == 2 * len(seen)
+    assert weights(root, before="2100-01-01") != weights(one_day, before="2100-01-01")  # the next day, they are seen
+
+
+def plant_canaries(logs: Path, to: Path, day: dt.date) -> set[str]:
+    """The same logs, but on the day every user likes an item that nobody knew, and clicks on all that the day before
+    showed. The day's ads that were there before."""
+    shutil.copytree(logs, to)
+    with (logs / "impressions" / "part.csv").open(encoding="utf-8", newline="") as file:
+        shown = list(csv.DictReader(file))
+    canaries = [
+        (f"canary-{place}-{domain}", f"{day}T00:00:00", domain, f"user-{place % USERS}", "canary")
+        for place in range(200)
+        for domain in ("natural", "ad")
+    ]
+    before = str(day - dt.timedelta(days=1))
+    late = [row["event_id"] for row in shown if row["event_time"].startswith(before)]
+    with (to / "impressions" / "part.csv").open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(canaries)
+    with (to / "clicks" / "part.csv").open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows((event, f"{day}T00:00:00") for event in [*late, *(row[0] for row in canaries)])
+    return {row["event_id"] for row in shown if row["event_time"].startswith(str(day)) and row["domain"] == "ad"}
+
+
+def weights(root: Path, before: str) -> dict[str, list[str]]:
+    """Hashes of the tensors of each model that saw days before the one given only, by its name and date."""
+    folders = {path.name.rsplit("-", 1)[0]: path for path in (root / "models").iterdir()}
+    return {
+        name: [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.glob("*.safetensors"))]
+        for name, path in folders.items()
+        if name.split("-", 1)[1] < before
+    }
+
+
+def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple[str, str], float]:
+    rows = Store(spark, root).read(PREDICTIONS).select("event_id", "model", "prediction").collect()
+    return {(row.event_id, row.model): row.prediction for row in rows if row.event_id in events}
 
 
 def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 import time
@@ -28,7 +29,15 @@ SPEC = ModelSpec(model="tpm", contract=CONTRACT, rows=50, dimension=4, hidden=(4
 
 
 def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "") -> TrainingJob:
-    return TrainingJob(model_id=name, model=SPEC, train=config.tpm.train, units=units, shuffle_rows=500, output=output)
+    return TrainingJob(
+        model_id=name,
+        model=SPEC,
+        train=config.tpm.train,
+        units=units,
+        shuffle_rows=500,
+        until=dt.date(2024, 1, 1),
+        output=output,
+    )
 
 
 def training(launcher: str, ranks: int) -> Training:
@@ -178,6 +187,7 @@ def write_units(folder: Path) -> tuple[Unit, ...]:
     units = []
     for number in range(3):
         columns = {name: random.integers(2, 50, 200).astype("int32") for name in CONTRACT.ids}
+        columns |= {"click_day": np.zeros(200, "int32")}
         columns |= {"label": random.integers(0, 2, 200).astype("float32"), "weight": np.ones(200, "float32")}
         pq.write_table(pa.table(columns), folder / f"{number}.parquet")
         units.append(Unit(path=str(folder / f"{number}.parquet"), rows=200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ def write(spark: SparkSession, path: Path) -> str:
         "cast(id as int) user_id",
         "unhex(concat('00000000', lpad(hex(id), 8, '0'))) clicks",
         "cast(id % 2 as float) label",
+        "0 click_day",
         "cast(1 as float) weight",
         "if(id % 4 = 0, 'ad', 'natural') domain",
         "date_add(date'2020-01-01', cast(id % 5 as int)) ds",
@@ -39,7 +41,7 @@ def write(spark: SparkSession, path: Path) -> str:
 
 def read(path: str, config: Config, rank: int) -> list[Batch]:
     files = snapshot.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
-    return list(Stream(files, CONTRACT, config.actr.train, 10, rank, 2).batches(epoch=0))
+    return list(Stream(files, CONTRACT, config.actr.train, 10, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
 
 
 def test_a_slice_reaches_the_ranks_whole_and_the_same_rows_give_the_same_stream(

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import KeepRates, Sampling
 from ecdctr_spark.features.sampling import keep
+from tests.labelled import at, date
 
 SAMPLING = Sampling(seed=7, natural=KeepRates(positive=1.0, negative=0.25), ad=KeepRates(positive=0.5, negative=0.8))
 ROWS = 20_000
@@ -17,12 +18,16 @@ ROWS = 20_000
 def events(spark: SparkSession) -> DataFrame:
     domain = F.when(F.col("id") % 2 == 0, "ad").otherwise("natural").alias("domain")
     return spark.range(ROWS).select(
-        F.col("id").cast("string").alias("event_id"), domain, (F.col("id") % 4 < 2).cast("int").alias("label")
+        F.col("id").cast("string").alias("event_id"),
+        domain,
+        (F.col("id") % 4 < 2).cast("int").alias("label"),
+        F.when(F.col("id") % 4 < 2, F.lit(at(0, 23))).alias("click_time"),
+        F.lit(date(0)).alias("ds"),
     )
 
 
 def test_each_domain_and_label_is_kept_at_its_rate_and_weighs_what_it_stands_for(events: DataFrame) -> None:
-    kept = keep(events, SAMPLING)
+    kept = keep(events, SAMPLING, "UTC")
     assert kept.schema["weight"].dataType.simpleString() == "float"
     groups = kept.groupBy("domain", "label").agg(
         F.count("*").alias("rows"), F.min("weight").alias("least"), F.max("weight").alias("most")
@@ -39,6 +44,17 @@ def test_an_event_s_fate_does_not_hang_on_the_others_but_on_the_seed(events: Dat
     def names(kept: DataFrame) -> set[str]:
         return {row.event_id for row in kept.where("event_id < '15'").select("event_id").collect()}
 
-    alone = keep(events.where("event_id < '15'").repartition(3), SAMPLING)
-    assert names(keep(events, SAMPLING)) == names(alone)
-    assert names(keep(events, SAMPLING.model_copy(update={"seed": 8}))) != names(alone)
+    alone = keep(events.where("event_id < '15'").repartition(3), SAMPLING, "UTC")
+    assert names(keep(events, SAMPLING, "UTC")) == names(alone)
+    assert names(keep(events, SAMPLING.model_copy(update={"seed": 8}), "UTC")) != names(alone)
+
+
+def test_a_click_on_a_later_day_changes_neither_fate_nor_weight(events: DataFrame) -> None:
+    def fates(frame: DataFrame) -> dict[str, float]:
+        few = keep(frame.where("id_ < 400"), SAMPLING, "UTC")
+        return {row.event_id: row.weight for row in few.collect()}
+
+    numbered = events.withColumn("id_", F.col("event_id").cast("int"))
+    later = F.when(F.col("label") == 1, F.lit(at(1, 0)))
+    unclicked = numbered.withColumns({"label": F.lit(0), "click_time": F.lit(None).cast("timestamp")})
+    assert fates(numbered.withColumn("click_time", later)) == fates(unclicked) != fates(numbered)

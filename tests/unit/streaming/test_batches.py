@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections import Counter
 from pathlib import Path
@@ -25,6 +26,8 @@ CONTRACT = Contract(
     numbers=("rate",),
     sequences=(Sequence(name="clicks", length=3, of="item_id"),),
 )
+DAY = dt.date(2024, 1, 1)
+CLICKED = (DAY - dt.date(1970, 1, 1)).days
 FIRST_ID = 2**24  # from here on a float32 no longer tells one integer from the next
 
 
@@ -41,6 +44,7 @@ def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> F
         "rate": pa.array([number - FIRST_ID for number in ids], pa.float32()),
         "clicks": [np.array([0, number, number + 1], dtype=">i4").tobytes() for number in ids],
         "label": pa.array([number % 2 for number in ids], pa.float32()),
+        "click_day": pa.array([number % 2 * CLICKED for number in ids], pa.int32()),
         "weight": pa.array([2.0] * len(ids), pa.float32()),
         "event_id": [str(number) for number in ids],
         **others,
@@ -57,7 +61,14 @@ def write_sizes(folder: Path, sizes: list[int]) -> list[File]:
     ]
 
 
-def stream(files: list[File], rank: int = 0, size: int = 1, batch_size: int = 8, shuffle_rows: int = 10) -> Stream:
+def stream(
+    files: list[File],
+    rank: int = 0,
+    size: int = 1,
+    batch_size: int = 8,
+    shuffle_rows: int = 10,
+    until: dt.date = DAY,
+) -> Stream:
     train = Optimiser(
         batch_size=batch_size,
         epochs=1,
@@ -67,7 +78,7 @@ def stream(files: list[File], rank: int = 0, size: int = 1, batch_size: int = 8,
         gradient_clip=1.0,
         seed=1,
     )
-    return Stream(files, CONTRACT, train, shuffle_rows, rank, size)
+    return Stream(files, CONTRACT, train, shuffle_rows, until, rank, size)
 
 
 def users(batches: list[Batch]) -> list[int]:
@@ -105,6 +116,15 @@ def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:
         assert torch.equal(batch.numbers[:, 0], (user - FIRST_ID).float())
         assert torch.equal(batch.labels, (user % 2).float())
         assert batch.weights.tolist() == [2.0] * len(batch)
+
+
+def test_a_click_after_the_last_day_seen_is_none(tmp_path: Path) -> None:
+    file = write(tmp_path / "part.parquet", [FIRST_ID, FIRST_ID + 1])
+    labels = {
+        until: sum(float(batch.labels.sum()) for batch in stream([file], until=until).batches(epoch=0))
+        for until in (DAY - dt.timedelta(days=1), DAY)
+    }
+    assert labels == {DAY - dt.timedelta(days=1): 0.0, DAY: 1.0}
 
 
 def test_batches_are_no_larger_than_asked_for_and_nearly_equal(tmp_path: Path) -> None:

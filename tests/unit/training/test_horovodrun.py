@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,15 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
 def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
     for words in heard:
         group.inbox.put(words)
-    job = TrainingJob(model_id="m", model=ctr_spec(), train=TRAIN, units=(), shuffle_rows=1, output="nowhere")
+    job = TrainingJob(
+        model_id="m",
+        model=ctr_spec(),
+        train=TRAIN,
+        units=(),
+        shuffle_rows=1,
+        until=dt.date(2024, 1, 1),
+        output="nowhere",
+    )
     with pytest.raises(RuntimeError) as error:
         group.train(job, lambda rows, loss: None)
     return str(error.value)

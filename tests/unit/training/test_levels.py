@@ -29,6 +29,7 @@ def write_samples(path: Path, samples: Batch) -> Unit:
         "rate": samples.numbers[:, 0].numpy(),
         "clicks": pa.array(packed, pa.binary()),
         "label": samples.labels.numpy(),
+        "click_day": np.zeros(len(samples), np.int32),
         "weight": samples.weights.numpy(),
     }
     pq.write_table(pa.table(table), path)
@@ -53,6 +54,7 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
                 "train": TRAIN.model_copy(update={"epochs": 2}),
                 "units": units,
                 "shuffle_rows": 300,
+                "until": "2024-01-01",
                 "output": str(folder / name),
                 **changes,
             }

@@ -53,6 +53,7 @@ def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> 
             "train": TRAIN,
             "units": (),
             "shuffle_rows": 1,
+            "until": "2024-01-01",
             "output": "nowhere",
             "parent": parent and str(parent),
             "transfer": transfer,
