@@ -80,11 +80,14 @@ class Labels(Settings):
 
 class Id(Settings):
     """A token that gets a row of the embedding: `source` is a column of the impression, `context.X`, `user.X` or
-    `item.X`."""
+    `item.X`. Which tokens get one is told in features/vocabulary.py."""
 
     kind: Literal["id"]
     name: str
     source: str
+    min_count: int = Field(default=1, gt=0, description="impressions within features.admission_days that earn a row")
+    max_tokens: int | None = Field(default=None, gt=0, description="rows that the field's tokens may have; null: any")
+    evict_days: int | None = Field(default=None, gt=0, description="days unseen, then read as unknown; null: never")
     parts: tuple[Part, ...] = ("ctr",)
 
 
@@ -142,6 +145,7 @@ class Features(Settings):
         default="daily", description="daily: features know the days before; event: also what came before on the day"
     )
     availability_minutes: int = Field(default=0, ge=0, description="from an event to when features know of it")
+    admission_days: int = Field(default=28, gt=0, description="days within which min_count is to be reached")
     out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
     fields: tuple[Feature, ...]
 
@@ -163,6 +167,12 @@ class Features(Settings):
     def ids(self) -> tuple[Id, ...]:
         """The id features, in the order declared."""
         return tuple(feature for feature in self.fields if isinstance(feature, Id))
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """What is counted by day: the entities of the counters, and the ids whose row hangs on how often they come."""
+        rationed = (feature.source for feature in self.ids if feature.min_count > 1 or feature.evict_days)
+        return tuple(dict.fromkeys([*(counter.entity for counter in self.counters), *rationed]))
 
     @property
     def counters(self) -> tuple[Count | Rate, ...]:
@@ -194,6 +204,10 @@ class Limits(Settings):
     drift: Limit = Limit()
     quarantined: Limit = Limit()
     duplicates: Limit = Limit()
+    keep_rate: Limit = Limit()
+    expected_keep_rate: Limit = Limit()
+    tokens: Limit = Limit()
+    new_tokens: Limit = Limit()
 
 
 class Check(Settings):

@@ -13,9 +13,10 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Check, Count, Features, Limits
-from ecdctr_spark.features.columns import when_known
+from ecdctr_spark.config import Check, Count, Features, Limits, Sampling
+from ecdctr_spark.features.columns import day_of, when_known
 from ecdctr_spark.features.counters import daily_counts, with_counters
+from ecdctr_spark.features.sampling import clicked_that_day, keep_rate
 from ecdctr_spark.features.vocabulary import blocks
 
 WEEK = 7
@@ -87,6 +88,34 @@ def encoded(samples: DataFrame, vocabulary: DataFrame, features: Features) -> Da
     return _measured(long.where("value is not null"))
 
 
+def sampled(labelled: DataFrame, samples: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:
+    """The share of impressions that became samples, and that which was to be expected, by day, domain and whether they
+    were clicked on their day (the feature: clicked or unclicked)."""
+    now, then = clicked_that_day(timezone), (F.col("label") == 1) & (F.col("click_day") <= F.unix_date("ds"))
+    key = ["ds", "domain", "feature"]
+    expected = F.avg(keep_rate(sampling, now)).alias("expected_keep_rate")
+    shown = labelled.select("*", _clicked(now)).groupBy(key).agg(F.count("ds").alias("rows"), expected)
+    kept = samples.select("*", _clicked(then)).groupBy(key).agg(F.count("ds").alias("kept"))
+    both = shown.join(kept, key, how="left").fillna(0, ["kept"])  # once in kept
+    rates = both.withColumn("keep_rate", F.col("kept") / F.col("rows"))
+    values = rates.select(*key, "rows", "keep_rate", "expected_keep_rate")
+    return _measured(values.unpivot([*key, "rows"], ["keep_rate", "expected_keep_rate"], "measure", "value"))
+
+
+def grown(vocabulary: DataFrame, first: str, last: str, timezone: str) -> DataFrame:
+    """Tokens of each id feature at the end of each day first..last, and how many of them are new that day."""
+    tokens = vocabulary.where("kind = 'token'").withColumnRenamed("field", "feature")
+    days = F.explode(F.sequence(F.lit(first).cast("date"), F.lit(last).cast("date"))).alias("ds")
+    asked = tokens.select("feature").distinct().select("feature", days, F.lit(0).alias("new"))
+    came = tokens.select("feature", day_of("since", timezone).alias("ds"), F.lit(1).alias("new"))
+    both = came.unionByName(asked).groupBy("feature", "ds").agg(F.sum("new").alias("new_tokens"))
+    until = Window.partitionBy("feature").orderBy("ds").rowsBetween(Window.unboundedPreceding, 0)
+    totals = both.withColumn("tokens", F.sum("new_tokens").over(until)).where(F.col("ds") >= first)
+    values = [F.col(name).cast("double").alias(name) for name in ("tokens", "new_tokens")]
+    named = totals.select("ds", F.lit(_ALL).alias("domain"), "feature", F.col("tokens").alias("rows"), *values)
+    return _measured(named.unpivot(["ds", "domain", "feature", "rows"], ["tokens", "new_tokens"], "measure", "value"))
+
+
 def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> DataFrame:
     """The share of each day's raw impressions that is in quarantine, and of the duplicates in each ingest (rows of
     STEPS), under the last day that it read."""
@@ -123,6 +152,10 @@ def _measured(frame: DataFrame) -> DataFrame:
         F.lit(None).cast("string").alias(name) if name not in frame.columns else F.col(name) for name in _COLUMNS
     ]
     return frame.select(*columns)
+
+
+def _clicked(clicked: Column) -> Column:
+    return F.when(clicked, "clicked").otherwise("unclicked").alias("feature")
 
 
 def _shown(name: str, entity: str, days: int) -> Count:

@@ -31,11 +31,12 @@ def samples(
     clicked = encoded(
         known,
         vocabulary,
+        counts,
         [feature for feature in features.ids if feature.name in past],
         F.col("click_known_at") + F.expr("interval 1 microsecond"),
     )
     kept = keep(labelled, config.sampling, config.calendar.timezone)
-    indexed = encoded(kept, vocabulary, features.ids, F.col("event_time"))
+    indexed = encoded(kept, vocabulary, counts, features.ids, F.col("event_time"))
     # Behaviours first: counters of the user, where declared first, then find the rows together already.
     fresh = features.freshness == "event"
     remembered = with_behaviours(indexed, clicked, features.behaviours, clicked if fresh else None)

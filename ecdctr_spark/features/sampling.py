@@ -20,10 +20,19 @@ def keep(labelled: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:
     A hash of event_id and seed decides, not a draw: an event is kept or dropped whenever it is computed. Weighted so,
     predictions stay calibrated (He et al. 2014, section 6.3, corrects them afterwards instead).
     """
-    clicked = (F.col("label") == 1) & (day_of("click_time", timezone) <= F.col("ds"))
-    rate = F.when(F.col("domain") == "ad", _rate(sampling.ad, clicked)).otherwise(_rate(sampling.natural, clicked))
+    rate = keep_rate(sampling, clicked_that_day(timezone))
     place = F.pmod(F.xxhash64("event_id", F.lit(sampling.seed)), F.lit(_STEPS)) / _STEPS
     return labelled.where(place < rate).select("*", (1 / rate).cast("float").alias("weight"))
+
+
+def clicked_that_day(timezone: str) -> Column:
+    """Whether a labelled row was clicked by the end of its day."""
+    return F.coalesce((F.col("label") == 1) & (day_of("click_time", timezone) <= F.col("ds")), F.lit(False))
+
+
+def keep_rate(sampling: Sampling, clicked: Column) -> Column:
+    """The share that is kept of rows of the same domain, clicked that day or not."""
+    return F.when(F.col("domain") == "ad", _rate(sampling.ad, clicked)).otherwise(_rate(sampling.natural, clicked))
 
 
 def _rate(rates: KeepRates, clicked: Column) -> Column:

@@ -2,6 +2,10 @@
 
 One index space holds all fields. Row 0 is padding. A field reserves its block when it is first declared (an id: a row
 for null, then the unknown rows; a count: its buckets); tokens follow in the order in which they were first seen.
+
+A field may ration its rows: by `min_count` a token gets one at the end of the day on which it was shown so often within
+features.admission_days, by `max_tokens` only the first so many get one, and by `evict_days` a token that was not shown
+for so many days is read as unknown until the day after it is shown again. No index is ever given to another token.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from ecdctr_spark.config import ConfigError, Count, Features, Id
+from ecdctr_spark.config import Config, ConfigError, Count, Features, Id
 from ecdctr_spark.features.columns import known as known_from
 from ecdctr_spark.features.columns import source_column
 from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
@@ -47,13 +51,22 @@ def reserve(known: DataFrame, features: Features) -> DataFrame:
     return known.sparkSession.createDataFrame(rows, VOCABULARY.columns)
 
 
-def admit(known: DataFrame, labelled: DataFrame, features: Features) -> DataFrame:
+def admit(known: DataFrame, labelled: DataFrame, counts: DataFrame, config: Config) -> DataFrame:
     """The rows (VOCABULARY) to append for tokens of the labelled rows that `known` lacks.
 
-    `since` is when the first of the labelled rows that carries the token is known; indices follow those of `known` in
-    the order of (since, field, token), so that rows of later days never move an earlier index.
+    `since` is when the first of the labelled rows that carries the token is known, or the end of the day on which it
+    reached min_count in `counts` (DAILY_COUNTS, back to features.admission_days before the labelled rows). Indices
+    follow those of `known` in the order of (since, field, token), so that rows of later days never move an earlier one.
     """
-    new = _tokens(labelled, features).join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
+    ids = config.features.ids
+    seen = _seen(labelled, [feature for feature in ids if feature.min_count == 1], config)
+    for feature in ids:
+        if feature.min_count > 1:
+            seen = seen.unionByName(_reached(labelled, counts, feature, config))
+    new = seen.join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
+    for feature in ids:
+        if feature.max_tokens is not None:
+            new = _capped(new, known, feature.name, feature.max_tokens)
     # Numbering within an hour after the count of all hours before it: no task ever sorts all tokens.
     dated = new.withColumn("hour", F.date_trunc("hour", "since"))
     earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
@@ -74,12 +87,12 @@ def blocks(known: DataFrame) -> dict[str, int]:
     return {field: block.first for field, block in _blocks(known).items()}
 
 
-def encoded(labelled: DataFrame, vocabulary: DataFrame, ids: Sequence[Id], at: Column) -> DataFrame:
+def encoded(labelled: DataFrame, vocabulary: DataFrame, counts: DataFrame, ids: Sequence[Id], at: Column) -> DataFrame:
     """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
 
-    A token's own row counts from after `since`: a token that was not seen before the moment `at` is one of the
-    field's unknown rows, by hash, and no token is the null row. So the unknown rows are trained, and what happens at
-    or after `at` changes nothing.
+    A token's own row counts from after `since`: a token that was not seen before the moment `at`, or that is evicted
+    by what `counts` (DAILY_COUNTS) say of the days before, is one of the field's unknown rows, by hash, and no token is
+    the null row. So the unknown rows are trained, and what happens at or after `at` changes nothing.
     """
     reserved = _blocks(vocabulary)
     frame = labelled
@@ -89,6 +102,8 @@ def encoded(labelled: DataFrame, vocabulary: DataFrame, ids: Sequence[Id], at: C
         )
         same = source_column(feature.source) == F.col(f"_token_{feature.name}")
         frame = frame.join(own, same, how="left")  # a token is once in its field
+        if feature.evict_days is not None:
+            frame = _with_last_shown(frame, counts, feature, feature.evict_days)
     rows = [_row(feature, reserved[feature.name], at).alias(feature.name) for feature in ids]
     return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
 
@@ -96,23 +111,66 @@ def encoded(labelled: DataFrame, vocabulary: DataFrame, ids: Sequence[Id], at: C
 def _row(feature: Id, unknown: _Block, at: Column) -> Column:
     token = source_column(feature.source)
     by_hash = (unknown.first + F.pmod(F.xxhash64(token), F.lit(unknown.rows))).cast("int")
+    since = F.col(f"_since_{feature.name}")
+    own = since < at
+    if feature.evict_days is not None:
+        last_shown = F.greatest(F.col(f"_shown_{feature.name}"), F.to_date(since))
+        own = own & (last_shown >= F.date_sub("ds", feature.evict_days))
+    return F.when(token.isNull(), unknown.first - 1).when(own, F.col(f"_index_{feature.name}")).otherwise(by_hash)
+
+
+def _seen(labelled: DataFrame, ids: Sequence[Id], config: Config) -> DataFrame:
+    """Each token of each field and from when on it was known: field, token, since."""
+    carried = [
+        F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token")) for feature in ids
+    ]
+    tokens = F.inline(F.array(*carried).cast("array<struct<field:string,token:string>>"))  # typed where it is empty
+    moment = known_from("event_time", config.features.availability_minutes).alias("at")
     return (
-        F.when(token.isNull(), unknown.first - 1)
-        .when(F.col(f"_since_{feature.name}") < at, F.col(f"_index_{feature.name}"))
-        .otherwise(by_hash)
+        labelled.select(moment, tokens)
+        .where("token is not null")
+        .groupBy("field", "token")
+        .agg(F.min("at").alias("since"))
     )
 
 
-def _tokens(labelled: DataFrame, features: Features) -> DataFrame:
-    """Each token of each field and from when on it was known: field, token, since."""
-    carried = [
-        F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token"))
-        for feature in features.ids
-    ]
-    seen = labelled.select(
-        known_from("event_time", features.availability_minutes).alias("at"), F.inline(F.array(*carried))
-    ).where("token is not null")
-    return seen.groupBy("field", "token").agg(F.min("at").alias("since"))
+def _reached(labelled: DataFrame, counts: DataFrame, feature: Id, config: Config) -> DataFrame:
+    """The same for tokens shown min_count times within the admission days, on a day of the labelled rows."""
+    days = counts.where(F.col("entity") == feature.source).groupBy("key", "ds").agg(F.sum("impressions").alias("shown"))
+    lately = Window.partitionBy("key").orderBy(F.unix_date("ds")).rangeBetween(1 - config.features.admission_days, 0)
+    reached = days.withColumn("shown", F.sum("shown").over(lately)).where(F.col("shown") >= feature.min_count)
+    here = labelled.agg(F.min("ds").alias("first"), F.max("ds").alias("last"))
+    first = (
+        reached.join(F.broadcast(here), F.col("ds").between(F.col("first"), F.col("last")), how="inner")  # one row
+        .groupBy("key")
+        .agg(F.min("ds").alias("ds"))
+    )
+    end = F.to_utc_timestamp(F.date_add("ds", 1).cast("timestamp"), config.calendar.timezone)
+    return first.select(F.lit(feature.name).alias("field"), F.col("key").alias("token"), end.alias("since"))
+
+
+def _capped(new: DataFrame, known: DataFrame, field: str, most: int) -> DataFrame:
+    """The new tokens, of the field only the first that its rows are enough for."""
+    own = (F.col("field") == field) & (F.col("kind") != "null") & (F.col("kind") != "unknown")
+    held = known.agg(F.count_if(own).alias("held"))
+    place = F.row_number().over(Window.partitionBy("field").orderBy("since", "token"))
+    placed = new.where(F.col("field") == field).withColumn("place", place).crossJoin(F.broadcast(held))
+    first = placed.where(F.col("place") + F.col("held") <= most).drop("place", "held")
+    return new.where(F.col("field") != field).unionByName(first)
+
+
+def _with_last_shown(frame: DataFrame, counts: DataFrame, feature: Id, days: int) -> DataFrame:
+    """The rows with the last of the `days` days before their own on which the feature's token was shown, or null."""
+    token = source_column(feature.source)
+    asked = frame.where(token.isNotNull()).select(token.alias("_key"), F.col("ds").alias("_ds")).distinct()
+    shown = counts.where((F.col("entity") == feature.source) & (F.col("impressions") > 0)).select(
+        F.col("key").alias("_key"), F.col("ds").alias("_ds"), F.col("ds").alias("shown")
+    )
+    before = Window.partitionBy("_key").orderBy(F.unix_date("_ds")).rangeBetween(-days, -1)
+    both = shown.unionByName(asked.withColumn("asked", F.lit(True)), allowMissingColumns=True)
+    last = both.withColumn(f"_shown_{feature.name}", F.max("shown").over(before)).where("asked").drop("shown", "asked")
+    same = (token == F.col("_key")) & (F.col("ds") == F.col("_ds"))
+    return frame.join(last, same, how="left").drop("_key", "_ds")  # (_key, _ds) is unique in last
 
 
 def _declared(feature: Id | Count, out_of_vocabulary: int) -> list[tuple[str, str]]:

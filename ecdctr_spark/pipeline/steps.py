@@ -106,13 +106,13 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     here = between(start, last)
     _label(store, config, start, last)
     labelled = store.read(LABELLED)
-    entities = tuple(dict.fromkeys(counter.entity for counter in config.features.counters))
     reaching = labelled.where(between(start - _lag(config), last))
     known = when_known(reaching, config.calendar.timezone, config.features.availability_minutes)
-    counts = daily_counts(known, entities).where(here)
+    counts = daily_counts(known, config.features.counted).where(here)
     store.replace(DAILY_COUNTS, counts, here)
     store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
-    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), config.features))
+    lately = store.read(DAILY_COUNTS).where(between(start - config.features.admission_days * DAY, last))
+    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), lately, config))
     table = samples_table(config.features)
     store.replace(table, _samples(store, config, start, last), here)
     _keep_content(store, content(store.read(table).where(here)), here)
@@ -266,17 +266,28 @@ def _keep_content(store: Store, made: DataFrame, here: str) -> None:
 
 
 def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
-    remembered = max((sequence.days for sequence in config.features.behaviours), default=0) * DAY
-    counted = max((counter.days for counter in config.features.counters), default=0) * DAY
+    counted = max(_days_counted(config), default=0 * DAY)
     labelled = store.read(LABELLED)
     made = samples(
         labelled.where(between(first, last)),
-        labelled.where(between(first - remembered - _lag(config), last)),
+        labelled.where(between(first - _remembered(config), last)),
         store.read(DAILY_COUNTS).where(between(first - counted, last)),
         store.read(VOCABULARY),
         config,
     )
     return shuffled(made, config.samples.files_per_slice)
+
+
+def _days_counted(config: Config) -> list[dt.timedelta]:
+    """How far back each reader of the daily counts looks; what behaviours were on may have been evicted by then."""
+    counters = [counter.days * DAY for counter in config.features.counters]
+    rationed = [feature.evict_days * DAY for feature in config.features.ids if feature.evict_days]
+    return counters + [days + _remembered(config) for days in rationed]
+
+
+def _remembered(config: Config) -> dt.timedelta:
+    """Days back from a sample to the impressions that its behaviours may be of."""
+    return max((sequence.days for sequence in config.features.behaviours), default=0) * DAY + _lag(config)
 
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Check, Config, Features, Limit, Limits
 from ecdctr_spark.features import health
+from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import blocks, reserve
 from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
 from tests.labelled import Impression, at, date, labelled
@@ -57,6 +59,31 @@ def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: 
 def test_before_any_natural_content_nobody_can_be_known(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression("a", at(0)), Impression("b", at(0), domain="ad")])
     assert not found(health.known(rows, rows, 3, "UTC"))
+
+
+def test_what_was_kept_is_told_beside_what_was_to_be_expected(spark: SparkSession, config: Config) -> None:
+    sampling = config.sampling  # of natural impressions without a click, half are kept
+    clicked = [Impression(f"c{n}", at(0, 22), clicked=at(0, 23)) for n in range(5)]
+    later = Impression("later", at(0, 23), clicked=at(1, 1))
+    rows = labelled(spark, [*clicked, later, *(Impression(f"n{n}", at(0)) for n in range(200))])
+    click_day = F.coalesce(F.unix_date(F.to_date("click_time")), F.lit(0))
+    kept = keep(rows, sampling, "UTC").withColumn("click_day", click_day)
+    values = found(health.sampled(rows, kept, sampling, "UTC"))
+    rates = {key[2:]: value for key, value in values.items()}
+    assert rates["keep_rate", "clicked"] == rates["expected_keep_rate", "clicked"] == 1
+    assert rates["expected_keep_rate", "unclicked"] == 0.5
+    assert rates["keep_rate", "unclicked"] == kept.where("event_id not like 'c%'").count() / 201
+
+
+def test_a_vocabulary_s_growth_is_told_day_by_day(spark: SparkSession) -> None:
+    tokens = [("item_id", "token", str(n), n, at(day)) for n, day in enumerate((0, 0, 1, 3, 3, 3))]
+    vocabulary = spark.createDataFrame([*tokens, ("item_id", "unknown", "0", 9, None)], VOCABULARY.columns)
+    values = found(health.grown(vocabulary, str(date(1)), str(date(3)), "UTC"))
+    assert {(key[0], key[2]): value for key, value in values.items()} == {
+        (str(date(1)), "tokens"): 3, (str(date(1)), "new_tokens"): 1,
+        (str(date(2)), "tokens"): 3, (str(date(2)), "new_tokens"): 0,
+        (str(date(3)), "tokens"): 6, (str(date(3)), "new_tokens"): 3,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from tests.labelled import MIDNIGHT
 FEATURES = (
     Id(kind="id", name="user_id", source="user_id"),
     Id(kind="id", name="item_id", source="item_id"),
-    Id(kind="id", name="age", source="user.age"),
+    Id(kind="id", name="age", source="user.age", evict_days=1),
+    Id(kind="id", name="frequent", source="item_id", min_count=3, max_tokens=2),
     Number(kind="number", name="price", source="item.price"),
     Count(kind="count", name="shown", entity="user_id", domain="natural", measure="impressions", days=2),
     Count(kind="count", name="clicks", entity="item_id", domain="ad", measure="clicks", days=1),
@@ -53,7 +54,7 @@ class Profile(NamedTuple):
 
 
 MOMENTS = st.integers(0, HALF_DAYS - 1)
-FEW = st.integers(0, 2)
+FEW = st.integers(0, 4)
 SHOWN = st.builds(
     Shown, MOMENTS, FEW, FEW, st.sampled_from(["natural", "natural", "ad"]), st.none() | st.integers(0, 1)
 )
@@ -131,10 +132,10 @@ def built(
         frame(items, ITEMS.columns),
         features.availability_minutes,
     ).localCheckpoint()
-    entities = list(dict.fromkeys(counter.entity for counter in features.counters))
-    counts = daily_counts(when_known(labelled, timezone, features.availability_minutes), entities)
+    known = when_known(labelled, timezone, features.availability_minutes)
+    counts = daily_counts(known, features.counted).localCheckpoint()
     reserved = reserve(frame([], VOCABULARY.columns), features)
-    vocabulary = reserved.unionByName(admit(reserved, labelled, features)).localCheckpoint()
+    vocabulary = reserved.unionByName(admit(reserved, labelled, counts, config)).localCheckpoint()
     made = samples(labelled, labelled, counts, vocabulary, config).select("event_id", *COLUMNS)
     return {row.event_id: tuple(row)[1:] for row in made.collect()}
 

@@ -56,7 +56,7 @@ def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) ->
     counts = cut(daily_counts(when_known(rows, config.calendar.timezone, 0), entities), DAILY_COUNTS.columns)
     for first, last in ranges:
         today = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
-        new = admit(vocabulary, today, config.features)
+        new = admit(vocabulary, today, counts, config)
         vocabulary = cut(vocabulary.unionByName(new), VOCABULARY.columns)
         known = f"ds <= '{date(last)}'"
         made = samples(today, rows.where(known), counts.where(known), vocabulary, config)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
+import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import KeepRates, Sampling
 from ecdctr_spark.features.sampling import keep
+from ecdctr_spark.streaming.batch import Batch, to_batch
+from ecdctr_spark.training.trainer import dense_optimiser, fit
+from ecdctr_spark.training.world import ALONE
 from tests.labelled import at, date
+from tests.made_up import ITEMS, TPM_CONTRACT, TRAIN, USERS, built, part, tpm_spec
 
 SAMPLING = Sampling(seed=7, natural=KeepRates(positive=1.0, negative=0.25), ad=KeepRates(positive=0.5, negative=0.8))
 ROWS = 20_000
@@ -58,3 +66,39 @@ def test_a_click_on_a_later_day_changes_neither_fate_nor_weight(events: DataFram
     later = F.when(F.col("label") == 1, F.lit(at(1, 0)))
     unclicked = numbered.withColumns({"label": F.lit(0), "click_time": F.lit(None).cast("timestamp")})
     assert fates(numbered.withColumn("click_time", later)) == fates(unclicked) != fates(numbered)
+
+
+def test_a_model_of_the_sampled_events_is_calibrated_on_all_of_them(spark: SparkSession) -> None:
+    chance = F.pmod(F.xxhash64(F.lit("click"), "id"), F.lit(1000)) / 1000
+    user, item = F.col("id") % len(USERS), F.col("id") % len(ITEMS)
+    clicked = chance < 0.05 + 0.2 * user / len(USERS)
+    shown = spark.range(ROWS).select(
+        F.col("id").cast("string").alias("event_id"),
+        F.lit("natural").alias("domain"),
+        clicked.cast("int").alias("label"),
+        F.when(clicked, F.lit(at(0, 23))).alias("click_time"),
+        F.lit(date(0)).alias("ds"),
+        (user + USERS.start).alias("user"),
+        (item + ITEMS.start).alias("item"),
+    )
+    sampled, everything = batch_of(keep(shown, SAMPLING, "UTC")), batch_of(shown)
+    assert len(sampled) < 0.5 * ROWS
+    assert predicted_to_clicked(sampled, everything) == pytest.approx(1.0, abs=0.05)
+    unweighted = dataclasses.replace(sampled, weights=torch.ones(len(sampled)))
+    assert predicted_to_clicked(unweighted, everything) > 1.5
+
+
+def batch_of(events: DataFrame) -> Batch:
+    rows = events.orderBy(F.xxhash64("event_id")).drop("click_time", "ds").toPandas()
+    columns = {"user_id": rows["user"], "item_id": rows["item"], "label": rows["label"]}
+    return to_batch({**columns, "weight": rows.get("weight", np.ones(len(rows)))}, TPM_CONTRACT)
+
+
+def predicted_to_clicked(learnt: Batch, judged: Batch) -> float:
+    """PCOC on the events judged of a model that learnt of others."""
+    model = built(tpm_spec(), ALONE)
+    batches = [part(learnt, slice(start, start + 128)) for start in range(0, len(learnt), 128)]
+    for _ in range(3):
+        fit(model, dense_optimiser(model, TRAIN), batches, TRAIN, ALONE, lambda rows, loss: None)
+    with torch.no_grad():
+        return float(torch.sigmoid(model.eval()(judged)).sum() / judged.labels.sum())

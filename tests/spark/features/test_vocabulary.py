@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import ConfigError, Count, Features, Id
+from ecdctr_spark.config import ConfigError, Count, Features, Id, load_config
+from ecdctr_spark.features.columns import when_known
+from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.vocabulary import admit, blocks, encoded, reserve
 from ecdctr_spark.tables.schemas import VOCABULARY
-from tests.labelled import Impression, at, labelled
+from tests.labelled import Impression, at, date, labelled
 
 USER = Id(kind="id", name="user_id", source="user_id")
 ITEM = Id(kind="id", name="item_id", source="item_id")
@@ -21,6 +25,15 @@ RESERVED = 1 + 3 + 4 + 3  # padding, USER, COUNT, ITEM
 
 def empty(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame([], VOCABULARY.columns)
+
+
+def counts(rows: DataFrame) -> DataFrame:
+    return daily_counts(when_known(rows, "UTC", 0), ["user_id", "item_id"])
+
+
+def admitted(known: DataFrame, rows: DataFrame, features: Features = FEATURES) -> DataFrame:
+    config = load_config().model_copy(update={"features": features})
+    return admit(known, rows, counts(rows), config)
 
 
 def content(vocabulary: DataFrame) -> dict[int, tuple[str, str, str]]:
@@ -42,7 +55,7 @@ def first_day(spark: SparkSession) -> list[Impression]:
 def known(spark: SparkSession, first_day: list[Impression]) -> DataFrame:
     """The vocabulary after the first day."""
     reserved = reserve(empty(spark), FEATURES)
-    return reserved.unionByName(admit(reserved, labelled(spark, first_day), FEATURES)).localCheckpoint()
+    return reserved.unionByName(admitted(reserved, labelled(spark, first_day))).localCheckpoint()
 
 
 def test_padding_comes_first_then_a_block_for_each_field_in_the_order_declared(spark: SparkSession) -> None:
@@ -76,7 +89,7 @@ def test_what_is_known_is_neither_reserved_nor_admitted_again(
     spark: SparkSession, known: DataFrame, first_day: list[Impression]
 ) -> None:
     assert reserve(known, FEATURES).count() == 0
-    assert admit(known, labelled(spark, first_day), FEATURES).count() == 0
+    assert admitted(known, labelled(spark, first_day)).count() == 0
 
 
 def test_a_token_that_comes_late_is_appended_and_moves_no_other(
@@ -85,7 +98,7 @@ def test_a_token_that_comes_late_is_appended_and_moves_no_other(
     late = Impression("x", at(0, 1), "ann", "cup")  # earlier than all that was known
     following = Impression("y", at(1), "cat", "cup")
     rows = labelled(spark, [*first_day, following, late])
-    after = known.unionByName(admit(known, rows, FEATURES))
+    after = known.unionByName(admitted(known, rows))
     assert content(after) == {
         **content(known),
         15: ("user_id", "token", "ann"),
@@ -111,7 +124,7 @@ def test_a_block_cannot_change_its_size(known: DataFrame) -> None:
 def test_indices_of_many_hours_have_no_gap_and_follow_time(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression(str(n), at(0, n * 0.3), f"u{n}", "pot") for n in range(200)])
     reserved = reserve(empty(spark), FEATURES)
-    new = admit(reserved, rows.repartition(5), FEATURES).orderBy("index").collect()
+    new = admitted(reserved, rows.repartition(5)).orderBy("index").collect()
     assert [row["index"] for row in new] == list(range(RESERVED, RESERVED + 201))
     assert [(row.since, row.field) for row in new] == sorted((row.since, row.field) for row in new)
 
@@ -126,7 +139,9 @@ def test_a_token_has_its_own_row_after_its_first_sight_only(spark: SparkSession,
             Impression("never", at(9), "stranger", "pot"),
         ],
     )
-    found = encoded(rows, known, FEATURES.ids, F.col("event_time")).select("event_id", "index.*").collect()
+    found = (
+        encoded(rows, known, counts(rows), FEATURES.ids, F.col("event_time")).select("event_id", "index.*").collect()
+    )
     user = {row.event_id: row.user_id for row in found}
     item = {row.event_id: row.item_id for row in found}
     assert (user["before"], user["at"], user["after"], item["never"]) == (12, 12, 12, 11)
@@ -148,9 +163,63 @@ def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null
             Impression("lacks", at(3), attributes={"colour": "red"}),
         ],
     )
-    found = encoded(rows, vocabulary, features.ids, F.col("event_time")).select("event_id", "index.*").collect()
+    found = (
+        encoded(rows, vocabulary, counts(rows), features.ids, F.col("event_time"))
+        .select("event_id", "index.*")
+        .collect()
+    )
     assert len(found) == 42
     null = {row.event_id: row.category for row in found if row.event_id in ("none", "lacks")}
     assert null == {"none": 15, "lacks": 15}
     assert {row.category for row in found if row.event_id not in null} == {16, 17}
     assert {row.user_id for row in found} == {2, 3}
+
+
+def rationed(**rules: int) -> Features:
+    """The features with rules for the item's rows."""
+    return FEATURES.model_copy(update={"fields": (USER, COUNT, ITEM.model_copy(update=rules))})
+
+
+def items(vocabulary: DataFrame) -> dict[str, dt.datetime]:
+    rows = vocabulary.where("field = 'item_id' and kind = 'token'").collect()
+    return {row.token: row.since.astimezone(dt.timezone.utc) for row in rows}
+
+
+def test_a_token_that_must_be_frequent_gets_its_row_at_the_end_of_the_day_on_which_it_is(spark: SparkSession) -> None:
+    days = {"rare": [0], "spread": [0, 5, 29], "frequent": [0, 1, 1, 2], "late": [1, 2, 2]}
+    rows = [
+        Impression(f"{item}{place}", at(day, place), item=item)
+        for item, shown in days.items()
+        for place, day in enumerate(shown)
+    ]
+    frame, features = labelled(spark, rows), rationed(min_count=3).model_copy(update={"admission_days": 28})
+    reserved = reserve(empty(spark), features)
+    once = admitted(reserved, frame, features)
+    assert items(once) == {"frequent": at(2, 0), "late": at(3, 0)}
+    known = reserved
+    for day in range(3):
+        until = f"ds <= '{date(day)}'"
+        config = load_config().model_copy(update={"features": features})
+        new = admit(known, frame.where(f"ds = '{date(day)}'"), counts(frame.where(until)), config)
+        known = known.unionByName(new).localCheckpoint()
+    assert items(known) == items(once)  # day by day, as at once
+
+
+def test_a_full_field_admits_no_more(spark: SparkSession, known: DataFrame) -> None:
+    rows = labelled(
+        spark, [Impression(item, at(1, hour), item=item) for hour, item in enumerate(("one", "two", "three"))]
+    )
+    new = admitted(known, rows, rationed(max_tokens=4))  # two are known
+    assert items(new).keys() == {"one", "two"}
+    assert admitted(known.unionByName(new), rows, rationed(max_tokens=4)).where("field = 'item_id'").count() == 0
+
+
+def test_a_token_not_seen_for_days_is_unknown_until_the_day_after_it_returns(
+    spark: SparkSession, known: DataFrame
+) -> None:
+    shown = [Impression(str(day), at(day, 22), "zoe", "cup") for day in (0, 1, 4, 5)]
+    rows = labelled(spark, shown)
+    found = encoded(rows, known, counts(rows), rationed(evict_days=2).ids, F.col("event_time"))
+    item = {row.event_id: row.item_id for row in found.select("event_id", "index.*").collect()}
+    assert item["0"] == item["1"] == item["5"] == 13
+    assert item["4"] in (9, 10)

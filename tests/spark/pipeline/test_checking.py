@@ -23,7 +23,7 @@ def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     rows = labelled(spark, made_up(DAYS))
     store.replace(LABELLED, rows, "true")
     store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
-    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), rows, config.features))
+    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), rows, store.read(DAILY_COUNTS), config))
     counts = spark.createDataFrame([], DAILY_COUNTS.columns)
     store.replace(samples_table(config.features), samples(rows, rows, counts, store.read(VOCABULARY), config), "true")
     return store
