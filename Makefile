@@ -29,7 +29,8 @@ demo: setup ## the whole system on real ratings, to an HTML report
 	@$(BIN)/ecdctr demo
 
 test: lint ## every check and every test
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@# In the order of their folders: the long runs end to end come first, the two workers then end together.
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

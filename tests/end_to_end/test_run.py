@@ -134,8 +134,10 @@ def test_no_model_that_predicts_a_day_saw_anything_of_it_through_any_level(
     models = weights(one_day, before=str(day))
     assert {name.split("-")[0] for name in models} == {"tpm", "cpm", "actr", "ads_only"}
     assert weights(root, before=str(day)) == models
-    assert predictions(spark, root, seen) == predictions(spark, one_day, seen)
-    assert len(predictions(spark, one_day, seen)) == 2 * len(seen)
+    expected = predictions(spark, one_day, seen)
+    assert len(expected) == 2 * len(seen)
+    # What is scored together rounds together: another day's rows beside them move the last digit.
+    assert predictions(spark, root, seen) == pytest.approx(expected, abs=1e-6)
     assert weights(root, before="2100-01-01") != weights(one_day, before="2100-01-01")  # the next day, they are seen
 
 

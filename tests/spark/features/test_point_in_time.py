@@ -62,11 +62,11 @@ PROFILES = st.lists(st.builds(Profile, MOMENTS, FEW, st.integers(0, 9)), max_siz
 
 
 @pytest.mark.parametrize("freshness", ["daily", "event"])
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
-    past=st.lists(SHOWN, min_size=12, max_size=30),
-    future=st.lists(SHOWN, max_size=12),
-    otherwise=st.lists(SHOWN, max_size=12),
+    past=st.lists(SHOWN, min_size=30, max_size=60),
+    future=st.lists(SHOWN, max_size=20),
+    otherwise=st.lists(SHOWN, min_size=10, max_size=20),
     profiles=PROFILES,
     profiles_otherwise=PROFILES,
     moment=st.integers(2, HALF_DAYS - 1),
