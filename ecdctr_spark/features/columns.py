@@ -25,7 +25,7 @@ def number_column(source: str) -> Column:
     return F.expr(f"try_cast({_sql(source)} as double)")
 
 
-def known(time: str, availability_minutes: int) -> Column:
+def known_from(time: str, availability_minutes: int) -> Column:
     """The moment from which the pipeline knows what happened at `time`."""
     return F.col(time) + F.make_dt_interval(mins=F.lit(availability_minutes)) if availability_minutes else F.col(time)
 
@@ -35,8 +35,8 @@ def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) ->
     known_day), and its click (click_known_at, click_known_day; null without one)."""
     moments = labelled.select(
         "*",
-        known("event_time", availability_minutes).alias("known_at"),
-        known("click_time", availability_minutes).alias("click_known_at"),
+        known_from("event_time", availability_minutes).alias("known_at"),
+        known_from("click_time", availability_minutes).alias("click_known_at"),
     )
     return moments.select(
         "*",

@@ -59,7 +59,7 @@ def with_counters(
         days = _over_days(labelled, counts, entity, own)
         counted = frame.join(days, same, how="left")  # (_key, _ds) is unique in days
         if today is not None:
-            counted = counted.join(_so_far(labelled, today, entity, own), "event_id", how="left")
+            counted = counted.join(_so_far(labelled, today, entity, own), "event_id", how="left")  # unique in both
         values = (_value(feature, counted.columns).alias(feature.name) for feature in own)
         frame = counted.select(*frame.columns, *values)
     return frame.select(*labelled.columns, *(feature.name for feature in features))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from ecdctr_spark.features.columns import known
+from ecdctr_spark.features.columns import known_from
 
 
 def with_profiles(labelled: DataFrame, users: DataFrame, items: DataFrame, availability_minutes: int) -> DataFrame:
@@ -23,7 +23,7 @@ def with_profiles(labelled: DataFrame, users: DataFrame, items: DataFrame, avail
 
 def _as_of(frame: DataFrame, profiles: DataFrame, entity: str, availability_minutes: int) -> DataFrame:
     key = f"{entity}_id"
-    begin = known("valid_from", availability_minutes)
+    begin = known_from("valid_from", availability_minutes)
     next_one = F.lead(begin).over(Window.partitionBy(key).orderBy("valid_from"))
     valid = profiles.select(
         F.col(key).alias("_key"),

@@ -18,8 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from ecdctr_spark.config import Config, ConfigError, Count, Features, Id
-from ecdctr_spark.features.columns import known as known_from
-from ecdctr_spark.features.columns import source_column
+from ecdctr_spark.features.columns import known_from, source_column
 from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
 
 

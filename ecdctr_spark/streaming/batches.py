@@ -40,8 +40,7 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 @dataclass
 class Stream:
     """The samples in `files` as one of `size` ranks sees them at the end of the day `until`: who clicked later has not
-    clicked. `waited` sums the seconds that the trainer waited for
-    a batch, cutting included.
+    clicked. `waited` sums the seconds that the trainer waited for a batch, cutting included.
 
     Raises ConfigError where a file does not hold the rows or the columns that it should: no row is lost silently.
     """
