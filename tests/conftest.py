@@ -12,7 +12,8 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 
 # A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and goes on interpreted from there.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC")
 # Tables of a few rows are read in less time than code for them is generated. Processes of their own do generate it.
 TINY_TABLES = {
     "spark.sql.shuffle.partitions": "2",
