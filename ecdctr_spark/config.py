@@ -146,6 +146,9 @@ class Features(Settings):
     )
     availability_minutes: int = Field(default=0, ge=0, description="from an event to when features know of it")
     admission_days: int = Field(default=28, gt=0, description="days within which min_count is to be reached")
+    hot_rows: int = Field(
+        default=1_000_000, gt=0, description="impressions of one key on one day that a task is given; more are salted"
+    )
     out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
     fields: tuple[Feature, ...]
 
@@ -167,6 +170,12 @@ class Features(Settings):
     def ids(self) -> tuple[Id, ...]:
         """The id features, in the order declared."""
         return tuple(feature for feature in self.fields if isinstance(feature, Id))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What the features read of an impression, each once."""
+        own = [feature.source for feature in self.fields if isinstance(feature, Id | Number)]
+        return tuple(dict.fromkeys([*own, *(counter.entity for counter in self.counters)]))
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -243,6 +252,11 @@ class Optimiser(Settings):
     dense_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
+    warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise to what they are")
+    passes: int = Field(default=1, gt=0, description="a batch goes through the network in so many parts: less memory")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network, not of updates")
+    held_out: float = Field(default=0.0, ge=0, lt=1, description="share of the files that are not trained on")
+    patience: int = Field(default=1, gt=0, description="epochs without a better loss on what is held out, then it ends")
     seed: int
 
 
@@ -286,6 +300,12 @@ class Training(Settings):
     ranks: int = Field(gt=0)
     threads_per_rank: int = Field(gt=0)
     shuffle_rows: int = Field(gt=0, description="rows that a rank holds and mixes")
+    checkpoint_steps: int = Field(
+        default=1000, gt=0, description="steps after which a training that is killed loses no more"
+    )
+    keep_checkpoints: int = Field(
+        default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
+    )
 
 
 class Tracking(Settings):
@@ -369,11 +389,14 @@ class Config(Settings):
             "world": True,
             "demo": True,
         }
-        return _digest(self.model_dump(mode="json", exclude={**elsewhere, "training": {"launcher"}}))
+        return _digest(self.model_dump(mode="json", exclude={**elsewhere, "training": _NO_MATTER}))
 
     def samples_fingerprint(self) -> str:
         """Eight hex digits over every setting that can change a sample."""
         return _digest(self.model_dump(mode="json", include={"calendar", "labels", "features", "sampling", "samples"}))
+
+
+_NO_MATTER = {"launcher", "checkpoint_steps", "keep_checkpoints"}
 
 
 def _digest(settings: dict[str, Any]) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from ecdctr_spark.tables.schemas import LABELLED
+from ecdctr_spark.config import Behaviours, Count, Features, Id, Rate
+from ecdctr_spark.features.behaviours import daily_clicks
+from ecdctr_spark.features.columns import when_known
+from ecdctr_spark.features.past import Past, with_past
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, LABELLED
 
 MIDNIGHT = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
 
@@ -44,6 +49,28 @@ class Impression(NamedTuple):
 def labelled(spark: SparkSession, impressions: Iterable[Impression]) -> DataFrame:
     """The impressions as a frame of LABELLED."""
     return spark.createDataFrame([impression.row() for impression in impressions], LABELLED.columns)
+
+
+def indexed(rows: DataFrame, timezone: str = "UTC", availability_minutes: int = 0) -> DataFrame:
+    """The rows as past.clicked gives them, where an item of a number has that row of the embedding."""
+    index = F.struct(F.expr("try_cast(regexp_replace(item_id, '[^0-9]', '') as int)").alias("item_id")).alias("index")
+    return when_known(rows.select("*", index), timezone, availability_minutes)
+
+
+def looking_back(
+    rows: DataFrame,
+    looking: Sequence[Count | Rate | Behaviours],
+    counts: DataFrame | None = None,
+    history: DataFrame | None = None,
+    **settings: Any,
+) -> DataFrame:
+    """The labelled rows with the features, by these daily counts, this history (`indexed`) and settings of features."""
+    spark = rows.sparkSession
+    ids = (Id(kind="id", name=name, source=name) for name in ("user_id", "item_id"))
+    features = Features(out_of_vocabulary=1, fields=(*ids, *looking), **settings)
+    seen = spark.createDataFrame([], DAILY_COUNTS.columns) if counts is None else counts
+    events = indexed(labelled(spark, [])) if history is None else history
+    return with_past(rows, rows, Past(seen, daily_clicks(events, features.behaviours), events, events), features)
 
 
 def made_up(days: int, per_day: int = 30) -> list[Impression]:

@@ -1,11 +1,16 @@
-"""A user's last natural clicks up to yesterday, packed for the samples."""
+"""A user's last natural clicks before an impression, packed for the samples.
+
+The state is a row for each user and day with clicks; what a sequence holds is then worked out from running values, at
+a cost that hangs neither on its days nor on how often it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.window import WindowSpec
 
 from ecdctr_spark.config import Behaviours
 from ecdctr_spark.tables.schemas import PADDING
@@ -14,96 +19,93 @@ _BYTES = 4  # of an int32
 _DIGITS = 2 * _BYTES  # hexadecimal
 
 
-def with_behaviours(
-    labelled: DataFrame, history: DataFrame, features: Sequence[Behaviours], today: DataFrame | None = None
-) -> DataFrame:
-    """The labelled rows with a binary column a feature: `length` big-endian int32, padded at the front, newest last.
+def daily_clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
+    """The newest natural clicks that were known of each user and day: the columns of DAILY_CLICKS.
 
-    `history` holds labelled rows (columns.when_known) with their `index` (vocabulary.encoded). What counts are natural
-    clicks known on the days ds - days .. ds - 1 and, where `today` is given (rows like those of history), on ds itself
-    before event_time; in the order of click_time, then event_id. Each user's day is computed once, however many
-    samples ask for it.
+    `clicked` holds labelled rows (past.clicked). They are in the order of click_time, then event_id. No day keeps more
+    than the longest sequence takes, so a user of a thousand clicks a day costs no more.
     """
-    if not features:
-        return labelled
-    days = _asked(labelled, _user_days(history, features), features)
-    same = (F.col("user_id") == F.col("_user")) & (F.col("ds") == F.col("_ds"))
-    frame = labelled.join(days, same, how="left")  # (_user, _ds) is unique in days
-    if today is not None:
-        frame = _appended(frame, _so_far(labelled, today, features), features)
-    return frame.select(*labelled.columns, *(feature.name for feature in features))
-
-
-def _clicks(history: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """Natural clicks: _user, _ds, `at` (when they are known) and `click`, in whose order they are remembered."""
-    rows = [_hexadecimal(F.col("index")[name]).alias(name) for name in dict.fromkeys(f.of for f in features)]
-    return history.where((F.col("domain") == "natural") & (F.col("label") == 1)).select(
-        F.col("user_id").alias("_user"),
-        F.col("click_known_day").alias("_ds"),
-        F.col("click_known_at").alias("at"),
-        F.struct("click_time", "event_id", *rows).alias("click"),
+    newest = Window.partitionBy("user_id", "ds").orderBy(F.desc("click.click_time"), F.desc("click.event_id"))
+    placed = _clicks(clicked, features).withColumn("place", F.row_number().over(newest))
+    days = (
+        placed.where(F.col("place") <= _longest(features))
+        .groupBy("user_id", "ds")
+        .agg(F.sort_array(F.collect_list("click")).alias("clicks"))
     )
+    rows = ((F.lit(name), F.unhex(F.array_join(F.col("clicks")[name], ""))) for name in _held(features))
+    packed = F.create_map(*(part for pair in rows for part in pair)).cast("map<string,binary>")
+    return days.select("user_id", F.size("clicks").alias("clicks"), packed.alias("rows"), "ds")
 
 
-def _user_days(history: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The newest clicks of each user and day: _user, _ds, and `clicks`, oldest first.
+def with_clicks(asked: DataFrame, clicks: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
+    """The asked rows (past.asked of user_id) with a binary column a feature: `length` big-endian int32, padded at the
+    front, newest last, of the days ds - days .. ds - 1 of `clicks` (DAILY_CLICKS)."""
+    both = _states(clicks, features).unionByName(asked, allowMissingColumns=True)
+    by_day = Window.partitionBy("key").orderBy(F.unix_date("ds"))
 
-    No day can give more than the longest sequence takes, so a user of a thousand clicks a day costs no more.
-    """
-    longest = max(feature.length for feature in features)
-    newest = Window.partitionBy("_user", "_ds").orderBy(F.desc("click.click_time"), F.desc("click.event_id"))
-    placed = _clicks(history, features).drop("at").withColumn("place", F.row_number().over(newest))
-    kept = placed.where(F.col("place") <= longest)
-    return kept.groupBy("_user", "_ds").agg(F.sort_array(F.collect_list("click")).alias("clicks"))
+    def before(days: int) -> WindowSpec:
+        return by_day.rangeBetween(Window.unboundedPreceding, -days - 1)
 
-
-def _asked(labelled: DataFrame, user_days: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """A row for each (user, ds) that the labelled rows ask for: _user, _ds and a packed column a feature."""
-    asked = labelled.select(F.col("user_id").alias("_user"), F.col("ds").alias("_ds"), F.lit(True).alias("asked"))
-    both = user_days.unionByName(asked.distinct(), allowMissingColumns=True)
-    by_day = Window.partitionBy("_user").orderBy(F.unix_date("_ds"))
-    lists = [
-        F.flatten(F.collect_list("clicks").over(by_day.rangeBetween(-feature.days, -1))).alias(feature.name)
-        for feature in features
-    ]
-    past = both.select("_user", "_ds", "asked", *lists).where("asked")
-    return past.select("_user", "_ds", *(_packed(feature).alias(feature.name) for feature in features))
+    states = (F.last(_state(name), ignorenulls=True).over(before(0)).alias(_state(name)) for name in _held(features))
+    seen = {days: F.coalesce(F.sum("clicks").over(before(days)), F.lit(0)) for days in {0, *_days(features)}}
+    lately = ((seen[0] - seen[days]).alias(_lately(days)) for days in _days(features))
+    past = both.select(*asked.columns, *states, *lately).where("salts is not null")
+    return past.select(*asked.columns, *(_packed(feature).alias(feature.name) for feature in features))
 
 
-def _so_far(labelled: DataFrame, today: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """A row for each labelled row: event_id, and `so_far`, the newest clicks of its day known before it, as a text a
-    feature; null where there is none."""
-    longest = max(feature.length for feature in features)
-    clicks = _clicks(today, features)
-    newest = Window.partitionBy("_user", "_ds").orderBy("click.click_time", "click.event_id")
-    lists = clicks.withColumn("clicks", F.collect_list("click").over(newest.rowsBetween(1 - longest, 0)))
+def clicks_so_far(labelled: DataFrame, clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
+    """A row for each labelled row: event_id, and `so_far`, a struct of the newest clicks of its day that were known
+    before it, as a text a feature; null where there is none. `clicked` is as in daily_clicks."""
+    newest = Window.partitionBy("user_id", "ds").orderBy("click.click_time", "click.event_id")
+    held = F.collect_list("click").over(newest.rowsBetween(1 - _longest(features), 0)).alias("clicks")
+    lists = _clicks(clicked, features).select("*", held)
     texts = F.struct("click.click_time", "click.event_id", *(_text(f, F.col("clicks")).alias(f.name) for f in features))
-    asked = labelled.select(
-        "event_id", F.col("user_id").alias("_user"), F.col("ds").alias("_ds"), F.col("event_time").alias("at")
-    )
-    told = lists.select("_user", "_ds", "at", texts.alias("texts")).unionByName(asked, allowMissingColumns=True)
-    by_moment = Window.partitionBy("_user", "_ds").orderBy(F.unix_micros("at"))
+    asked = labelled.select("event_id", "user_id", "ds", F.col("event_time").alias("at"))
+    told = lists.select("user_id", "ds", "at", texts.alias("texts")).unionByName(asked, allowMissingColumns=True)
+    by_moment = Window.partitionBy("user_id", "ds").orderBy(F.unix_micros("at"))
     before = by_moment.rangeBetween(Window.unboundedPreceding, -1)
     so_far = told.select("event_id", F.max("texts").over(before).alias("so_far"))  # the newest click's
     return so_far.where("event_id is not null")
 
 
-def _appended(frame: DataFrame, so_far: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The packed columns of the frame with the clicks so far behind them, the oldest pushed out."""
-    joined = frame.join(so_far, "event_id", how="left")  # event_id is unique in both
-    longer = {
-        feature.name: F.concat(feature.name, F.unhex(F.coalesce(F.col("so_far")[feature.name], F.lit(""))))
-        for feature in features
-    }
-    newest = {
-        feature.name: F.substring(longer[feature.name], -_BYTES * feature.length, _BYTES * feature.length)
-        for feature in features
-    }
-    return joined.withColumns(newest)
+def behaviours(feature: Behaviours, columns: Collection[str]) -> Column:
+    """The feature, of what with_clicks and, where it is among the columns, clicks_so_far gave: the clicks so far come
+    behind, and push the oldest out."""
+    if "so_far" not in columns:
+        return F.col(feature.name)
+    longer = F.concat(feature.name, F.unhex(F.coalesce(F.col("so_far")[feature.name], F.lit(""))))
+    return F.substring(longer, -_BYTES * feature.length, _BYTES * feature.length)
+
+
+def _clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
+    """Natural clicks: user_id, ds and `at` (when they are known) and `click`, in whose order they are remembered."""
+    rows = (F.lpad(F.hex(F.col("index")[name]), _DIGITS, "0").alias(name) for name in _held(features))
+    return clicked.where((F.col("domain") == "natural") & (F.col("label") == 1)).select(
+        "user_id",
+        F.col("click_known_day").alias("ds"),
+        F.col("click_known_at").alias("at"),
+        F.struct("click_time", "event_id", *rows).alias("click"),
+    )
+
+
+def _states(clicks: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
+    """The newest clicks of each user at the end of each day with clicks: key, ds, clicks of that day, and their rows
+    as a text for each id feature."""
+    longest = _longest(features)
+    days = Window.partitionBy("user_id").orderBy("ds").rowsBetween(1 - longest, 0)  # none of them is without a click
+
+    def newest(name: str) -> Column:
+        text = F.array_join(F.collect_list(F.hex(F.col("rows")[name])).over(days), "")
+        return F.right(text, F.lit(_DIGITS * longest)).alias(_state(name))
+
+    texts = (newest(name) for name in _held(features))
+    return clicks.select(F.col("user_id").alias("key"), "ds", "clicks", *texts)
 
 
 def _packed(feature: Behaviours) -> Column:
-    return F.unhex(F.lpad(_text(feature, F.col(feature.name)), _DIGITS * feature.length, _PAD))
+    live = F.least(F.coalesce(_lately(feature.days), F.lit(0)), F.lit(feature.length)).cast("int")
+    text = F.right(F.coalesce(_state(feature.of), F.lit("")), _DIGITS * live)
+    return F.unhex(F.lpad(text, _DIGITS * feature.length, _PAD))
 
 
 def _text(feature: Behaviours, clicks: Column) -> Column:
@@ -112,8 +114,25 @@ def _text(feature: Behaviours, clicks: Column) -> Column:
     return F.array_join(F.slice(clicks[feature.of], first, F.lit(feature.length)), "")
 
 
-def _hexadecimal(row: Column) -> Column:
-    return F.lpad(F.hex(row), _DIGITS, "0")
+def _longest(features: Sequence[Behaviours]) -> int:
+    return max((feature.length for feature in features), default=0)
+
+
+def _held(features: Sequence[Behaviours]) -> list[str]:
+    """The id features whose rows the sequences hold, each once."""
+    return list(dict.fromkeys(feature.of for feature in features))
+
+
+def _days(features: Sequence[Behaviours]) -> list[int]:
+    return list(dict.fromkeys(feature.days for feature in features))
+
+
+def _state(name: str) -> str:
+    return f"_rows_{name}"
+
+
+def _lately(days: int) -> str:
+    return f"_clicks_{days}"
 
 
 _PAD = f"{PADDING:0{_DIGITS}x}"

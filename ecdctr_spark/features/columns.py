@@ -5,10 +5,24 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.config import ConfigError, Features
 
 _COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
-_ATTRIBUTES = ("context", "user", "item")  # maps of the row
+_ATTRIBUTES = ("context", "user", "item")  # maps of the row, or structs of it when narrowed
+
+
+def narrowed(labelled: DataFrame, features: Features) -> DataFrame:
+    """The labelled rows with a struct of the attributes that the features name in place of each map of all of them.
+
+    source_column finds them there as well; what is never looked at is not carried from one shuffle to the next.
+    """
+    columns = [column for column in labelled.columns if column not in _ATTRIBUTES]
+    structs = []
+    for holder in _ATTRIBUTES:
+        named = [source.partition(".")[2] for source in features.sources if source.startswith(f"{holder}.")]
+        if named:
+            structs.append(F.struct(*(source_column(f"{holder}.{name}").alias(name) for name in named)).alias(holder))
+    return labelled.select(*columns, *structs)
 
 
 def source_column(source: str) -> Column:
@@ -53,8 +67,7 @@ def day_of(time: str, timezone: str) -> Column:
 def _sql(source: str) -> str:
     holder, _, attribute = source.partition(".")
     if attribute and holder in _ATTRIBUTES:
-        quoted = attribute.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{holder}['{quoted}']"
+        return f"{holder}.`{attribute.replace('`', '``')}`"
     if source in _COLUMNS:
         return source
     raise ConfigError(

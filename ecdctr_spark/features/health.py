@@ -13,9 +13,10 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Check, Count, Features, Limits, Sampling
+from ecdctr_spark.config import Check, Config, Count, Features, Limits, Sampling
 from ecdctr_spark.features.columns import day_of, when_known
-from ecdctr_spark.features.counters import daily_counts, with_counters
+from ecdctr_spark.features.counters import counter, daily_counts, with_counts
+from ecdctr_spark.features.past import asked, with_known
 from ecdctr_spark.features.sampling import clicked_that_day, keep_rate
 from ecdctr_spark.features.vocabulary import blocks
 
@@ -42,17 +43,21 @@ def traffic(labelled: DataFrame, first: str, last: str) -> DataFrame:
     return _measured(found.select("ds", "domain", "rows", measures).where("value is not null"))
 
 
-def known(labelled: DataFrame, history: DataFrame, days: int, timezone: str) -> DataFrame:
-    """The share of ad impressions whose user, and whose item, natural content showed in the `days` days before.
+def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
+    """The share of ad impressions whose user, and whose item, natural content showed in the check.known_days days
+    before.
 
     `history` holds the labelled rows of these days too. The first day of natural content has nothing before it and
     is left out.
     """
-    natural = when_known(history.where("domain = 'natural'"), timezone, 0)
+    natural = when_known(history.where("domain = 'natural'"), config.calendar.timezone, 0)
     seen = daily_counts(natural, ("user_id", "item_id"))
-    shown = [_shown("known_users", "user_id", days), _shown("known_items", "item_id", days)]
-    counted = with_counters(labelled.where("domain = 'ad'"), seen, shown)
-    shares = [F.avg((F.col(count.name) > 0).cast("double")).alias(count.name) for count in shown]
+    shown = [_shown(f"known_{name}s", f"{name}_id", config.check.known_days) for name in ("user", "item")]
+    counted = ads = labelled.where("domain = 'ad'")
+    for count in shown:
+        who = asked(ads, count.entity, config.features.hot_rows)
+        counted = with_known(counted, count.entity, who, with_counts(who, seen, count.entity, [count]))
+    shares = [F.avg((counter(count, counted.columns) > 0).cast("double")).alias(count.name) for count in shown]
     begin = history.where("domain = 'natural'").agg(F.min("ds").alias("begin"))
     later = counted.crossJoin(F.broadcast(begin)).where("ds > begin")
     found = later.groupBy("ds", "domain").agg(F.count("label").alias("rows"), *shares)

@@ -6,9 +6,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, Count, Feature, Id, Number
-from ecdctr_spark.features.behaviours import with_behaviours
-from ecdctr_spark.features.columns import day_of, number_column, when_known
-from ecdctr_spark.features.counters import with_counters
+from ecdctr_spark.features.columns import day_of, narrowed, number_column, when_known
+from ecdctr_spark.features.past import Past, clicked, with_past
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import blocks, encoded
 
@@ -16,31 +15,20 @@ _GROUPS = 16  # slices are written by so many groups of tasks at once
 
 
 def samples(
-    labelled: DataFrame, history: DataFrame, counts: DataFrame, vocabulary: DataFrame, config: Config
+    labelled: DataFrame, history: DataFrame, counts: DataFrame, clicks: DataFrame, vocabulary: DataFrame, config: Config
 ) -> DataFrame:
     """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
 
-    `history` (LABELLED) and `counts` (DAILY_COUNTS) reach back as far as the features look. Of what they hold
-    of a sample's own day or later, nothing is looked at where features.freshness is daily, and what was known before
-    the sample's event_time where it is event. `vocabulary` knows every field (vocabulary.reserve).
+    `counts` (DAILY_COUNTS) and `clicks` (DAILY_CLICKS) reach back as far as the features look; of what they hold of a
+    sample's own day or later, nothing is looked at. Where features.freshness is event, what was known on that day
+    before event_time is found in `history` (LABELLED). `vocabulary` knows every field (vocabulary.reserve).
     """
-    features = config.features
-    known = when_known(history, config.calendar.timezone, features.availability_minutes)
-    past = {feature.of for feature in features.behaviours}
-    # A click is read after it is known, and what it was on is known by then.
-    clicked = encoded(
-        known,
-        vocabulary,
-        counts,
-        [feature for feature in features.ids if feature.name in past],
-        F.col("click_known_at") + F.expr("interval 1 microsecond"),
-    )
-    kept = keep(labelled, config.sampling, config.calendar.timezone)
-    indexed = encoded(kept, vocabulary, counts, features.ids, F.col("event_time"))
-    # Behaviours first: counters of the user, where declared first, then find the rows together already.
-    fresh = features.freshness == "event"
-    remembered = with_behaviours(indexed, clicked, features.behaviours, clicked if fresh else None)
-    frame = with_counters(remembered, counts, features.counters, known if fresh else None)
+    features, timezone = config.features, config.calendar.timezone
+    kept = keep(narrowed(labelled, features), config.sampling, timezone)
+    rows = when_known(narrowed(history, features), timezone, features.availability_minutes)
+    past = Past(counts, clicks, rows, clicked(rows, vocabulary, counts, config))
+    known = with_past(kept, kept, past, features)
+    frame = encoded(known, vocabulary, counts, features.ids, F.col("event_time"), timezone)
     starts = blocks(vocabulary)
     return frame.select(
         "event_id",
@@ -49,7 +37,7 @@ def samples(
         F.col("item_id").alias("item"),
         *(_value(feature, starts).alias(feature.name) for feature in features.fields),
         F.col("label").cast("float").alias("label"),
-        F.coalesce(F.unix_date(day_of("click_time", config.calendar.timezone)), F.lit(0)).alias("click_day"),
+        F.coalesce(F.unix_date(day_of("click_time", timezone)), F.lit(0)).alias("click_day"),
         "weight",
         "domain",
         "ds",

@@ -18,12 +18,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from ecdctr_spark.config import Config, ConfigError, Count, Features, Id
-from ecdctr_spark.features.columns import known_from, source_column
+from ecdctr_spark.features.columns import day_of, known_from, source_column
 from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
+
+_BROADCAST = 100_000  # tokens that fit every task's memory with ease
 
 
 class _Block(NamedTuple):
-    """Rows that a field reserved: unknown rows of an id field, bucket rows of a count."""
+    """Rows of a field and kind: the unknown rows of an id field, the bucket rows of a count, or tokens."""
 
     kind: str
     first: int
@@ -86,35 +88,39 @@ def blocks(known: DataFrame) -> dict[str, int]:
     return {field: block.first for field, block in _blocks(known).items()}
 
 
-def encoded(labelled: DataFrame, vocabulary: DataFrame, counts: DataFrame, ids: Sequence[Id], at: Column) -> DataFrame:
+def encoded(
+    labelled: DataFrame, vocabulary: DataFrame, counts: DataFrame, ids: Sequence[Id], at: Column, timezone: str
+) -> DataFrame:
     """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
 
     A token's own row counts from after `since`: a token that was not seen before the moment `at`, or that is evicted
     by what `counts` (DAILY_COUNTS) say of the days before, is one of the field's unknown rows, by hash, and no token is
     the null row. So the unknown rows are trained, and what happens at or after `at` changes nothing.
     """
-    reserved = _blocks(vocabulary)
+    blocks = _every_block(vocabulary)
     frame = labelled
     for feature in ids:
         own = vocabulary.where((F.col("field") == feature.name) & (F.col("kind") == "token")).select(
             *(F.col(column).alias(f"_{column}_{feature.name}") for column in ("token", "index", "since"))
         )
+        tokens = blocks.get((feature.name, "token"))
+        small = tokens is None or tokens.rows <= _BROADCAST  # else the labelled rows would be shuffled for each field
         same = source_column(feature.source) == F.col(f"_token_{feature.name}")
-        frame = frame.join(own, same, how="left")  # a token is once in its field
+        frame = frame.join(F.broadcast(own) if small else own, same, how="left")  # a token is once in its field
         if feature.evict_days is not None:
-            frame = _with_last_shown(frame, counts, feature, feature.evict_days)
-    rows = [_row(feature, reserved[feature.name], at).alias(feature.name) for feature in ids]
+            frame = _with_last_shown(frame, labelled, counts, feature, feature.evict_days)
+    rows = [_row(feature, blocks[feature.name, "unknown"], at, timezone).alias(feature.name) for feature in ids]
     return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
 
 
-def _row(feature: Id, unknown: _Block, at: Column) -> Column:
+def _row(feature: Id, unknown: _Block, at: Column, timezone: str) -> Column:
     token = source_column(feature.source)
     by_hash = (unknown.first + F.pmod(F.xxhash64(token), F.lit(unknown.rows))).cast("int")
-    since = F.col(f"_since_{feature.name}")
-    own = since < at
+    since = f"_since_{feature.name}"
+    own = F.col(since) < at
     if feature.evict_days is not None:
-        last_shown = F.greatest(F.col(f"_shown_{feature.name}"), F.to_date(since))
-        own = own & (last_shown >= F.date_sub("ds", feature.evict_days))
+        new_today = day_of(since, timezone) == F.col("ds")
+        own = own & (F.col(f"_shown_{feature.name}").isNotNull() | new_today)
     return F.when(token.isNull(), unknown.first - 1).when(own, F.col(f"_index_{feature.name}")).otherwise(by_hash)
 
 
@@ -158,10 +164,11 @@ def _capped(new: DataFrame, known: DataFrame, field: str, most: int) -> DataFram
     return new.where(F.col("field") != field).unionByName(first)
 
 
-def _with_last_shown(frame: DataFrame, counts: DataFrame, feature: Id, days: int) -> DataFrame:
-    """The rows with the last of the `days` days before their own on which the feature's token was shown, or null."""
+def _with_last_shown(frame: DataFrame, labelled: DataFrame, counts: DataFrame, feature: Id, days: int) -> DataFrame:
+    """The frame, which holds the labelled rows, with the last of the `days` days before their own on which the
+    feature's token was shown, or null."""
     token = source_column(feature.source)
-    asked = frame.where(token.isNotNull()).select(token.alias("_key"), F.col("ds").alias("_ds")).distinct()
+    asked = labelled.where(token.isNotNull()).select(token.alias("_key"), F.col("ds").alias("_ds")).distinct()
     shown = counts.where((F.col("entity") == feature.source) & (F.col("impressions") > 0)).select(
         F.col("key").alias("_key"), F.col("ds").alias("_ds"), F.col("ds").alias("shown")
     )
@@ -188,10 +195,13 @@ def _check_unchanged(field: str, declared: Iterable[tuple[str, str]], block: _Bl
 
 
 def _blocks(known: DataFrame) -> dict[str, _Block]:
-    """The reserved rows alone, a handful a field; tokens stay where they are."""
-    reserved = known.where("kind in ('unknown', 'bucket')").groupBy("field", "kind")
-    rows = reserved.agg(F.min("index").alias("first"), F.count("index").alias("rows")).collect()
-    return {row["field"]: _Block(row["kind"], row["first"], row["rows"]) for row in rows}
+    return {field: block for (field, kind), block in _every_block(known).items() if kind in ("unknown", "bucket")}
+
+
+def _every_block(known: DataFrame) -> dict[tuple[str, str], _Block]:
+    """A handful of rows a field comes to the driver; tokens stay where they are."""
+    rows = known.groupBy("field", "kind").agg(F.min("index").alias("first"), F.count("index").alias("rows")).collect()
+    return {(row["field"], row["kind"]): _Block(row["kind"], row["first"], row["rows"]) for row in rows}
 
 
 def _next_index(known: DataFrame) -> int:

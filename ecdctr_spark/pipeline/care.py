@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config, ConfigError
 from ecdctr_spark.tables.schemas import (
     CLICKS,
+    DAILY_CLICKS,
     DAILY_COUNTS,
     IMPRESSIONS,
     LABELLED,
@@ -62,7 +63,7 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
         DAILY_COUNTS.name: store.delete(DAILY_COUNTS, users, "kept.entity = 'user_id' and kept.key = keys.user_id"),
         samples.name: store.delete(samples, users, "kept.user = keys.user_id"),
     }
-    for table in (IMPRESSIONS, USERS, LABELLED, PREDICTIONS):
+    for table in (IMPRESSIONS, USERS, LABELLED, DAILY_CLICKS, PREDICTIONS):
         removed[table.name] = store.delete(table, users, "kept.user_id = keys.user_id")
     for table in _every_table(config):
         store.vacuum(table, 0)

@@ -59,7 +59,7 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     newest = ingests.orderBy(F.desc("finished")).limit(1)
     return [
         health.traffic(here, str(first), str(last)),
-        health.known(here, back, config.check.known_days, timezone),
+        health.known(here, back, config),
         health.encoded(a_week_more, store.read(VOCABULARY), config.features),
         health.sampled(here, samples.where(between(first, last)), config.sampling, timezone),
         health.grown(store.read(VOCABULARY), str(first), str(last), timezone),

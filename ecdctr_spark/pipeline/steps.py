@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 import ecdctr_spark
 from ecdctr_spark.config import Config, ConfigError, Domain, Level, Part
 from ecdctr_spark.evaluation.metrics import metrics, overall
-from ecdctr_spark.features.columns import when_known
+from ecdctr_spark.features.behaviours import daily_clicks
+from ecdctr_spark.features.columns import narrowed, when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.ingest import (
     DUPLICATE,
@@ -29,6 +30,7 @@ from ecdctr_spark.features.ingest import (
     quarantined,
 )
 from ecdctr_spark.features.labels import label
+from ecdctr_spark.features.past import clicked
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
 from ecdctr_spark.features.vocabulary import admit, blocks, reserve
@@ -42,6 +44,7 @@ from ecdctr_spark.tables import snapshot
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     CONTENT,
+    DAILY_CLICKS,
     DAILY_COUNTS,
     IMPRESSIONS,
     ITEMS,
@@ -106,13 +109,7 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     here = between(start, last)
     _label(store, config, start, last)
     labelled = store.read(LABELLED)
-    reaching = labelled.where(between(start - _lag(config), last))
-    known = when_known(reaching, config.calendar.timezone, config.features.availability_minutes)
-    counts = daily_counts(known, config.features.counted).where(here)
-    store.replace(DAILY_COUNTS, counts, here)
-    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
-    lately = store.read(DAILY_COUNTS).where(between(start - config.features.admission_days * DAY, last))
-    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), lately, config))
+    _remember(store, config, start, last)
     table = samples_table(config.features)
     store.replace(table, _samples(store, config, start, last), here)
     _keep_content(store, content(store.read(table).where(here)), here)
@@ -163,6 +160,8 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
         train={"tpm": config.tpm.train, "cpm": config.cpm.train}.get(training.level, config.actr.train),
         units=tuple(Unit(path=file.path, rows=file.rows) for file in files),
         shuffle_rows=config.training.shuffle_rows,
+        checkpoint_steps=config.training.checkpoint_steps,
+        keep_checkpoints=config.training.keep_checkpoints,
         until=training.date,
         output=str(model_folder(store, name)),
         parent=_parent_folder(store, config, training),
@@ -251,6 +250,19 @@ def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
     store.replace(LABELLED, frame, between(first, last))
 
 
+def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
+    """What features will look back on: the daily counts, the tokens that are new, and the daily clicks."""
+    features, here = config.features, between(first, last)
+    labelled = narrowed(store.read(LABELLED).where(between(first - _lag(config), last)), features)
+    known = when_known(labelled, config.calendar.timezone, features.availability_minutes)
+    store.replace(DAILY_COUNTS, daily_counts(known, features.counted).where(here), here)
+    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), features))
+    counts = store.read(DAILY_COUNTS).where(between(first - _days_rationed(config), last))
+    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), counts, config))
+    rows = clicked(known, store.read(VOCABULARY), counts, config)
+    store.replace(DAILY_CLICKS, daily_clicks(rows, features.behaviours).where(here), here)
+
+
 def _keep_content(store: Store, made: DataFrame, here: str) -> None:
     """The content of the days as it is now. Days that hold what they held keep the time at which they changed last; a
     day that lost all its samples stays, with none."""
@@ -266,28 +278,26 @@ def _keep_content(store: Store, made: DataFrame, here: str) -> None:
 
 
 def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
-    counted = max(_days_counted(config), default=0 * DAY)
-    labelled = store.read(LABELLED)
+    features, labelled = config.features, store.read(LABELLED)
+    counted = max((counter.days * DAY for counter in features.counters), default=0 * DAY)
+    remembered = max((sequence.days * DAY for sequence in features.behaviours), default=0 * DAY)
     made = samples(
         labelled.where(between(first, last)),
-        labelled.where(between(first - _remembered(config), last)),
-        store.read(DAILY_COUNTS).where(between(first - counted, last)),
+        labelled.where(between(first - _lag(config), last)),
+        store.read(DAILY_COUNTS).where(between(first - max(counted, _days_rationed(config)), last)),
+        store.read(DAILY_CLICKS).where(between(first - remembered, last)),
         store.read(VOCABULARY),
         config,
     )
     return shuffled(made, config.samples.files_per_slice)
 
 
-def _days_counted(config: Config) -> list[dt.timedelta]:
-    """How far back each reader of the daily counts looks; what behaviours were on may have been evicted by then."""
-    counters = [counter.days * DAY for counter in config.features.counters]
-    rationed = [feature.evict_days * DAY for feature in config.features.ids if feature.evict_days]
-    return counters + [days + _remembered(config) for days in rationed]
-
-
-def _remembered(config: Config) -> dt.timedelta:
-    """Days back from a sample to the impressions that its behaviours may be of."""
-    return max((sequence.days for sequence in config.features.behaviours), default=0) * DAY + _lag(config)
+def _days_rationed(config: Config) -> dt.timedelta:
+    """How far back the daily counts decide on a token's row: whether it gets one, and whether it has it still when a
+    click that comes late is remembered."""
+    features = config.features
+    evicted = [feature.evict_days * DAY + _lag(config) for feature in features.ids if feature.evict_days]
+    return max([features.admission_days * DAY, *evicted])
 
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:

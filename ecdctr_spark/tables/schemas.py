@@ -68,6 +68,14 @@ DAILY_COUNTS = Table(
     key=("entity", "key", "domain", "ds"),
     partitions=("ds",),
 )
+DAILY_CLICKS = Table(
+    name="daily_clicks",  # natural clicks of a user that were known on a day, the newest of them
+    columns="user_id string, clicks int,"
+    " rows map<string,binary>,"  # for an id feature its row of each click as big-endian int32, the newest last
+    " ds date",
+    key=("user_id", "ds"),
+    partitions=("ds",),
+)
 VOCABULARY = Table(
     name="vocabulary",
     # kind is null, unknown or bucket for rows reserved when the field is first seen (their token is a number),
@@ -130,8 +138,8 @@ ORACLE = Table(
 TABLES = {
     table.name: table
     for table in (
-        IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, VOCABULARY, SNAPSHOTS, MODELS,
-        PREDICTIONS, METRICS, CONTENT, HEALTH, STEPS, ORACLE,
+        IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, DAILY_CLICKS, VOCABULARY, SNAPSHOTS,
+        MODELS, PREDICTIONS, METRICS, CONTENT, HEALTH, STEPS, ORACLE,
     )
 }  # fmt: skip
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Behaviours
-from ecdctr_spark.features.behaviours import with_behaviours
-from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.streaming.batch import unpack
-from tests.labelled import Impression, at, labelled
+from tests.labelled import Impression, at, indexed, labelled, looking_back
 
 RECENT = Behaviours(kind="behaviours", name="recent", of="item_id", length=3, days=10)
 
@@ -27,9 +24,8 @@ def clicks(*moments: tuple[int, float], user: str = "u") -> list[Impression]:
 def recent(
     spark: SparkSession, now: Iterable[Impression], history: Iterable[Impression], timezone: str = "UTC"
 ) -> dict[str, list[int]]:
-    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
-    past = when_known(labelled(spark, history).select("*", index), timezone, 0)
-    return unpacked(with_behaviours(labelled(spark, now), past, [RECENT]))
+    past = indexed(labelled(spark, history), timezone)
+    return unpacked(looking_back(labelled(spark, now), [RECENT], history=past))
 
 
 def unpacked(found: DataFrame) -> dict[str, list[int]]:
@@ -78,17 +74,16 @@ def test_large_rows_survive_the_packing(spark: SparkSession) -> None:
 
 
 def test_with_today_clicks_known_just_before_push_the_oldest_out(spark: SparkSession) -> None:
-    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
     history = labelled(spark, clicks((1, 9), (2, 9), (3, 8), (3, 10), (3, 10), (3, 11), (3, 12)))
-    past = when_known(history.select("*", index), "UTC", 30)
+    past = indexed(history, availability_minutes=30)
     hours = {"dawn": 7, "known": 8.5, "just": 8.51, "both": 10.6, "all": 20}
     now = labelled(spark, [Impression(event, at(3, hour)) for event, hour in hours.items()])
-    found = unpacked(with_behaviours(now, past, [RECENT], past))
+    found = unpacked(looking_back(now, [RECENT], history=past, freshness="event"))
     assert found == {"dawn": [0, 1, 2], "known": [0, 1, 2], "just": [1, 2, 3], "both": [3, 4, 5], "all": [5, 6, 7]}
 
 
 def test_with_today_a_user_without_clicks_has_none(spark: SparkSession) -> None:
-    index = F.struct(F.col("item_id").cast("int").alias("item_id")).alias("index")
-    past = when_known(labelled(spark, clicks((3, 9), user="other")).select("*", index), "UTC", 0)
-    found = unpacked(with_behaviours(labelled(spark, [Impression("a", at(3, 20))]), past, [RECENT], past))
+    past = indexed(labelled(spark, clicks((3, 9), user="other")))
+    now = labelled(spark, [Impression("a", at(3, 20))])
+    found = unpacked(looking_back(now, [RECENT], history=past, freshness="event"))
     assert found == {"a": [0, 0, 0]}

@@ -6,9 +6,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from ecdctr_spark.config import Count, Rate
 from ecdctr_spark.features.columns import when_known
-from ecdctr_spark.features.counters import daily_counts, with_counters
+from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.tables.schemas import DAILY_COUNTS
-from tests.labelled import Impression, at, date, labelled
+from tests.labelled import Impression, at, date, indexed, labelled, looking_back
 
 SHOWN = Count(kind="count", name="shown", entity="item_id", domain="natural", measure="impressions", days=2)
 CLICKED = Count(kind="count", name="clicked", entity="item_id", domain="natural", measure="clicks", days=28)
@@ -58,7 +58,7 @@ def test_a_window_ends_yesterday_and_is_as_long_as_declared(spark: SparkSession)
         ("user_id", "i", "natural", 7000, 7000, 2),
     )
     rows = labelled(spark, [Impression("a", at(3)), Impression("b", at(3, 1)), Impression("c", at(40))])
-    found = with_counters(rows, counts, [SHOWN, CLICKED])
+    found = looking_back(rows, [SHOWN, CLICKED], counts)
     assert found.columns == [*rows.columns, "shown", "clicked"]
     assert {(row.event_id, row.shown, row.clicked) for row in found.collect()} == {
         ("a", 13, 507),
@@ -77,7 +77,7 @@ def test_a_rate_is_smoothed_and_an_unknown_entity_has_the_prior(spark: SparkSess
             Impression("none", at(1)),
         ],
     )
-    found = with_counters(rows, counts, [RATE, ADS])
+    found = looking_back(rows, [RATE, ADS], counts)
     by_event = {row.event_id: (row.rate, row.ads) for row in found.collect()}
     assert by_event == {"known": ((4 + 0.25 * 4) / (6 + 4), 9), "new": (0.25, 0), "none": (0.25, 9)}
     assert [found.schema[name].dataType.simpleString() for name in ("rate", "ads")] == ["float", "bigint"]
@@ -89,7 +89,7 @@ def test_counts_of_the_day_itself_and_later_change_nothing(spark: SparkSession) 
     rows = labelled(spark, [Impression("a", at(1))])
 
     def features(*counts: tuple[str, str, str, int, int, int]) -> list[Row]:
-        return with_counters(rows, counted(spark, *counts), [SHOWN, CLICKED]).select("shown", "clicked").collect()
+        return looking_back(rows, [SHOWN, CLICKED], counted(spark, *counts)).select("shown", "clicked").collect()
 
     assert features(known, *later) == features(known) == [Row(shown=4, clicked=2)]
 
@@ -98,7 +98,7 @@ def test_without_counters_there_is_nothing_to_count_and_nothing_to_add(spark: Sp
     rows = labelled(spark, [Impression("a", at(1))])
     counts = daily_counts(when_known(rows, "UTC", 0), [])
     assert counts.count() == 0
-    assert with_counters(rows, counts, []).columns == rows.columns
+    assert looking_back(rows, [], counts).columns == rows.columns
 
 
 def test_the_day_on_which_something_is_known_is_the_day_on_which_it_counts(spark: SparkSession) -> None:
@@ -119,8 +119,8 @@ def test_with_today_a_count_goes_on_until_just_before_the_event(spark: SparkSess
     rows = labelled(spark, events)
 
     def features(delay: int) -> dict[str, tuple[int, int]]:
-        today = when_known(rows, "UTC", delay)
-        found = with_counters(rows, counts, [SHOWN, CLICKED], today).select("event_id", "shown", "clicked")
+        history = indexed(rows, availability_minutes=delay)
+        found = looking_back(rows, [SHOWN, CLICKED], counts, history, freshness="event")
         return {row.event_id: (row.shown, row.clicked) for row in found.collect()}
 
     fresh = {"known": (10, 5), "too-early": (10, 5), "between": (11, 5), "after": (12, 6), "tomorrow": (109, 104)}

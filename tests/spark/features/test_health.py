@@ -41,7 +41,7 @@ def test_a_day_without_impressions_is_a_gap_in_its_domain(spark: SparkSession) -
     }
 
 
-def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: SparkSession) -> None:
+def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: SparkSession, config: Config) -> None:
     earlier = [
         Impression("long ago", at(0), user="forgotten", item="i"),
         Impression("seen", at(3), user="known", item="i"),
@@ -51,14 +51,15 @@ def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: 
     users = ("known", "forgotten", "ads only", "new")
     ads = [Impression(f"ad {user}", at(5), user=user, item="other", domain="ad") for user in users]
     rows = labelled(spark, [*earlier, *ads])
-    values = found(health.known(rows.where(f"ds = '{date(5)}'"), rows, 3, "UTC"))
+    three_days = config.model_copy(update={"check": config.check.model_copy(update={"known_days": 3})})
+    values = found(health.known(rows.where(f"ds = '{date(5)}'"), rows, three_days))
     assert values[str(date(5)), "ad", "known_users", None] == 0.25
     assert values[str(date(5)), "ad", "known_items", None] == 0.0
 
 
-def test_before_any_natural_content_nobody_can_be_known(spark: SparkSession) -> None:
+def test_before_any_natural_content_nobody_can_be_known(spark: SparkSession, config: Config) -> None:
     rows = labelled(spark, [Impression("a", at(0)), Impression("b", at(0), domain="ad")])
-    assert not found(health.known(rows, rows, 3, "UTC"))
+    assert not found(health.known(rows, rows, config))
 
 
 def test_what_was_kept_is_told_beside_what_was_to_be_expected(spark: SparkSession, config: Config) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Behaviours, Config, Count, Features, Id, KeepRates, Number, Rate, Sampling
+from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.labels import label
+from ecdctr_spark.features.past import clicked
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit, reserve
@@ -138,7 +140,8 @@ def built(
     counts = daily_counts(known, features.counted).localCheckpoint()
     reserved = reserve(frame([], VOCABULARY.columns), features)
     vocabulary = reserved.unionByName(admit(reserved, labelled, counts, config)).localCheckpoint()
-    made = samples(labelled, labelled, counts, vocabulary, config).select("event_id", *COLUMNS)
+    rows = daily_clicks(clicked(known, vocabulary, counts, config), features.behaviours).localCheckpoint()
+    made = samples(labelled, labelled, counts, rows, vocabulary, config).select("event_id", *COLUMNS)
     return {row.event_id: tuple(row)[1:] for row in made.collect()}
 
 

@@ -12,11 +12,13 @@ from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Behaviours, Config, ConfigError, Count, Features, KeepRates, Number, Sampling
+from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
+from ecdctr_spark.features.past import clicked
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import admit, blocks, reserve
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, VOCABULARY, samples_table
+from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, date, labelled, made_up
 
@@ -47,19 +49,26 @@ def cut(frame: DataFrame, schema: str) -> DataFrame:
     return frame.sparkSession.createDataFrame(frame.collect(), schema)
 
 
+def nothing(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
+    """No daily counts and no daily clicks."""
+    return spark.createDataFrame([], DAILY_COUNTS.columns), spark.createDataFrame([], DAILY_CLICKS.columns)
+
+
 def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) -> dict[str, tuple[Any, ...]]:
     """Samples by event, built range of days by range of days, as the daily job appends to its tables."""
     spark, found = rows.sparkSession, {}
     vocabulary = spark.createDataFrame([], VOCABULARY.columns)
     vocabulary = vocabulary.unionByName(reserve(vocabulary, config.features))
     entities = list(dict.fromkeys(counter.entity for counter in config.features.counters))
-    counts = cut(daily_counts(when_known(rows, config.calendar.timezone, 0), entities), DAILY_COUNTS.columns)
+    all_known = when_known(rows, config.calendar.timezone, 0)
+    counts = cut(daily_counts(all_known, entities), DAILY_COUNTS.columns)
     for first, last in ranges:
         today = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
         new = admit(vocabulary, today, counts, config)
         vocabulary = cut(vocabulary.unionByName(new), VOCABULARY.columns)
         known = f"ds <= '{date(last)}'"
-        made = samples(today, rows.where(known), counts.where(known), vocabulary, config)
+        clicks = daily_clicks(clicked(all_known, vocabulary, counts, config), config.features.behaviours)
+        made = samples(today, today, counts.where(known), clicks.where(known), vocabulary, config)
         found.update({row.event_id: tuple(row) for row in made.collect()})
     return found
 
@@ -77,8 +86,8 @@ def test_the_columns_are_the_table_s_and_nothing_is_null(
     assert not any(value is None for sample in before.values() for value in sample)
     declared = spark.createDataFrame([], samples_table(everything.features).columns).schema
     vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), everything.features)
-    none, counts = labelled(spark, []), spark.createDataFrame([], DAILY_COUNTS.columns)
-    made = samples(none, none, counts, vocabulary, everything)
+    none = labelled(spark, [])
+    made = samples(none, none, *nothing(spark), vocabulary, everything)
     assert [(field.name, field.dataType) for field in made.schema] == [
         (field.name, field.dataType) for field in declared
     ]
@@ -137,7 +146,8 @@ def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Co
     counts = [("user_id", str(n), "ad", n, 0, date(0)) for n in expected if n]
     rows = labelled(spark, [Impression(str(n), at(1), str(n)) for n in expected])
     vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
-    made = samples(rows, rows, spark.createDataFrame(counts, DAILY_COUNTS.columns), vocabulary, config)
+    _, clicks = nothing(spark)
+    made = samples(rows, rows, spark.createDataFrame(counts, DAILY_COUNTS.columns), clicks, vocabulary, config)
     first = blocks(vocabulary)["shown"]
     assert {int(row.event_id): row.shown - first for row in made.collect()} == expected
 
@@ -173,8 +183,8 @@ def test_a_slice_is_laid_out_in_as_many_files_always_alike(
 ) -> None:
     config = only(everything)
     vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
-    rows, counts = labelled(spark, made_up(2, per_day=60)), spark.createDataFrame([], DAILY_COUNTS.columns)
-    made = samples(rows, rows, counts, vocabulary, config)
+    rows = labelled(spark, made_up(2, per_day=60))
+    made = samples(rows, rows, *nothing(spark), vocabulary, config)
     once = written(Store(spark, tmp_path / "once"), made, config)
     assert {place for _, _, place in once} == {0, 1, 2} and len(once) == 2 * 2 * 3
     assert sum(map(len, once.values())) == 120

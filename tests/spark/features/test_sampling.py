@@ -13,10 +13,9 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import KeepRates, Sampling
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.streaming.batch import Batch, to_batch
-from ecdctr_spark.training.trainer import dense_optimiser, fit
 from ecdctr_spark.training.world import ALONE
 from tests.labelled import at, date
-from tests.made_up import ITEMS, TPM_CONTRACT, TRAIN, USERS, built, part, tpm_spec
+from tests.made_up import ITEMS, TPM_CONTRACT, USERS, built, fitted, part, tpm_spec
 
 SAMPLING = Sampling(seed=7, natural=KeepRates(positive=1.0, negative=0.25), ad=KeepRates(positive=0.5, negative=0.8))
 ROWS = 20_000
@@ -99,6 +98,6 @@ def predicted_to_clicked(learnt: Batch, judged: Batch) -> float:
     model = built(tpm_spec(), ALONE)
     batches = [part(learnt, slice(start, start + 128)) for start in range(0, len(learnt), 128)]
     for _ in range(3):
-        fit(model, dense_optimiser(model, TRAIN), batches, TRAIN, ALONE, lambda rows, loss: None)
+        fitted(model, batches)
     with torch.no_grad():
         return float(torch.sigmoid(model.eval()(judged)).sum() / judged.labels.sum())

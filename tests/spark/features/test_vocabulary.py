@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import ConfigError, Count, Features, Id, load_config
@@ -34,6 +34,12 @@ def counts(rows: DataFrame) -> DataFrame:
 def admitted(known: DataFrame, rows: DataFrame, features: Features = FEATURES) -> DataFrame:
     config = load_config().model_copy(update={"features": features})
     return admit(known, rows, counts(rows), config)
+
+
+def rows_of(rows: DataFrame, known: DataFrame, features: Features) -> list[Row]:
+    """event_id and the row of each id feature, as known when the impression was shown."""
+    found = encoded(rows, known, counts(rows), features.ids, F.col("event_time"), "UTC")
+    return found.select("event_id", "index.*").collect()
 
 
 def content(vocabulary: DataFrame) -> dict[int, tuple[str, str, str]]:
@@ -139,9 +145,7 @@ def test_a_token_has_its_own_row_after_its_first_sight_only(spark: SparkSession,
             Impression("never", at(9), "stranger", "pot"),
         ],
     )
-    found = (
-        encoded(rows, known, counts(rows), FEATURES.ids, F.col("event_time")).select("event_id", "index.*").collect()
-    )
+    found = rows_of(rows, known, FEATURES)
     user = {row.event_id: row.user_id for row in found}
     item = {row.event_id: row.item_id for row in found}
     assert (user["before"], user["at"], user["after"], item["never"]) == (12, 12, 12, 11)
@@ -163,11 +167,7 @@ def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null
             Impression("lacks", at(3), attributes={"colour": "red"}),
         ],
     )
-    found = (
-        encoded(rows, vocabulary, counts(rows), features.ids, F.col("event_time"))
-        .select("event_id", "index.*")
-        .collect()
-    )
+    found = rows_of(rows, vocabulary, features)
     assert len(found) == 42
     null = {row.event_id: row.category for row in found if row.event_id in ("none", "lacks")}
     assert null == {"none": 15, "lacks": 15}
@@ -219,7 +219,7 @@ def test_a_token_not_seen_for_days_is_unknown_until_the_day_after_it_returns(
 ) -> None:
     shown = [Impression(str(day), at(day, 22), "zoe", "cup") for day in (0, 1, 4, 5)]
     rows = labelled(spark, shown)
-    found = encoded(rows, known, counts(rows), rationed(evict_days=2).ids, F.col("event_time"))
+    found = encoded(rows, known, counts(rows), rationed(evict_days=2).ids, F.col("event_time"), "UTC")
     item = {row.event_id: row.item_id for row in found.select("event_id", "index.*").collect()}
     assert item["0"] == item["1"] == item["5"] == 13
     assert item["4"] in (9, 10)
