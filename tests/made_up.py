@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,9 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.tables.schemas import Contract
 from ecdctr_spark.tables.schemas import Sequence as Behaviours
-from ecdctr_spark.training.world import World
+from ecdctr_spark.training.step import Learner, learner
+from ecdctr_spark.training.trainer import fit
+from ecdctr_spark.training.world import ALONE, World
 
 _BUILDING = threading.Lock()
 
@@ -65,6 +67,13 @@ def built(spec: ModelSpec, world: World) -> nn.Module:
     """The untrained model, from one thread at a time: threads share the random state that it is drawn from."""
     with _BUILDING:
         return build(spec, world)
+
+
+def fitted(model: nn.Module, batches: Iterable[Batch], world: World = ALONE) -> Learner:
+    """The model after one update a batch, and what moved it."""
+    pupil = learner(model, TRAIN, world)
+    fit(pupil, batches, lambda rows, loss: None)
+    return pupil
 
 
 def batch(rows: int, seed: int = 0, contract: Contract = CTR_CONTRACT) -> Batch:

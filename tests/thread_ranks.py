@@ -17,7 +17,7 @@ class ThreadWorld:
     """One of `size` ranks that share a board and meet at a barrier before and after they read it."""
 
     def __init__(self, rank: int, size: int, board: list[Any], meeting: threading.Barrier) -> None:
-        self.rank, self.size = rank, size
+        self.rank, self.size, self.device = rank, size, torch.device("cpu")
         self._board, self._meeting = board, meeting
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:

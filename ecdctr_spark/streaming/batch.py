@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,32 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: Tensor) -> Batch:
+        """The samples of these rows [n] int64, in their order."""
+        return self._each(lambda tensor: tensor.index_select(0, rows))  # several times faster than tensor[rows]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; this very batch where it lies there."""
+        return self if self.labels.device == device else self._each(lambda tensor: tensor.to(device))
+
+    def parts(self, number: int) -> list[Batch]:
+        """Exactly so many consecutive parts; where rows are fewer, the last ones are a row that weighs nothing."""
+        if number == 1:
+            return [self]
+        cuts = torch.tensor_split(torch.arange(len(self)), number)
+        parts = [self.take(rows) for rows in cuts if len(rows)]
+        nothing = replace(self.take(torch.tensor([0])), weights=torch.zeros(1))
+        return parts + [nothing] * (number - len(parts))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            ids=change(self.ids),
+            numbers=change(self.numbers),
+            sequences={name: change(sequence) for name, sequence in self.sequences.items()},
+            labels=change(self.labels),
+            weights=change(self.weights),
+        )
 
 
 def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:

@@ -11,20 +11,19 @@ import datetime as dt
 import re
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from petastorm import make_batch_reader
-from torch import Tensor
 
 from ecdctr_spark.config import ConfigError, Optimiser
 from ecdctr_spark.streaming.batch import Batch, to_batch
-from ecdctr_spark.streaming.shards import File, batch_rows, cuts, pools, shard, steps
+from ecdctr_spark.streaming.shards import File, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
 from ecdctr_spark.tables.schemas import PADDING, Contract
 
 _EPOCH = dt.date(1970, 1, 1)
@@ -54,14 +53,14 @@ class Stream:
     size: int = 1
     waited: float = field(default=0.0, init=False)
 
-    def steps(self, epoch: int) -> int:
-        """Number of batches of the epoch, the same for every rank."""
-        return steps(self._shards(epoch), self.train.batch_size, self.shuffle_rows)
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, done: Sequence[int] | None = None) -> Generator[Batch, None, None]:
         """The epoch's batches: each row once over all ranks. A rank that is out of rows gets batches of one row of
-        padding that weighs nothing, until all ranks have made their steps."""
-        with closing(self._batches(epoch)) as batches:
+        padding that weighs nothing, until all ranks have made their steps.
+
+        `done` tells how many batches of each shard were made before (`made`): they are passed over, and their pools
+        are not read.
+        """
+        with closing(self._batches(epoch, done or self.made(epoch, 0))) as batches:
             while True:
                 started = time.perf_counter()
                 batch = next(batches, None)
@@ -70,22 +69,55 @@ class Stream:
                     return
                 yield batch
 
-    def _shards(self, epoch: int) -> list[list[File]]:
-        return shard(self.files, self.size, self.train.seed, epoch)
+    def steps(self, epoch: int, done: Sequence[int] | None = None) -> int:
+        """Number of batches of the epoch, the same for every rank."""
+        before = done or self.made(epoch, 0)
+        return steps(self._lengths(epoch, len(before)), before, self.size)
 
-    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
-        own = pools(self._shards(epoch)[self.rank], self.shuffle_rows)
-        rows = batch_rows(self.train.batch_size, self.size)[self.rank]
-        done = 0
-        with closing(_ahead(lambda pool: _read(pool, self.contract, self.until), own)) as read:
-            for number, held in enumerate(read):
-                mixed = np.random.default_rng([self.train.seed, epoch, self.rank, number]).permutation(len(held))
+    def made(self, epoch: int, steps: int, done: Sequence[int] | None = None) -> tuple[int, ...]:
+        """The batches of each shard that are made after so many steps, beyond those done before. An epoch has as many
+        shards as ranks began it."""
+        before = done or [0] * self.size
+        return advanced(self._lengths(epoch, len(before)), before, self.size, steps)
+
+    def _shards(self, epoch: int, shards: int) -> list[list[File]]:
+        return shard(self.files, shards, self.train.seed, epoch)
+
+    def _lengths(self, epoch: int, shards: int) -> list[int]:
+        return lengths(self._shards(epoch, shards), self.train.batch_size, self.shuffle_rows)
+
+    def _portions(self, epoch: int, done: Sequence[int]) -> Generator[_Portion, None, None]:
+        """What is left for this rank to read, in order."""
+        shards, shares = self._shards(epoch, len(done)), batch_rows(self.train.batch_size, len(done))
+        for shard_ in taken(self.rank, self.size, len(done)):
+            passed = done[shard_]
+            for number, pool in enumerate(pools(shards[shard_], self.shuffle_rows)):
+                held = cuts(pool, shares[shard_])
+                if passed < held:
+                    yield _Portion(pool, [self.train.seed, epoch, shard_, number], held, passed)
+                passed = max(0, passed - held)
+
+    def _batches(self, epoch: int, done: Sequence[int]) -> Generator[Batch, None, None]:
+        portions = list(self._portions(epoch, done))
+        made = 0
+        with closing(_ahead(lambda portion: _read(portion.pool, self.contract, self.until), portions)) as read:
+            for portion, held in zip(portions, read, strict=True):
+                mixed = np.random.default_rng(portion.seed).permutation(len(held))
                 # Cuts of nearly equal size: a last batch of a row or two would say little to batch norm.
-                for cut in np.array_split(mixed, cuts(own[number], rows)):
-                    yield _take(held, torch.from_numpy(cut))
-                    done += 1
-        for _ in range(self.steps(epoch) - done):
+                for cut in np.array_split(mixed, portion.batches)[portion.passed :]:
+                    yield held.take(torch.from_numpy(cut))
+                    made += 1
+        for _ in range(self.steps(epoch, done) - made):
             yield _filler(self.contract)
+
+
+class _Portion(NamedTuple):
+    """A pool of files, the seed by which its rows are mixed, the batches that it is cut into, and those passed over."""
+
+    pool: list[File]
+    seed: list[int]
+    batches: int
+    passed: int
 
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
@@ -142,17 +174,6 @@ def _check_rows(files: Sequence[File], groups: list[int]) -> None:
             raise ConfigError(f"{file.path}: expected {file.rows} rows, as its table says, and read another number")
     if sum(groups) != expected:
         raise ConfigError(f"{files[-1].path}: expected {files[-1].rows} rows, as its table says, and read more")
-
-
-def _take(held: Batch, rows: Tensor) -> Batch:
-    # index_select is several times faster here than held.ids[rows].
-    return Batch(
-        ids=held.ids.index_select(0, rows),
-        numbers=held.numbers.index_select(0, rows),
-        sequences={name: sequence.index_select(0, rows) for name, sequence in held.sequences.items()},
-        labels=held.labels.index_select(0, rows),
-        weights=held.weights.index_select(0, rows),
-    )
 
 
 def _filler(contract: Contract) -> Batch:

@@ -5,6 +5,7 @@ Every rank computes the same answer for all of them, so none has to ask another,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -24,6 +25,14 @@ class File(Protocol):
 
 
 AnyFile = TypeVar("AnyFile", bound=File)
+
+
+def split(files: Sequence[AnyFile], held_out: float, seed: int) -> tuple[list[AnyFile], list[AnyFile]]:
+    """The files to train on, and a share of them, at least one unless it is 0, that is held out by (seed, order)."""
+    number = math.ceil(held_out * len(files))
+    chosen = set(np.random.default_rng(seed).permutation(len(files))[:number].tolist())
+    kept = [file for position, file in enumerate(files) if position not in chosen]
+    return kept, [files[position] for position in sorted(chosen)]
 
 
 def shard(files: Iterable[AnyFile], size: int, seed: int, epoch: int) -> list[list[AnyFile]]:
@@ -70,9 +79,35 @@ def cuts(pool: Iterable[File], rows: int) -> int:
     return -(-sum(file.rows for file in pool) // rows)
 
 
-def steps(shards: Sequence[Sequence[File]], batch_size: int, shuffle_rows: int) -> int:
-    """Steps of an epoch, the same for every rank: as many as the rank with the most batches needs."""
-    shares = batch_rows(batch_size, len(shards))
-    return max(
-        sum(cuts(pool, rows) for pool in pools(files, shuffle_rows)) for files, rows in zip(shards, shares, strict=True)
-    )
+def lengths(shards: Iterable[Sequence[File]], batch_size: int, shuffle_rows: int) -> list[int]:
+    """Batches of each shard in one epoch."""
+    split = list(shards)
+    shares = batch_rows(batch_size, len(split))
+    return [
+        sum(cuts(pool, rows) for pool in pools(files, shuffle_rows)) for files, rows in zip(split, shares, strict=True)
+    ]
+
+
+def taken(rank: int, size: int, shards: int) -> range:
+    """The shards that a rank of `size` reads, one after the other: its own, or, where the epoch was begun by another
+    number of ranks and goes on by `size`, some of theirs."""
+    return range(rank, shards, size)
+
+
+def steps(lengths: Sequence[int], done: Sequence[int], size: int) -> int:
+    """Steps that are left of an epoch of which `done` batches of each shard are made, the same for every rank: as many
+    as the rank with the most batches needs."""
+    left = [length - made for length, made in zip(lengths, done, strict=True)]
+    return max(sum(left[shard] for shard in taken(rank, size, len(left))) for rank in range(size))
+
+
+def advanced(lengths: Sequence[int], done: Sequence[int], size: int, steps: int) -> tuple[int, ...]:
+    """`done` after so many more steps."""
+    after = list(done)
+    for rank in range(size):
+        left = steps
+        for shard in taken(rank, size, len(after)):
+            made = min(left, lengths[shard] - after[shard])
+            after[shard] += made
+            left -= made
+    return tuple(after)

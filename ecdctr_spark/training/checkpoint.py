@@ -28,7 +28,7 @@ from ecdctr_spark.config import ConfigError, Optimiser, Settings
 from ecdctr_spark.models import build
 from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding, ShardedTable
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.job import TrainingResult
+from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
 
 DENSE = "dense.safetensors"
@@ -62,7 +62,8 @@ class File(Settings):
 
 
 class Manifest(Settings):
-    """What a model is and how it came about; `ranks` is the number of ranks that wrote the files."""
+    """What a model is and how it came about; `ranks` is the number of ranks that wrote the files. The checkpoint of a
+    training that has not ended has a `cursor` and the digest of its `job`, and no `result`."""
 
     format: Literal[1] = 1
     model_id: str
@@ -71,7 +72,9 @@ class Manifest(Settings):
     transfer: str
     ranks: int
     restored: RestoreReport
-    result: TrainingResult
+    result: TrainingResult | None = None
+    job: str | None = None
+    cursor: Cursor | None = None
     files: Mapping[str, File] = Field(default_factory=dict)
 
 
@@ -88,7 +91,7 @@ def publish(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ma
         save_file(optimiser_tensors(model, optimiser), writing / OPTIMISER)
     world.barrier()
     save_file(row_tensors(model), writing / _rows_file(world.rank, world.size))
-    if manifest.spec.model == "tpm":
+    if manifest.spec.model == "tpm" and manifest.cursor is None:
         _write_snapshot(model, writing / _SNAPSHOTS / f"part-{world.rank}.parquet")
     world.barrier()
     if world.rank == 0:

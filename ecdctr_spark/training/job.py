@@ -21,7 +21,8 @@ class TrainingJob(Settings):
 
     `until` is the last day that the model sees: a click after it counts as none. `parent` is the folder of a published
     checkpoint that is taken over by the policy `transfer` (training/transfer.py); `snapshots` are the Parquet files of
-    the pinned snapshots table that hold the months `model.months`.
+    the pinned snapshots table that hold the months `model.months`. Every `checkpoint_steps` steps a checkpoint is
+    written, from the newest of which the same job goes on; so many are kept.
     """
 
     model_id: str
@@ -34,13 +35,35 @@ class TrainingJob(Settings):
     parent: str | None = None
     transfer: Literal["fresh", "continue", "from_cpm"] = "fresh"
     snapshots: tuple[str, ...] = ()
+    checkpoint_steps: int = 1000
+    keep_checkpoints: int = 2
+
+
+class Cursor(Settings):
+    """Where a training stands: in epoch `epoch`, `made` batches of each shard (none where empty); `steps` of all
+    epochs and what they came to (training/step.py, Totals); and each epoch's loss on what is held out."""
+
+    epoch: int = 0
+    made: tuple[int, ...] = ()
+    steps: int = 0
+    totals: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    losses: tuple[float, ...] = ()
+
+    @property
+    def since_best(self) -> int:
+        """Epochs since the one of the least loss; 0 where none was judged."""
+        return len(self.losses) - 1 - self.losses.index(min(self.losses)) if self.losses else 0
 
 
 class TrainingResult(Settings):
-    """Rows are counted once an epoch over all ranks; waiting is the share of the time spent on input."""
+    """Rows are counted once an epoch over all ranks; waiting is the share of the time spent on input. The first
+    `resumed` of the steps were made by an attempt that was killed; seconds and waiting are of the last one. `held_out`
+    is the mean loss, after each epoch, on the files that were not trained on."""
 
     rows: int
     steps: int
     seconds: float
     loss: float
     waiting: float
+    resumed: int = 0
+    held_out: tuple[float, ...] = ()

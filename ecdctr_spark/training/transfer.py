@@ -75,6 +75,15 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
     return _report(fates, parent.manifest.model_id)
 
 
+@torch.no_grad()
+def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
+    """Everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
+    _take_dense(model, checkpoint, POLICIES["continue"])
+    for name, share in row_tensors(model).items():
+        share.copy_(checkpoint.rows(name, world))
+    _take_optimiser(model, optimiser, checkpoint)
+
+
 def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
     lists = {fate: sorted(name for name in fates if fates[name] == fate) for fate in set(fates.values())}
     return RestoreReport.model_validate({"parent": parent, **lists})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ecdctr_spark.config import ConfigError
@@ -13,6 +14,10 @@ from ecdctr_spark.models.embedding import Exchange
 
 class World(Exchange, Protocol):
     """This process among `size` ranks. Every rank makes the same calls in the same order."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank's model lies."""
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Replaces the tensor by its sum over all ranks, and returns it."""
@@ -27,6 +32,7 @@ class Alone:
 
     rank: int = 0
     size: int = 1
+    device: torch.device = field(default_factory=lambda: _device(0))
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
         """See Exchange."""
@@ -38,6 +44,11 @@ class Alone:
 
     def barrier(self) -> None:
         """See World."""
+
+
+def _device(local_rank: int) -> torch.device:
+    """A GPU for each rank of a machine where it has that many, else the CPU."""
+    return torch.device("cuda", local_rank) if local_rank < torch.cuda.device_count() else torch.device("cpu")
 
 
 ALONE = Alone()
@@ -54,6 +65,7 @@ class HorovodWorld:
         self._horovod = horovod
         self.rank: int = horovod.rank()
         self.size: int = horovod.size()
+        self.device = _device(horovod.local_rank())
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
         """See Exchange."""

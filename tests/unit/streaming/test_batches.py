@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +105,40 @@ def test_every_row_comes_once_and_every_rank_makes_as_many_steps(tmp_path: Path,
         range(FIRST_ID, FIRST_ID + sum(sizes))
     )
     assert {len(batches) for batches in ranks} == {stream(files, 0, size).steps(epoch=0)}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 100])
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_epoch_that_goes_on_after_some_steps_is_the_rest_of_it(tmp_path: Path, steps: int, size: int) -> None:
+    files = write_sizes(tmp_path, [17, 5, 30])
+    for rank in range(size):
+        source = stream(files, rank, size)
+        whole = [user for batch in source.batches(epoch=0) for user in batch.ids.tolist()]
+        before = [user for batch in list(source.batches(epoch=0))[:steps] for user in batch.ids.tolist()]
+        after = source.batches(epoch=0, done=source.made(epoch=0, steps=steps))
+        assert before + [user for batch in after for user in batch.ids.tolist()] == whole
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (3, 2), (1, 2), (2, 3)])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_each_row_comes_once_though_the_number_of_ranks_changes(
+    tmp_path: Path, before: int, after: int, steps: int
+) -> None:
+    files = write_sizes(tmp_path, [17, 5, 30, 4])
+    first = [users(list(stream(files, rank, before).batches(epoch=0))[:steps]) for rank in range(before)]
+    done = stream(files, 0, before).made(epoch=0, steps=steps)
+    ranks = [list(stream(files, rank, after).batches(0, done)) for rank in range(after)]
+    assert {len(batches) for batches in ranks} == {stream(files, 0, after).steps(0, done)}
+    rest = [users(batches) for batches in ranks]
+    assert sorted(chain.from_iterable(first + rest)) == list(range(FIRST_ID, FIRST_ID + 56))
+
+
+def test_pools_that_were_made_before_are_not_read_again(tmp_path: Path) -> None:
+    source = stream(write_sizes(tmp_path, [17, 17, 17]), shuffle_rows=10)
+    done = source.made(epoch=0, steps=4)
+    for path in set(tmp_path.iterdir()) - {Path(file.path) for file in source._shards(0, 1)[0][1:]}:
+        path.unlink()
+    assert len(list(source.batches(epoch=0, done=done))) == 5
 
 
 def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:

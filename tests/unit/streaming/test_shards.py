@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdctr_spark.config import ConfigError
-from ecdctr_spark.streaming.shards import batch_rows, cuts, pools, shard, steps
+from ecdctr_spark.streaming.shards import advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
 
 
 class File(NamedTuple):
@@ -74,9 +74,23 @@ def test_a_pool_is_cut_into_batches_of_at_most_so_many_rows() -> None:
     assert [cuts(named([rows]), 4) for rows in (1, 4, 5, 8)] == [1, 1, 2, 2]
 
 
-def test_steps_are_those_of_the_rank_with_the_most_batches() -> None:
+def test_an_epoch_takes_as_many_steps_as_the_rank_with_the_most_batches() -> None:
     shards = [named([10]), named([3, 3]), []]
-    assert steps(shards, batch_size=6, shuffle_rows=100) == 5
-    assert steps(shards, batch_size=6, shuffle_rows=3) == 5
-    assert steps([[], named([3, 3])], batch_size=4, shuffle_rows=3) == 4  # two pools, each cut by itself
-    assert steps([[], []], batch_size=6, shuffle_rows=100) == 0
+    assert lengths(shards, batch_size=6, shuffle_rows=100) == [5, 3, 0]
+    assert lengths([[], named([3, 3])], batch_size=4, shuffle_rows=3) == [0, 4]  # two pools, each cut by itself
+    assert steps([5, 3, 0], [0, 0, 0], size=3) == 5
+    assert steps([5, 3, 0], [4, 3, 0], size=3) == 1
+    assert steps([0, 0], [0, 0], size=2) == 0
+
+
+def test_other_ranks_than_began_an_epoch_share_what_is_left_of_it() -> None:
+    assert [list(taken(rank, 2, shards=3)) for rank in range(2)] == [[0, 2], [1]]
+    assert list(taken(2, 3, shards=2)) == []
+    assert steps([5, 3, 4], [1, 2, 0], size=2) == 8  # the first of the two takes what is left of the third
+    assert advanced([5, 3, 4], [1, 2, 0], size=2, steps=5) == (5, 3, 1)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(1, 5), st.integers(0, 30))
+def test_all_batches_are_made_after_all_steps(batches: list[int], size: int, steps_before: int) -> None:
+    before = advanced(batches, [0] * len(batches), len(batches), steps_before)
+    assert advanced(batches, before, size, steps(batches, before, size)) == tuple(batches)

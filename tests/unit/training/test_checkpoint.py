@@ -25,9 +25,8 @@ from ecdctr_spark.training.checkpoint import (
     row_tensors,
 )
 from ecdctr_spark.training.job import TrainingResult
-from ecdctr_spark.training.trainer import dense_optimiser, fit
 from ecdctr_spark.training.world import ALONE, World
-from tests.made_up import TPM_CONTRACT, TRAIN, batch, built, ctr_spec, tpm_spec
+from tests.made_up import TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, tpm_spec
 from tests.thread_ranks import on_ranks, whole
 
 RESULT = TrainingResult(rows=20, steps=2, seconds=1.0, loss=0.5, waiting=0.0)
@@ -38,14 +37,12 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
     model = built(spec, world)
     if "memory.table.weight" in row_tensors(model):
         row_tensors(model)["memory.table.weight"].normal_()
-    optimiser = dense_optimiser(model, TRAIN)
-    batches = [batch(10, seed, spec.contract) for seed in range(2)]
-    fit(model, optimiser, batches, TRAIN, world, lambda rows, loss: None)
+    pupil = fitted(model, [batch(10, seed, spec.contract) for seed in range(2)], world)
     report = RestoreReport(new=("everything",))
     manifest = Manifest(
         model_id="m", spec=spec, train=TRAIN, transfer="fresh", ranks=world.size, restored=report, result=RESULT
     )
-    publish(folder, model, optimiser, manifest, world)
+    publish(folder, model, pupil.optimiser, manifest, world)
     return model
 
 

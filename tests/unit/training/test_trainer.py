@@ -14,11 +14,13 @@ from ecdctr_spark.models import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
-from ecdctr_spark.training.trainer import average_batch_norm, dense_optimiser, fit, flat_gradient, step
+from ecdctr_spark.training.step import average_batch_norm, learner, step
+from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import ALONE, World
-from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, part, tpm_spec
+from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tpm_spec
 from tests.thread_ranks import on_ranks, whole
 
+FULL_STEP = TRAIN.model_copy(update={"dense_learning_rate": 1.0})
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
 WITHOUT_BATCH_NORM = {
     "tpm": tpm_spec(hidden=()),
@@ -33,9 +35,7 @@ WITHOUT_BATCH_NORM = {
 
 def trained(spec: ModelSpec, batches: list[Batch], world: World = ALONE) -> nn.Module:
     """A model after one update a batch."""
-    model = built(spec, world)
-    fit(model, dense_optimiser(model, TRAIN), batches, TRAIN, world, lambda rows, loss: None)
-    return model
+    return fitted(built(spec, world), batches, world).model
 
 
 def everything(model: nn.Module) -> dict[str, Tensor]:
@@ -138,7 +138,7 @@ def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
     ((losses * samples.weights).sum() / samples.weights.sum()).backward()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    step(model, plain, flat_gradient(model), samples, TRAIN, ALONE)
+    step(learner(model, FULL_STEP, ALONE)._replace(optimiser=plain), samples, 0)
     for (name, parameter), other in zip(model.named_parameters(), same.parameters(), strict=True):
         assert_close(before[name] - parameter, other.grad, rtol=1e-4, atol=1e-6)
     doubled = trained(tpm_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
@@ -149,8 +149,8 @@ def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
     model = build(tpm_spec(), ALONE)
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    clipped = TRAIN.model_copy(update={"gradient_clip": 1e-3})
-    step(model, plain, flat_gradient(model), batch(16, contract=TPM_CONTRACT), clipped, ALONE)
+    clipped = FULL_STEP.model_copy(update={"gradient_clip": 1e-3})
+    step(learner(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TPM_CONTRACT), 0)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -159,9 +159,8 @@ def test_totals_and_progress_count_the_rows_of_all_ranks_and_their_weighted_loss
     def told(world: World) -> tuple[float, int, float, list[tuple[int, float]]]:
         heard: list[tuple[int, float]] = []
         model = built(tpm_spec(), world)
-        optimiser = dense_optimiser(model, TRAIN)
         own = [batch(10 + world.rank, 1, TPM_CONTRACT), batch(5, 2, TPM_CONTRACT)]
-        totals, steps = fit(model, optimiser, own, TRAIN, world, lambda rows, loss: heard.append((rows, loss)))
+        steps, totals = fit(learner(model, TRAIN, world), own, lambda rows, loss: heard.append((rows, loss)))
         return totals.rows, steps, totals.mean_loss, heard
 
     first, second = on_ranks(2, told)

@@ -17,10 +17,11 @@ from ecdctr_spark.models.embedding import initial_vectors
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, dense_tensors, publish, row_tensors
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
-from ecdctr_spark.training.trainer import dense_optimiser, fit
+from ecdctr_spark.training.step import learner
+from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.transfer import restore
 from ecdctr_spark.training.world import ALONE, World
-from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec
+from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec, fitted
 from tests.thread_ranks import on_ranks, whole
 
 CPM = ctr_spec(memory="snapshots", months=("2000-05",))
@@ -35,12 +36,11 @@ def published(folder: Path, spec: ModelSpec) -> nn.Module:
         if name.startswith("memory"):
             tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)).round(decimals=2))
             tensor[:, -1] = torch.arange(len(tensor)) % 2
-    optimiser = dense_optimiser(model, TRAIN)
-    fit(model, optimiser, [batch(64, 1), batch(64, 2)], TRAIN, ALONE, lambda rows, loss: None)
+    pupil = fitted(model, [batch(64, 1), batch(64, 2)])
     manifest = Manifest(
         model_id="parent", spec=spec, train=TRAIN, transfer="fresh", ranks=1, restored=RestoreReport(), result=RESULT
     )
-    publish(folder, model, optimiser, manifest, ALONE)
+    publish(folder, model, pupil.optimiser, manifest, ALONE)
     return model
 
 
@@ -65,7 +65,7 @@ def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> 
 def restored(task: TrainingJob, world: World = ALONE) -> tuple[nn.Module, torch.optim.Optimizer, RestoreReport]:
     """The model as its training starts."""
     model = built(task.model, world)
-    optimiser = dense_optimiser(model, task.train)
+    optimiser = learner(model, task.train, world).optimiser
     return model, optimiser, restore(model, optimiser, task, world)
 
 
@@ -94,13 +94,13 @@ def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: in
 
 def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
     whole_model = build(ctr_spec(), ALONE)
-    optimiser = dense_optimiser(whole_model, TRAIN)
+    pupil = learner(whole_model, TRAIN, ALONE)
     batches = [batch(64, seed) for seed in (1, 2, 3)]
     for half in (batches[:2], batches[2:]):
-        fit(whole_model, optimiser, half, TRAIN, ALONE, lambda rows, loss: None)
+        fit(pupil, half, lambda rows, loss: None)
     published(tmp_path / "parent", ctr_spec())
     model, optimiser, _ = restored(job(ctr_spec(), tmp_path / "parent", "continue"))
-    fit(model, optimiser, batches[2:], TRAIN, ALONE, lambda rows, loss: None)
+    fit(learner(model, TRAIN, ALONE)._replace(optimiser=optimiser), batches[2:], lambda rows, loss: None)
     for name, tensor in {**dense_tensors(whole_model), **row_tensors(whole_model)}.items():
         assert torch.equal({**dense_tensors(model), **row_tensors(model)}[name], tensor), name
 

@@ -1,0 +1,99 @@
+"""Checkpoints of a training that has not ended, beside the model that it is to become, and the way back from them.
+
+A training that was killed, at whatever step, goes on from its newest checkpoint and ends with the same weights bit for
+bit, on as many ranks. On another number of ranks each row of the epoch still comes once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
+from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
+from ecdctr_spark.training.step import Learner
+from ecdctr_spark.training.transfer import take_all
+from ecdctr_spark.training.world import World
+
+BEST = "best"
+
+
+def save(job: TrainingJob, learner: Learner, restored: RestoreReport, cursor: Cursor, name: str | None = None) -> None:
+    """Writes a checkpoint, named by its steps unless told otherwise, and then removes all but the newest
+    job.keep_checkpoints of those. All ranks call it together."""
+    world = learner.world
+    manifest = _manifest(job, restored, world).model_copy(update={"job": digest(job), "cursor": cursor})
+    folder = _folder(job) / (name or f"{cursor.steps:09d}")
+    publish(folder, learner.model, learner.optimiser, manifest, world)
+    if world.rank == 0:
+        for old in _checkpoints(job)[: -job.keep_checkpoints]:
+            shutil.rmtree(old)
+    world.barrier()
+
+
+def finish(job: TrainingJob, learner: Learner, restored: RestoreReport, result: TrainingResult) -> None:
+    """Publishes the model at job.output and removes its checkpoints. All ranks call it together."""
+    manifest = _manifest(job, restored, learner.world).model_copy(update={"result": result})
+    publish(Path(job.output), learner.model, learner.optimiser, manifest, learner.world)
+    _discard(job, learner.world)
+
+
+def newest(job: TrainingJob, world: World) -> Checkpoint | None:
+    """The newest checkpoint of this very job; those of another that was to become the same model are removed.
+
+    Raises ConfigError where it is damaged.
+    """
+    found = [Checkpoint.open(path) for path in _checkpoints(job)[-1:]]
+    world.barrier()  # before any is removed, all have looked
+    if found and found[0].manifest.job == digest(job):
+        return found[0]
+    _discard(job, world)
+    return None
+
+
+def go_on(learner: Learner, checkpoint: Checkpoint) -> tuple[Cursor, RestoreReport]:
+    """Brings a freshly built model and its optimiser to where the checkpoint was written."""
+    take_all(learner.model, learner.optimiser, checkpoint, learner.world)
+    manifest = checkpoint.manifest
+    if manifest.cursor is None:
+        raise ConfigError(f"checkpoint {checkpoint.folder}: has no cursor: it is a model, not a training under way")
+    return manifest.cursor, manifest.restored
+
+
+def best(job: TrainingJob) -> Checkpoint:
+    """The checkpoint of the epoch with the least loss on what is held out."""
+    return Checkpoint.open(_folder(job) / BEST)
+
+
+def digest(job: TrainingJob) -> str:
+    """Tells jobs apart by all that their result hangs on, and nothing else."""
+    meaning = job.model_dump_json(exclude={"output", "checkpoint_steps", "keep_checkpoints"})
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+def _manifest(job: TrainingJob, restored: RestoreReport, world: World) -> Manifest:
+    return Manifest(
+        model_id=job.model_id,
+        spec=job.model,
+        train=job.train,
+        transfer=job.transfer,
+        ranks=world.size,
+        restored=restored,
+    )
+
+
+def _discard(job: TrainingJob, world: World) -> None:
+    if world.rank == 0:
+        shutil.rmtree(_folder(job), ignore_errors=True)
+    world.barrier()
+
+
+def _folder(job: TrainingJob) -> Path:
+    return Path(f"{job.output}.checkpoints")
+
+
+def _checkpoints(job: TrainingJob) -> list[Path]:
+    """The complete ones, oldest first: one that is being written has another name."""
+    return sorted(path for path in _folder(job).glob("*") if path.name.isdigit())

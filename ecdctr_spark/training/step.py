@@ -1,0 +1,143 @@
+"""One update of a model from the batches of all ranks.
+
+A step is that of the whole batch, however many ranks share it and in however many passes: the loss is the weighted sum
+over all rows, brought to a mean by one all-reduce that carries the dense gradient and the weights together. Batch norm
+alone sees its own rank's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecdctr_spark.config import Optimiser
+from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.training.world import World
+
+
+class Totals(NamedTuple):
+    """Of all ranks together: the weighted sum of losses, each before its update, the sum of weights, the rows."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    rows: float = 0.0
+
+    def plus(self, other: Totals) -> Totals:
+        """The totals of both."""
+        return Totals(self.loss + other.loss, self.weight + other.weight, self.rows + other.rows)
+
+    @property
+    def mean_loss(self) -> float:
+        """The weighted mean loss; 0 where there was no row."""
+        return self.loss / self.weight if self.weight else 0.0
+
+
+class Learner(NamedTuple):
+    """A model, what moves it, and the vector of which every parameter's gradient is a view, so that it is reduced and
+    clipped as a whole without a copy; at its end there is room for a step's totals."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    gradient: Tensor
+    train: Optimiser
+    world: World
+
+
+def learner(model: nn.Module, train: Optimiser, world: World) -> Learner:
+    """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser."""
+    parameters = list(model.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=train.dense_learning_rate, weight_decay=train.weight_decay)
+    sizes = [parameter.numel() for parameter in parameters]
+    gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
+    for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
+        parameter.grad = piece.view_as(parameter)
+    return Learner(model, optimiser, gradient, train, world)
+
+
+def step(learner: Learner, batch: Batch, number: int) -> Totals:
+    """The update of number `number`, counted from 0, of which every rank brings its batch."""
+    train, gradient = learner.train, learner.gradient
+    gradient.zero_()
+    own = Totals()
+    for part in batch.parts(train.passes):
+        own = own.plus(_pass(learner, part))
+    gradient[-len(own) :] = torch.tensor(own)
+    learner.world.all_reduce(gradient)
+    totals = Totals(*gradient[-len(own) :].tolist())
+    scale = 1.0 / totals.weight
+    dense = gradient[: -len(own)].mul_(scale)
+    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
+    warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
+    for group in learner.optimiser.param_groups:
+        group["lr"] = train.dense_learning_rate * warm
+    learner.optimiser.step()
+    for module in learner.model.modules():
+        if isinstance(module, ShardedEmbedding):
+            module.step(train.embedding_learning_rate * warm, scale)
+    return totals
+
+
+@torch.no_grad()
+def average_batch_norm(model: nn.Module, rows: int, world: World) -> None:
+    """Brings the ranks' running statistics together, weighted by the rows each has seen. The variance of the whole is
+    the mean variance plus the variance of the means."""
+    for norm in _batch_norms(model):
+        assert norm.running_mean is not None and norm.running_var is not None  # all of ours keep statistics
+        mean, var = norm.running_mean.double(), norm.running_var.double()
+        sums = torch.cat([mean * rows, (var + mean.square()) * rows, mean.new_tensor([float(rows)])])
+        world.all_reduce(sums)
+        if sums[-1] > 0:
+            mean, square = (sums[:-1] / sums[-1]).chunk(2)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(square - mean.square())
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals:
+    """The loss of all ranks' batches, of which every rank must bring as many; the model is left as it was."""
+    training = model.training
+    model.eval()
+    sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
+    for batch in batches:
+        own = batch.to(world.device)
+        sums += torch.tensor(_totals(_loss(model, own, "float32"), own), dtype=torch.float64, device=world.device)
+    model.train(training)
+    return Totals(*world.all_reduce(sums).tolist())
+
+
+def rows_of(batch: Batch) -> int:
+    """Its rows but for padding."""
+    return int((batch.weights > 0).sum())
+
+
+def _pass(learner: Learner, part: Batch) -> Totals:
+    own = part.to(learner.world.device)
+    _use_batch(learner.model, rows_of(own) > 1)
+    loss = _loss(learner.model, own, learner.train.precision)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return _totals(loss, own)
+
+
+def _loss(model: nn.Module, batch: Batch, precision: str) -> Tensor:
+    with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(batch)
+    return F.binary_cross_entropy_with_logits(logits.float(), batch.labels, batch.weights, reduction="sum")
+
+
+def _totals(loss: Tensor, batch: Batch) -> Totals:
+    return Totals(loss.item(), batch.weights.sum().item(), rows_of(batch))
+
+
+def _use_batch(model: nn.Module, statistics: bool) -> None:
+    """A batch of one row has no variance, and a filler is no data: both are normed by the running statistics."""
+    for norm in _batch_norms(model):
+        norm.train(statistics)
+
+
+def _batch_norms(model: nn.Module) -> Iterator[nn.BatchNorm1d]:
+    return (module for module in model.modules() if isinstance(module, nn.BatchNorm1d))
