@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import nn
 
@@ -15,6 +19,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.tables.schemas import Contract
 from ecdctr_spark.tables.schemas import Sequence as Behaviours
+from ecdctr_spark.training.job import Unit
 from ecdctr_spark.training.step import Learner, learner
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import ALONE, World
@@ -101,3 +106,20 @@ def part(whole: Batch, rows: Sequence[int] | slice) -> Batch:
         labels=whole.labels[rows],
         weights=whole.weights[rows],
     )
+
+
+def write_samples(path: Path, samples: Batch) -> Unit:
+    """A file of the samples table."""
+    packed = [row.numpy().astype(">i4").tobytes() for row in samples.sequences["clicks"]]
+    users, items = samples.ids.numpy().astype(np.int32).T
+    table = {
+        "user_id": users,
+        "item_id": items,
+        "rate": samples.numbers[:, 0].numpy(),
+        "clicks": pa.array(packed, pa.binary()),
+        "label": samples.labels.numpy(),
+        "click_day": np.zeros(len(samples), np.int32),
+        "weight": samples.weights.numpy(),
+    }
+    pq.write_table(pa.table(table), path)
+    return Unit(path=str(path), rows=len(samples))

@@ -48,6 +48,7 @@ features:
     - {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
     - {kind: id, name: item_id, source: item_id, parts: [tpm, ctr]}
     - {kind: count, name: shown, entity: user_id, domain: natural, measure: impressions, days: 7}
+    - {kind: behaviours, name: recent, of: item_id, length: 3}
 """
     )
     for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS), ("users", USERS)):
@@ -113,12 +114,13 @@ def holding(root: Path, user: str) -> set[str]:
 def test_no_file_names_a_forgotten_user(built: Store, forgetful: tuple[Store, dict[str, int]]) -> None:
     store, removed = forgetful
     assert holding(built.root, VICTIM) == {
-        "impressions", "users", "quarantine", "labelled", "daily_counts", "vocabulary", "samples", "predictions",
+        "impressions", "users", "quarantine", "labelled", "daily_counts", "daily_clicks", "vocabulary", "samples",
+        "predictions",
     }  # fmt: skip
     assert not holding(store.root, VICTIM)
     assert removed == {
         "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
-        "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
+        "daily_clicks": 1, "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
     }  # fmt: skip
 
 

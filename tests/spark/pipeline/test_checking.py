@@ -9,7 +9,7 @@ from ecdctr_spark.config import Config, ConfigError, load_config
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit, reserve
 from ecdctr_spark.pipeline.checking import check, refuse, summary
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, HEALTH, LABELLED, VOCABULARY, samples_table
+from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, HEALTH, LABELLED, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import date, labelled, made_up
 
@@ -25,7 +25,9 @@ def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
     store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), rows, store.read(DAILY_COUNTS), config))
     counts = spark.createDataFrame([], DAILY_COUNTS.columns)
-    store.replace(samples_table(config.features), samples(rows, rows, counts, store.read(VOCABULARY), config), "true")
+    clicks = spark.createDataFrame([], DAILY_CLICKS.columns)
+    made = samples(rows, rows, counts, clicks, store.read(VOCABULARY), config)
+    store.replace(samples_table(config.features), made, "true")
     return store
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One torch thread for the time of a test."""
+    """One torch thread for a module and its fixtures."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

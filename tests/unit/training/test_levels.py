@@ -5,36 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.checkpoint import Checkpoint
-from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
 from ecdctr_spark.training.world import ALONE
-from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec
-
-
-def write_samples(path: Path, samples: Batch) -> Unit:
-    """A file of the samples table."""
-    packed = [row.numpy().astype(">i4").tobytes() for row in samples.sequences["clicks"]]
-    users, items = samples.ids.numpy().astype(np.int32).T
-    table = {
-        "user_id": users,
-        "item_id": items,
-        "rate": samples.numbers[:, 0].numpy(),
-        "clicks": pa.array(packed, pa.binary()),
-        "label": samples.labels.numpy(),
-        "click_day": np.zeros(len(samples), np.int32),
-        "weight": samples.weights.numpy(),
-    }
-    pq.write_table(pa.table(table), path)
-    return Unit(path=str(path), rows=len(samples))
-
+from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec, write_samples
 
 Levels = tuple[Path, dict[str, TrainingResult]]
 

@@ -14,7 +14,7 @@ from ecdctr_spark.models import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
-from ecdctr_spark.training.step import average_batch_norm, learner, step
+from ecdctr_spark.training.step import average_batch_norm, evaluate, learner, step
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import ALONE, World
 from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tpm_spec
@@ -180,3 +180,57 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     samples = batch(8)
     with pytest.raises(RuntimeError, match="not finite at step 1"):
         trained(ctr_spec(), [replace(samples, numbers=torch.full_like(samples.numbers, float("nan")))])
+
+
+def test_rates_rise_over_the_first_steps() -> None:
+    slow = FULL_STEP.model_copy(update={"warmup_steps": 3})
+    samples = batch(16, contract=TPM_CONTRACT)
+    moved = []
+    for train, number in ((FULL_STEP, 0), (slow, 0), (slow, 2), (slow, 9)):
+        model = build(tpm_spec(), ALONE)
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        pupil = learner(model, train, ALONE)
+        step(pupil._replace(optimiser=torch.optim.SGD(model.parameters(), lr=1.0)), samples, number)
+        moved.append((nn.utils.parameters_to_vector(model.parameters()) - before).norm().item())
+    assert [move / moved[0] for move in moved] == pytest.approx([1.0, 0.25, 0.75, 1.0], rel=1e-4)
+
+
+@pytest.mark.parametrize("passes", [2, 3, 40])
+def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None:
+    spec, batches = WITHOUT_BATCH_NORM["ctr"], [batch(30, seed, WITHOUT_BATCH_NORM["ctr"].contract) for seed in (1, 2)]
+    whole = everything(trained(spec, batches))
+    model = built(spec, ALONE)
+    in_parts = TRAIN.model_copy(update={"passes": passes})
+    steps, totals = fit(learner(model, in_parts, ALONE), batches, lambda rows, loss: None)
+    assert (steps, totals.rows) == (2, 60)
+    for name, tensor in everything(model).items():
+        assert_close(tensor, whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_is_of_the_network_alone_and_learns_as_well() -> None:
+    samples = batch(256)
+    model = build(ctr_spec(), ALONE)
+    half = TRAIN.model_copy(update={"precision": "bfloat16"})
+    fit(learner(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
+    assert {tensor.dtype for tensor in everything(model).values() if tensor.is_floating_point()} == {torch.float32}
+    with torch.no_grad():
+        right = (model.eval()(samples) > 0) == (samples.labels > 0)
+    assert right.float().mean() > 0.95
+
+
+def test_evaluation_tells_the_loss_of_all_ranks_and_leaves_the_model_as_it_was() -> None:
+    parts = [batch(40, 1), batch(10, 2)]
+
+    def evaluated(world: World) -> tuple[float, bool]:
+        model = trained(ctr_spec(), [batch(32, 3)], world)
+        before = {name: tensor.clone() for name, tensor in everything(model).items()}
+        totals = evaluate(model, iter([parts[world.rank]]), world)
+        unchanged = all(torch.equal(before[name], tensor) for name, tensor in everything(model).items())
+        return totals.mean_loss, unchanged and model.training
+
+    model = trained(ctr_spec(), [batch(32, 3), batch(32, 3)][:1])
+    both = on_ranks(2, evaluated)
+    assert both[0] == both[1] and both[0][1]
+    alone = evaluate(trained(ctr_spec(), [part(batch(32, 3), [*range(32)] * 2)]), iter(parts), ALONE)
+    assert both[0][0] == pytest.approx(alone.mean_loss, rel=0.05)
+    assert evaluate(model, iter([]), ALONE).mean_loss == 0.0

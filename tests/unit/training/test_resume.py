@@ -1,0 +1,171 @@
+"""A training that is killed goes on where it was, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.training.checkpoint import dense_tensors, load, row_tensors
+from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.trainer import train
+from ecdctr_spark.training.world import ALONE, World
+from tests.made_up import TRAIN, batch, built, ctr_spec, write_samples
+from tests.thread_ranks import on_ranks
+
+ROWS, EPOCHS = 400, 2
+STEPS = EPOCHS * -(-ROWS // TRAIN.batch_size)
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing of the trainer's runs after it."""
+
+
+class Mortal:
+    """A rank that is killed when it is about to say something for the `breaths`-th time in its training."""
+
+    def __init__(self, world: World, breaths: int) -> None:
+        self.rank, self.size, self.device = world.rank, world.size, world.device
+        self.all_to_all, self.barrier = world.all_to_all, world.barrier
+        self._world, self._breaths = world, breaths
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        self._breaths -= 1
+        if self._breaths < 0:
+            raise KilledError
+        return self._world.all_reduce(tensor)
+
+
+@pytest.fixture(autouse=True)
+def building_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that are threads share the random state that a model is drawn from."""
+    monkeypatch.setattr("ecdctr_spark.training.trainer.build", built)
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
+    folder = tmp_path_factory.mktemp("samples")
+    return [write_samples(folder / f"part-{number}.parquet", batch(100, number)) for number in range(ROWS // 100)]
+
+
+def job(units: list[Unit], output: Path, **changes: object) -> TrainingJob:
+    train = TRAIN.model_copy(update={"epochs": EPOCHS, **changes})
+    return TrainingJob.model_validate(
+        {
+            "model_id": "m",
+            "model": ctr_spec(),
+            "train": train,
+            "units": units,
+            "shuffle_rows": 150,
+            "until": "2024-01-01",
+            "output": str(output),
+            "checkpoint_steps": 3,
+        }
+    )
+
+
+def carried_out(task: TrainingJob, world: World = ALONE) -> TrainingResult:
+    return train(task, world, lambda rows, loss: None)
+
+
+def killed(task: TrainingJob, breaths: int, world: World = ALONE) -> None:
+    with pytest.raises(KilledError):
+        carried_out(task, Mortal(world, breaths))
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    _, model = load(folder, ALONE)
+    return {**dense_tensors(model), **row_tensors(model)}
+
+
+def same(first: Path, second: Path) -> bool:
+    ours, theirs = weights(first), weights(second)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def whole(units: list[Unit], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a training that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    result = carried_out(job(units, folder))
+    assert (result.rows, result.resumed) == (EPOCHS * ROWS, 0)
+    return folder
+
+
+@pytest.mark.parametrize("breaths", [0, 2, 5, 9, 14, 20])
+def test_killed_at_any_step_and_run_again_the_weights_are_the_same_bit_for_bit(
+    units: list[Unit], whole: Path, tmp_path: Path, breaths: int
+) -> None:
+    task = job(units, tmp_path / "model")
+    killed(task, breaths)
+    assert not (tmp_path / "model").exists()
+    result = carried_out(task)
+    assert result.rows == EPOCHS * ROWS
+    assert (result.resumed > 0) == (breaths > 5)
+    assert same(tmp_path / "model", whole)
+
+
+def test_killed_again_and_again_it_ends_the_same(units: list[Unit], whole: Path, tmp_path: Path) -> None:
+    task = job(units, tmp_path / "model")
+    for _ in range(3):
+        killed(task, 10)
+    assert carried_out(task).resumed >= 9
+    assert same(tmp_path / "model", whole)
+
+
+def test_two_ranks_go_on_as_one_does(units: list[Unit], tmp_path: Path) -> None:
+    task, other = job(units, tmp_path / "model"), job(units, tmp_path / "uninterrupted")
+    on_ranks(2, lambda world: carried_out(other, world))
+    on_ranks(2, lambda world: killed(task, 8, world))
+    results = on_ranks(2, lambda world: carried_out(task, world))
+    assert all(result.resumed == 3 and result.rows == EPOCHS * ROWS for result in results)
+    assert same(tmp_path / "model", tmp_path / "uninterrupted")
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (3, 2)])
+def test_another_number_of_ranks_goes_on_and_no_row_is_lost_or_trained_on_twice(
+    units: list[Unit], tmp_path: Path, before: int, after: int
+) -> None:
+    task = job(units, tmp_path / "model")
+    on_ranks(before, lambda world: killed(task, 8, world))
+    for result in on_ranks(after, lambda world: carried_out(task, world)):
+        assert result.resumed == 3 and result.rows == EPOCHS * ROWS
+
+
+def test_only_the_newest_checkpoints_are_kept_and_none_beside_the_model(units: list[Unit], tmp_path: Path) -> None:
+    task = job(units, tmp_path / "model")
+    killed(task, 28)
+    assert [path.name for path in sorted((tmp_path / "model.checkpoints").iterdir())] == ["000000009", "000000012"]
+    carried_out(task)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path: Path) -> None:
+    killed(job(units, tmp_path / "model"), 8)
+    assert carried_out(job(units, tmp_path / "model", seed=9)).resumed == 0
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(units: list[Unit], tmp_path: Path) -> None:
+    task = job(units, tmp_path / "model")
+    killed(task, 8)
+    path = tmp_path / "model.checkpoints" / "000000003" / "dense.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=r"000000003/dense\.safetensors: missing, truncated or changed"):
+        carried_out(task)
+
+
+def test_a_training_ends_when_the_loss_on_what_is_held_out_rises_and_its_best_epoch_stays(tmp_path: Path) -> None:
+    chance = [replace(batch(100, n), labels=torch.bernoulli(torch.full((100,), 0.5))) for n in range(4)]
+    units = [write_samples(tmp_path / f"part-{n}.parquet", samples) for n, samples in enumerate(chance)]
+    greedy = {"epochs": 40, "held_out": 0.25, "embedding_learning_rate": 0.5, "dense_learning_rate": 0.05}
+    result = carried_out(job(units, tmp_path / "model", **greedy))
+    best = result.held_out.index(min(result.held_out))
+    assert len(result.held_out) == best + 2 < 40
+    assert result.rows == len(result.held_out) * 300
+    until_then = job(units, tmp_path / "best", **{**greedy, "epochs": best + 1})
+    carried_out(until_then)
+    assert same(tmp_path / "model", tmp_path / "best")
