@@ -275,9 +275,21 @@ class Cpm(Settings):
     train: Optimiser
 
 
+class Policy(Settings):
+    """What a model takes over from its parent. Patterns are globs over the names of tensors (`mlp.*`)."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = Field(default=(), description="as if the parent did not have them")
+    rename: dict[str, str] = Field(default={}, description="how names begin in the parent: and in the model")
+    reset: tuple[str, ...] = Field(default=(), description="begin afresh, whatever the parent's are like")
+    batch_norm: Literal["reset", "copied"] = "reset"
+    optimiser: Literal["fresh", "kept"] = "fresh"
+
+
 class Actr(Settings):
     days: int = Field(gt=0, description="ad days read after each initialisation from CPM")
     max_cpm_age_days: int = Field(gt=0)
+    from_cpm: Policy = Policy()
     train: Optimiser
 
 
@@ -298,6 +310,7 @@ class Evaluation(Settings):
 class Training(Settings):
     launcher: Literal["inline", "horovodrun", "spark"]
     ranks: int = Field(gt=0)
+    least_ranks: int | None = Field(default=None, gt=0, description="that go on where others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
     shuffle_rows: int = Field(gt=0, description="rows that a rank holds and mixes")
     checkpoint_steps: int = Field(
@@ -396,7 +409,7 @@ class Config(Settings):
         return _digest(self.model_dump(mode="json", include={"calendar", "labels", "features", "sampling", "samples"}))
 
 
-_NO_MATTER = {"launcher", "checkpoint_steps", "keep_checkpoints"}
+_NO_MATTER = {"launcher", "least_ranks", "checkpoint_steps", "keep_checkpoints"}
 
 
 def _digest(settings: dict[str, Any]) -> str:

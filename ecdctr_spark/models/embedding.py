@@ -160,10 +160,13 @@ class ShardedEmbedding(ShardedTable):
         groups = group(_joined([rows for rows, _ in received]))
         gradient = sum_groups(_joined([gradients for _, gradients in received]), groups).mul_(scale)
         rows = groups.distinct.to(torch.int64)
-        state = self.state.index_select(0, rows).add_(gradient.square().mean(1))
+        squared = torch.linalg.vector_norm(gradient, dim=1).square_().div_(self.dimension)
+        state = self.state.index_select(0, rows).add_(squared)
         self.state.index_copy_(0, rows, state)
         rate = state.sqrt_().add_(_EPSILON).reciprocal_().mul_(-learning_rate)
-        self.weight.index_add_(0, rows, gradient.mul_(rate.unsqueeze(1)))
+        # Rows are distinct: read, change and write back, which is faster than an addition in place.
+        moved = self.weight.index_select(0, rows).addcmul_(gradient, rate.unsqueeze(1))
+        self.weight.index_copy_(0, rows, moved)
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
             self.state[0].zero_()
@@ -183,7 +186,7 @@ class ShardedEmbedding(ShardedTable):
 def _group_of_each(groups: Groups) -> Tensor:
     """For each position the number of its group."""
     sizes = torch.diff(groups.starts, append=groups.starts.new_tensor([len(groups.order)]))
-    numbers = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    numbers = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
 
 

@@ -79,14 +79,14 @@ class SnapshotMemory(nn.Module):
 
         Raises ConfigError where a file's path, month or vectors do not fit.
         """
-        rank, size = self.table.exchange.rank, self.table.exchange.size
+        rank, size, weight = self.table.exchange.rank, self.table.exchange.size, self.table.weight
         for file in files:
             start, entity = self._place(file)
             for rows, vectors in _read(file, self.dimension):
                 mine = (rows % size == rank) & (rows < self.table.rows)
-                local = rows[mine] // size
-                self.table.weight[local, start : start + self.dimension] = vectors[mine]
-                self.table.weight[local, -1] = entity
+                local = (rows[mine] // size).to(weight.device)
+                weight[local, start : start + self.dimension] = vectors[mine].to(weight.device)
+                weight[local, -1] = entity
 
     @torch.no_grad()
     def merged(self) -> MergedMemory:

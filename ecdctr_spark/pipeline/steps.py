@@ -166,6 +166,7 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
         output=str(model_folder(store, name)),
         parent=_parent_folder(store, config, training),
         transfer=training.transfer,
+        policy=config.actr.from_cpm,
         snapshots=_snapshot_files(store, training, versions),
     )
     return job, versions

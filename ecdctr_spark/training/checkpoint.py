@@ -218,11 +218,11 @@ def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dic
 def _write_snapshot(model: nn.Module, path: Path) -> None:
     """Index and vector of every row of this rank that was ever trained."""
     embedding = next(module for module in model.modules() if isinstance(module, ShardedEmbedding))
-    trained = embedding.state.nonzero().squeeze(1)
+    trained = embedding.state.nonzero().squeeze(1).cpu()
     rows = embedding.local_rows()
     with pq.ParquetWriter(path, _SNAPSHOT_SCHEMA) as writer:
         for chunk in torch.split(trained, _CHUNK):
-            vectors = embedding.weight[chunk]
+            vectors = embedding.weight[chunk.to(embedding.weight.device)].cpu()
             starts = np.arange(0, vectors.numel() + 1, vectors.shape[1], dtype=np.int32)
             columns = [
                 pa.array(rows[chunk].to(torch.int32).numpy()),

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
 Message = dict[str, Any]
@@ -44,9 +44,13 @@ class Horovodrun:
         self._module = module
         self._group: _Group | None = None
 
-    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
-        """See launch.Ranks. The error of a failed job names the log, which is kept."""
-        group = self._group or _Group(self._ranks)
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
+        """See launch.Ranks; by another number of ranks where one is given. The error of a failed job names the log,
+        which is kept."""
+        size = ranks or self._ranks
+        if self._group is not None and self._group.size != size:
+            self.close()
+        group = self._group or _Group(size)
         self._group = group
         try:
             if not group.connections:
@@ -119,7 +123,7 @@ class _Group:
         while len(results) < self.size:
             rank, message = self.inbox.get()
             if message is None or "error" in message:
-                raise RuntimeError(self._cause(rank, message))
+                raise self._cause(rank, message)
             if "progress" in message:
                 progress(*message["progress"])
             else:
@@ -141,7 +145,7 @@ class _Group:
         for connection in self.connections.values():
             connection.socket.close()
 
-    def _cause(self, rank: int, message: Message | None) -> str:
+    def _cause(self, rank: int, message: Message | None) -> RuntimeError:
         """What ended a job. A broken exchange is what a rank sees of another that died or failed: it may be heard
         first, and the other is waited for."""
         deadline = time.monotonic() + _CAUSE_SECONDS
@@ -153,8 +157,8 @@ class _Group:
             if later is None or "error" in later:
                 rank, message = other, later
         if message is None:
-            return f"rank {rank} died: {self._final_words(rank)}"
-        return f"rank {rank} failed: {message['error']} (log: {self.log})"
+            return RankDiedError(f"rank {rank} died: {self._final_words(rank)}")
+        return RuntimeError(f"rank {rank} failed: {message['error']} (log: {self.log})")
 
     def _greet(self, connection: socket.socket) -> None:
         connection.setblocking(True)

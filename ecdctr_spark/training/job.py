@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from ecdctr_spark.config import Optimiser, Settings
+from ecdctr_spark.config import Optimiser, Policy, Settings
 from ecdctr_spark.models.spec import ModelSpec
+
+
+class RankDiedError(RuntimeError):
+    """A rank's process ended in the middle of a job; its text says which, and what it said last."""
 
 
 class Unit(Settings):
@@ -20,9 +24,9 @@ class TrainingJob(Settings):
     """One training of one model, resolved: nothing else is read but the files named here.
 
     `until` is the last day that the model sees: a click after it counts as none. `parent` is the folder of a published
-    checkpoint that is taken over by the policy `transfer` (training/transfer.py); `snapshots` are the Parquet files of
-    the pinned snapshots table that hold the months `model.months`. Every `checkpoint_steps` steps a checkpoint is
-    written, from the newest of which the same job goes on; so many are kept.
+    checkpoint that is taken over as `transfer` says, from_cpm by the `policy` (training/transfer.py); `snapshots` are
+    the Parquet files of the pinned snapshots table that hold the months `model.months`. Every `checkpoint_steps` steps
+    a checkpoint is written, from the newest of which the same job goes on; so many are kept.
     """
 
     model_id: str
@@ -34,6 +38,7 @@ class TrainingJob(Settings):
     output: str
     parent: str | None = None
     transfer: Literal["fresh", "continue", "from_cpm"] = "fresh"
+    policy: Policy = Policy()
     snapshots: tuple[str, ...] = ()
     checkpoint_steps: int = 1000
     keep_checkpoints: int = 2

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import ConfigError, Training
 from ecdctr_spark.training.horovodrun import Horovodrun, Progress, last_words
-from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
 
 _START_SECONDS = 120
 
@@ -27,9 +27,30 @@ _START_SECONDS = 120
 class Ranks(Protocol):
     """Ranks that carry jobs out."""
 
-    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
-        """All ranks together train the job's model. Raises RuntimeError with the error of the rank that failed; the
-        others have ended by then, and the next job starts new ones."""
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
+        """All ranks together, or as many as are asked for, train the job's model. Raises RuntimeError with the error of
+        the rank that failed, RankDiedError where its process ended; the others have ended by then, and the next job
+        starts new ones."""
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Ranks that may die: those that are left, down to `least`, go on from the job's last checkpoint."""
+
+    ranks: Ranks
+    size: int
+    least: int
+
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
+        """See Ranks. Each job begins with all of them."""
+        size = ranks or self.size
+        while True:
+            try:
+                return self.ranks.train(job, progress, size)
+            except RankDiedError:
+                if size <= self.least:
+                    raise
+                size -= 1
 
 
 @contextmanager
@@ -40,9 +61,9 @@ def open_ranks(training: Training, spark: SparkSession | None) -> Iterator[Ranks
     """
     if training.launcher == "horovodrun":
         with closing(Horovodrun(training.ranks, training.threads_per_rank)) as ranks:
-            yield ranks
+            yield _elastic(ranks, training)
     elif training.launcher == "spark":
-        yield _on_spark(training, spark)
+        yield _elastic(_on_spark(training, spark), training)
     else:
         yield _inline(training)
 
@@ -53,7 +74,7 @@ class Inline:
 
     threads: int
 
-    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
         """See Ranks."""
         import torch
 
@@ -79,7 +100,7 @@ class OnSpark:
     ranks: int
     threads: int
 
-    def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
         """See Ranks. Progress is told at the end only: executors need not reach the driver but through Spark."""
         import horovod.spark
 
@@ -90,7 +111,7 @@ class OnSpark:
                 results = horovod.spark.run(
                     train_once,
                     args=(job.model_dump_json(), self.threads),
-                    num_proc=self.ranks,
+                    num_proc=ranks or self.ranks,
                     use_gloo=True,
                     start_timeout=_START_SECONDS,
                     stdout=log,
@@ -99,7 +120,7 @@ class OnSpark:
                 )
             except Exception as error:  # Horovod raises bare ones, which do not say what happened
                 log.seek(0)
-                raise RuntimeError(_cause(log.read())) from error
+                raise _cause(log.read()) from error
         result = TrainingResult.model_validate_json(results[0])
         progress(result.rows, result.loss)
         return result
@@ -116,10 +137,14 @@ def _on_spark(training: Training, spark: SparkSession | None) -> OnSpark:
     return OnSpark(training.ranks, training.threads_per_rank)
 
 
-def _cause(log: str) -> str:
+def _elastic(ranks: Ranks, training: Training) -> Ranks:
+    return Elastic(ranks, training.ranks, training.least_ranks) if training.least_ranks else ranks
+
+
+def _cause(log: str) -> RuntimeError:
     """What the first rank to fail said of it: the others fail because it is gone. A rank that died said nothing."""
     told = re.search(r"rank \d+ failed: .*", log)
-    return told.group() if told else f"a rank died: {last_words(log)}"
+    return RuntimeError(told.group()) if told else RankDiedError(f"a rank died: {last_words(log)}")
 
 
 @contextmanager

@@ -1,21 +1,24 @@
-"""What a model takes over from the one before it, by named policies, and the report of what became of each tensor.
+"""What a model takes over from the one before it, and the report of what became of each tensor.
 
-fresh: nothing. continue: everything, optimiser state included; tables grow. from_cpm: A-CTR's start (paper, section
-3.4): everything but batch norm, whose weights and statistics describe natural traffic; CPM's attention over the
-snapshots is frozen into one vector an entity.
+fresh: nothing. continue: everything, optimiser state included; tables grow. from_cpm: A-CTR's start, by the policy
+actr.from_cpm, which says unless told otherwise (paper, section 3.4): everything but batch norm, whose weights and
+statistics describe natural traffic. CPM's attention over the snapshots is frozen into one vector an entity. The rows'
+Adagrad state goes with the rows: without it the first step would move every row that a few ads touch by the full
+learning rate, whatever its gradient, and wipe out what months of natural traffic had taught it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.config import ConfigError, Policy
+from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.training.checkpoint import (
     DENSE,
@@ -34,23 +37,12 @@ _MEMORY = "memory."
 _MEMORY_TABLE = "memory.table.weight"
 
 
-@dataclass(frozen=True)
-class Policy:
-    """`reset` are the kinds of modules that start afresh; `may_differ` are the fields of its spec in which the
-    parent may differ; `optimiser` says whether the dense optimiser's state is taken over.
-
-    The rows' Adagrad state always is: without it the first step would move every row that a few ads touch by the
-    full learning rate, whatever its gradient, and wipe out what months of natural traffic had taught it.
-    """
-
-    reset: tuple[type[nn.Module], ...]
-    may_differ: frozenset[str]
-    optimiser: bool
-
-
-POLICIES = {
-    "continue": Policy(reset=(), may_differ=frozenset({"rows"}), optimiser=True),
-    "from_cpm": Policy((nn.BatchNorm1d,), may_differ=frozenset({"rows", "memory", "months"}), optimiser=False),
+# `continue` goes on with the same model: there is nothing to choose.
+EVERYTHING = Policy(batch_norm="copied", optimiser="kept")
+# The fields of its spec in which a parent may differ. Where a network differs, the tensors must not be taken over.
+_MAY_DIFFER = {
+    "continue": {"rows"},
+    "from_cpm": {"rows", "memory", "months", "hidden", "attention_hidden", "cross_layers"},
 }
 
 
@@ -67,21 +59,21 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
         fates[_MEMORY_TABLE] = "taken_over"
     if job.transfer == "fresh":
         return _report(fates, parent=None)
-    parent, policy = _parent(job), POLICIES[job.transfer]
+    parent, policy = _parent(job), EVERYTHING if job.transfer == "continue" else job.policy
+    _check_patterns(model, policy)
     fates |= _take_dense(model, parent, policy)
-    fates |= _take_rows(model, parent, job, world)
-    if policy.optimiser:
-        _take_optimiser(model, optimiser, parent)
+    fates |= _take_rows(model, parent, policy, world)
+    if policy.optimiser == "kept":
+        _take_optimiser(model, optimiser, parent, policy)
     return _report(fates, parent.manifest.model_id)
 
 
 @torch.no_grad()
 def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
     """Everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
-    _take_dense(model, checkpoint, POLICIES["continue"])
-    for name, share in row_tensors(model).items():
-        share.copy_(checkpoint.rows(name, world))
-    _take_optimiser(model, optimiser, checkpoint)
+    _take_dense(model, checkpoint, EVERYTHING)
+    _take_rows(model, checkpoint, EVERYTHING, world)
+    _take_optimiser(model, optimiser, checkpoint, EVERYTHING)
 
 
 def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
@@ -102,7 +94,7 @@ def _parent(job: TrainingJob) -> Checkpoint:
         raise ConfigError(f"training {job.model_id}: transfer {job.transfer} needs a parent: train that model first")
     parent = Checkpoint.open(Path(job.parent))
     theirs, ours = parent.manifest.spec.model_dump(), job.model.model_dump()
-    wrong = [key for key in ours if theirs[key] != ours[key] and key not in POLICIES[job.transfer].may_differ]
+    wrong = [key for key in ours if theirs[key] != ours[key] and key not in _MAY_DIFFER[job.transfer]]
     if theirs["rows"] > ours["rows"]:
         wrong.append(f"rows ({theirs['rows']} would shrink to {ours['rows']})")
     if wrong:
@@ -114,34 +106,84 @@ def _parent(job: TrainingJob) -> Checkpoint:
 
 
 def _take_dense(model: nn.Module, parent: Checkpoint, policy: Policy) -> dict[str, Fate]:
-    stored, ours = parent.tensors(DENSE), dense_tensors(model)
+    stored = {_renamed(name, policy): tensor for name, tensor in parent.tensors(DENSE).items()}
+    ours, reset = dense_tensors(model), _reset(model, policy)
+    wanted = {name for name in ours if _chosen(name, policy)} - reset
     # A parent's attention has no counterpart where its outcome is merged; nothing else may be without one.
-    left = {name for name in stored if name.startswith(_MEMORY)} - ours.keys() if _merges(model, parent) else set()
-    parent.require({name: stored[name] for name in stored.keys() - left}, ours)
-    reset = {
-        f"{name}.{kind}"
-        for name, module in model.named_modules()
-        if isinstance(module, policy.reset)
-        for kind in module.state_dict()
-    }
-    fates: dict[str, Fate] = {}
-    for name in ours.keys() - reset:
+    merged = {name for name in stored if name.startswith(_MEMORY)} - ours.keys() if _merges(model, parent) else set()
+    left = merged | {name for name in stored if not _chosen(name, policy)} | (reset - ours.keys())
+    parent.require({name: stored[name] for name in stored.keys() - left - reset}, {name: ours[name] for name in wanted})
+    for name in wanted:
         ours[name].copy_(stored[name])
-        fates[name] = "taken_over"
-    return fates | dict.fromkeys(reset, "reset") | dict.fromkeys(left, "left")
+    fates: dict[str, Fate] = dict.fromkeys(wanted, "taken_over")
+    return (
+        fates | dict.fromkeys(reset & stored.keys() & ours.keys(), "reset") | dict.fromkeys(left - ours.keys(), "left")
+    )
 
 
-def _take_rows(model: nn.Module, parent: Checkpoint, job: TrainingJob, world: World) -> dict[str, Fate]:
+def _take_rows(model: nn.Module, parent: Checkpoint, policy: Policy, world: World) -> dict[str, Fate]:
     fates: dict[str, Fate] = {}
+    reset = _reset(model, policy)
     for name, share in row_tensors(model).items():
+        if name in reset:
+            fates[name] = "reset"
+            continue
+        if not _chosen(name, policy):
+            continue
         if name == _MEMORY_TABLE and _merges(model, parent):
             stored = _merged_memory(parent, world)
             fates[name] = "merged"
         else:
-            stored = parent.rows(name, world)
-            fates[name] = "grown" if parent.manifest.spec.rows < job.model.rows else "taken_over"
+            stored = parent.rows(_name_in_parent(name, policy), world)
+            fates[name] = "grown" if parent.manifest.spec.rows < _rows(model) else "taken_over"
         share[: len(stored)].copy_(stored)  # old rows come first in every rank's share: a table grows at its end
     return fates
+
+
+def _rows(model: nn.Module) -> int:
+    return max(module.rows for module in model.modules() if isinstance(module, ShardedTable))
+
+
+def _chosen(name: str, policy: Policy) -> bool:
+    return _matches(name, policy.include) and not _matches(name, policy.exclude)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _renamed(name: str, policy: Policy) -> str:
+    """What a tensor of the parent is called in the model."""
+    for theirs, ours in policy.rename.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def _name_in_parent(name: str, policy: Policy) -> str:
+    for theirs, ours in policy.rename.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+def _reset(model: nn.Module, policy: Policy) -> set[str]:
+    """The names of the model's tensors that begin afresh."""
+    named = {name for name in (*dense_tensors(model), *row_tensors(model)) if _matches(name, policy.reset)}
+    if policy.batch_norm == "copied":
+        return named
+    norms = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d))
+    return named | {f"{name}.{kind}" for name, module in norms for kind in module.state_dict()}
+
+
+def _check_patterns(model: nn.Module, policy: Policy) -> None:
+    """A pattern that says nothing is a slip."""
+    names = [*dense_tensors(model), *row_tensors(model)]
+    for pattern in (*policy.include, *policy.exclude, *policy.reset):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f"actr.from_cpm: no tensor is called {pattern!r}; the model has {', '.join(sorted(names))}"
+            )
 
 
 def _merges(model: nn.Module, parent: Checkpoint) -> bool:
@@ -159,11 +201,15 @@ def _merged_memory(parent: Checkpoint, world: World) -> Tensor:
     return memory.merged().table.weight
 
 
-def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: Checkpoint) -> None:
-    """Adam's state of every parameter; a parent that made no step has none."""
-    parameters = dict(model.named_parameters())
+def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: Checkpoint, policy: Policy) -> None:
+    """Adam's state of every parameter that is taken over; a parent that made no step has none."""
+    parameters, reset = dict(model.named_parameters()), _reset(model, policy)
     for key, tensor in parent.tensors(OPTIMISER).items():
-        name, kind = key.rsplit("/", 1)
+        theirs, kind = key.rsplit("/", 1)
+        name = _renamed(theirs, policy)
+        if name in reset or not _chosen(name, policy) or (name.startswith(_MEMORY) and _merges(model, parent)):
+            continue
         if name not in parameters:
             raise ConfigError(f"checkpoint {parent.folder / OPTIMISER}: {name} is no parameter of the model")
-        optimiser.state[parameters[name]][kind] = tensor
+        parameter = parameters[name]
+        optimiser.state[parameter][kind] = tensor if kind == "step" else tensor.to(parameter.device)

@@ -29,6 +29,15 @@ def at_most(name: str, value: float, unit: str, target: float) -> Result:
     return Result(name, value, unit, f"at most {target:g}", value <= target)
 
 
+def at_least(name: str, value: float, unit: str, target: float) -> Result:
+    return Result(name, value, unit, f"at least {target:g}", value >= target)
+
+
+def plain(name: str, value: float, unit: str) -> Result:
+    """A figure without a target."""
+    return Result(name, value, unit)
+
+
 def publish(benchmark: str, results: Sequence[Result], packages: Sequence[str]) -> None:
     """Prints the table and writes the file; versions are those of `packages`."""
     grid = Table(*Result._fields)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config, ConfigError, Training
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.horovodrun import Horovodrun
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.launch import open_ranks
@@ -69,6 +72,13 @@ def horovodruns() -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]  # one has no command line any more
     return [child for child in alive if "horovod.runner.launch" in child.cmdline()]
+
+
+def serving() -> list[psutil.Process]:
+    """The ranks that this process started and that run."""
+    children = psutil.Process().children(recursive=True)
+    alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if child.cmdline()[1:3] == ["-m", "ecdctr_spark.training.rank"]]
 
 
 @pytest.mark.ranks
@@ -160,6 +170,27 @@ def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Confi
         models.append({path.name: path.read_bytes() for path in output.glob("*.safetensors")})
     assert len(models[0]) > 1
     assert models[0] == models[1]
+
+
+@pytest.mark.ranks
+def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_path: Path) -> None:
+    long = config.tpm.train.model_copy(update={"batch_size": 8, "epochs": 60})
+    task = job(config, "tpm", write_units(tmp_path), str(tmp_path / "model"))
+    task = task.model_copy(update={"train": long, "checkpoint_steps": 100})
+    killed: list[int] = []
+
+    def kill_one(rows: int, loss: float) -> None:
+        if rows > 8 * 100 and not killed:
+            killed.append(max(process.pid for process in serving()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    elastic = training("horovodrun", 2).model_copy(update={"least_ranks": 1})
+    with open_ranks(elastic, None) as ranks:
+        result = ranks.train(task, kill_one)
+    assert killed and result.resumed >= 100
+    assert result.rows == 60 * 600  # each row once an epoch, those of the dead rank's share included
+    assert Checkpoint.open(tmp_path / "model").manifest.ranks == 1
+    assert not serving() and not horovodruns()
 
 
 def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.config import ConfigError, Policy
 from ecdctr_spark.models import build
 from ecdctr_spark.models.ctr import merge_memory
 from ecdctr_spark.models.embedding import initial_vectors
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, dense_tensors, publish, row_tensors
+from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, dense_tensors, publish, row_tensors
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.step import learner
 from ecdctr_spark.training.trainer import fit
@@ -184,3 +184,53 @@ def test_a_job_that_contradicts_itself_is_refused() -> None:
         restored(job(ctr_spec(), None, "continue"))
     with pytest.raises(ConfigError, match="memory is none"):
         restored(job(ctr_spec(), None, "fresh", snapshots=("month=2000-05/entity=user_id/part.parquet",)))
+
+
+def policy(**settings: object) -> dict[str, Policy]:
+    return {"policy": Policy.model_validate(settings)}
+
+
+def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path) -> None:
+    parent = published(tmp_path / "cpm", CPM)
+    chosen = policy(exclude=["mlp.*"], reset=["output.*", "fields.embedding.*"], batch_norm="copied")
+    model, _, report = restored(job(ACTR.model_copy(update={"hidden": (8, 4)}), tmp_path / "cpm", "from_cpm", **chosen))
+    untrained = {**dense_tensors(build(ACTR, ALONE)), **row_tensors(build(ACTR, ALONE))}
+    found = {**dense_tensors(model), **row_tensors(model)}
+    assert report.new and all(name.startswith("mlp.") for name in report.new)
+    assert set(report.reset) == {"output.weight", "output.bias", "fields.embedding.weight", "fields.embedding.state"}
+    assert all(torch.equal(found[name], untrained[name]) for name in (*report.new, *report.reset))
+    assert "numbers.running_mean" in report.taken_over
+    assert torch.equal(found["numbers.running_mean"], dense_tensors(parent)["numbers.running_mean"])
+
+
+def test_a_network_of_another_shape_is_taken_over_but_for_what_is_excluded(tmp_path: Path) -> None:
+    published(tmp_path / "cpm", CPM)
+    wider = ACTR.model_copy(update={"hidden": (16, 4)})
+    with pytest.raises(ConfigError, match=r"mlp\.0\.weight"):
+        restored(job(wider, tmp_path / "cpm", "from_cpm"))
+    _, _, report = restored(job(wider, tmp_path / "cpm", "from_cpm", **policy(exclude=["mlp.*", "output.*"])))
+    assert "cross.layers.0.weight" in report.taken_over and "mlp.0.weight" in report.new
+
+
+def test_a_tensor_that_is_called_otherwise_is_found_by_its_new_name(tmp_path: Path) -> None:
+    published(tmp_path / "cpm", CPM)
+    with pytest.raises(ConfigError, match="interests"):
+        restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(rename={"interests.": "tastes."})))
+    rename = {"interests.0.of_key.": "interests.0.of_product.", "interests.0.of_product.": "interests.0.of_key."}
+    model, _, _ = restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(rename=rename)))
+    cpm = Checkpoint.open(tmp_path / "cpm").tensors("dense.safetensors")
+    assert torch.equal(dense_tensors(model)["interests.0.of_key.weight"], cpm["interests.0.of_product.weight"])
+
+
+def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
+    published(tmp_path / "cpm", CPM)
+    model, optimiser, _ = restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(optimiser="kept")))
+    kept = {name for name, parameter in model.named_parameters() if optimiser.state[parameter]}
+    norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)}
+    assert kept == {name for name, _ in model.named_parameters() if name.rsplit(".", 1)[0] not in norms}
+
+
+def test_a_pattern_that_names_nothing_is_a_slip(tmp_path: Path) -> None:
+    published(tmp_path / "cpm", CPM)
+    with pytest.raises(ConfigError, match=r"no tensor is called 'mpl\.\*'"):
+        restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(exclude=["mpl.*"])))

@@ -1,0 +1,232 @@
+"""make bench-train: the training step beside the peers', streaming, ranks, bytes exchanged, memory.
+
+The contestants live in processes of their own and take turns, so that what the machine does besides hits all alike.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.streaming.batches import Stream
+from ecdctr_spark.tables.schemas import Contract, Sequence
+from ecdctr_spark.training.job import Unit
+from ecdctr_spark.training.step import learner, step
+from ecdctr_spark.training.world import ALONE
+from tests.benchmarks.exchanged import gathered, measured, worked_out
+from tests.benchmarks.ours import TRAIN, Deep, batch_of
+from tests.benchmarks.results import Result, at_least, at_most, plain, publish
+from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Workload
+
+WORK = Path(".bench/train")
+PEERS_PYTHON = Path(".bench/peers/bin/python")
+PEERS = ("FBGEMM", "TorchRec", "FuxiCTR", "DeepCTR-Torch", "torch-rechub")
+THREADS, ROUNDS, WARM_UP = 2, 5, 2
+SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows a field
+STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # a turn; else 2
+FILES, FILE_ROWS, LENGTH = 40, 16384, 50
+
+
+class Rate(NamedTuple):
+    """Samples a second, the median of the rounds, and peak memory in bytes."""
+
+    samples: float
+    peak: float
+
+
+def main() -> None:
+    """Every part of the table."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    small = compete(SMALL, ["floor", "ecdctr_spark", *PEERS])
+    large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
+    publish("train", [*steps(small, large), *input_(), *ranks(), *bytes_()], ["torch", "horovod", "petastorm"])
+    shutil.rmtree(WORK)
+
+
+def compete(rows: int, names: Iterable[str]) -> dict[str, Rate]:
+    """The rate of each contestant, in turns."""
+    with contestants(rows, names) as processes:
+        for process in processes.values():
+            turn(process, WARM_UP)
+        turns: dict[str, list[Rate]] = {name: [] for name in processes}
+        for _ in range(ROUNDS):
+            for name, process in processes.items():
+                turns[name].append(turn(process, STEPS.get(name, 2)))
+    return {
+        name: Rate(statistics.median(rate.samples for rate in rates), max(rate.peak for rate in rates))
+        for name, rates in turns.items()
+    }
+
+
+@contextmanager
+def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A process each, all with as many threads."""
+    ours = [sys.executable, "-m", "tests.benchmarks.ours"]
+    theirs = [str(PEERS_PYTHON), "tests/benchmarks/peers.py"]
+    started = {}
+    try:
+        for name in names:
+            command = [*(ours if name in ("ecdctr_spark", "floor") else theirs), name, str(rows), str(THREADS)]
+            log = (WORK / f"{name}-{rows}.log").open("w")
+            started[name] = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        yield started
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
+
+
+def turn(process: subprocess.Popen[str], steps: int) -> Rate:
+    """So many steps of a contestant."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(f"{steps}\n")
+    process.stdin.flush()
+    seconds, peak = process.stdout.readline().split()
+    return Rate(steps * BATCH / float(seconds), float(peak))
+
+
+def steps(small: dict[str, Rate], large: dict[str, Rate]) -> list[Result]:
+    """The step in memory."""
+    own = small["ecdctr_spark"].samples
+    rows = [plain(f"step, 1.2 M rows: {name}", rate.samples, "samples/s") for name, rate in small.items()]
+    rows += [plain(f"step, 12 M rows: {name}", rate.samples, "samples/s") for name, rate in large.items()]
+    return [
+        *rows,
+        at_least("step, 1.2 M rows", own / small["floor"].samples, "of the MLP alone", 0.7),
+        at_least("step, 1.2 M rows", own / small["FuxiCTR"].samples, "times FuxiCTR", 3),
+        at_least("step, 1.2 M rows", own / small["FBGEMM"].samples, "times FBGEMM", 1.15),
+        at_least("step, 1.2 M rows", own / max(small[name].samples for name in PEERS), "times the fastest peer", 1),
+        at_least("step, 12 M rows", large["ecdctr_spark"].samples / own, "of its rate at 1.2 M", 0.9),
+        at_least("step, 12 M rows", large["ecdctr_spark"].samples / large["FuxiCTR"].samples, "times FuxiCTR", 20),
+    ]
+
+
+def input_() -> list[Result]:
+    """Streaming alone, and training from files beside training from memory."""
+    rows, behaviours = [], Sequence(name="clicks", length=LENGTH, of="f0")
+    for name, sequences in (("streaming", ()), (f"streaming, {LENGTH} behaviours", (behaviours,))):
+        contract, units = written(sequences)
+        found, floor = streamed(contract, units), scanned(contract, units)
+        rows += [plain(name, found, "rows/s"), at_least(name, found / floor, "of a pyarrow scan", 0.8)]
+        if not sequences:
+            share = from_files(contract, units)
+            rows.append(at_least("training from the files", share, "of the rate from memory", 0.85))
+    return rows
+
+
+def written(sequences: tuple[Sequence, ...]) -> tuple[Contract, list[Unit]]:
+    """Samples as the pipeline writes them: FILES files of one row group."""
+    ids = tuple(f"f{field}" for field in range(FIELDS))
+    contract = Contract(ids=ids, unknown=(1,) * FIELDS, unknown_rows=1, numbers=(), sequences=sequences)
+    batches, units = cycle(Workload(SMALL).batches()), []
+    folder = WORK / f"samples-{len(sequences)}"
+    folder.mkdir()
+    for number in range(FILES):
+        drawn = list(islice(batches, FILE_ROWS // BATCH))
+        rows = torch.cat([batch_of(*each, SMALL).ids for each in drawn]).numpy().astype(np.int32)
+        columns = {name: rows[:, place] for place, name in enumerate(ids)}
+        labels = torch.cat([labels for _, labels in drawn]).numpy()
+        clicks = np.random.default_rng(number).integers(0, SMALL, (FILE_ROWS, LENGTH)).astype(">i4")
+        packed = {sequence.name: [row.tobytes() for row in clicks] for sequence in sequences}
+        table = {**columns, **packed, "label": labels, "click_day": labels.astype(np.int32)}
+        path = folder / f"part-{number}.parquet"
+        pq.write_table(pa.table({**table, "weight": np.ones(FILE_ROWS, np.float32)}), path)
+        units.append(Unit(path=str(path.resolve()), rows=FILE_ROWS))
+    return contract, units
+
+
+def stream(contract: Contract, units: list[Unit]) -> Stream:
+    return Stream(units, contract, TRAIN, 65536, dt.date(2024, 1, 1))
+
+
+def streamed(contract: Contract, units: list[Unit]) -> float:
+    """Rows a second out of the stream, when nobody does anything with them."""
+    return median_rate(lambda: sum(len(batch) for batch in stream(contract, units).batches(0)))
+
+
+def scanned(contract: Contract, units: list[Unit]) -> float:
+    """Rows a second of the same columns by pyarrow, file after file."""
+    columns = list(contract.columns)
+    return median_rate(lambda: sum(len(pq.read_table(unit.path, columns=columns)) for unit in units))
+
+
+def from_files(contract: Contract, units: list[Unit]) -> float:
+    """The rate of training from the files as a share of that from memory: the same batches, model and step, in turn."""
+    torch.set_num_threads(THREADS)
+    pupil = learner(Deep(SMALL, ALONE), TRAIN, ALONE)
+    held = list(stream(contract, units).batches(0))
+
+    def trained(batches: Iterable[Batch]) -> int:
+        return sum(int(step(pupil, batch, 0).rows) for batch in batches)
+
+    trained(held[:WARM_UP])
+    rates = [(rate(lambda: trained(stream(contract, units).batches(0))), rate(lambda: trained(held))) for _ in range(3)]
+    return statistics.median(files / memory for files, memory in rates)
+
+
+def ranks() -> list[Result]:
+    """Two ranks beside one, and what a rank's memory grows by with the table."""
+    one, two = (under_horovod(size, SMALL) for size in (1, 2))
+    one_large, two_large = (under_horovod(size, LARGE) for size in (1, 2))
+    grown = (LARGE - SMALL) * FIELDS * (4 * DIMENSION + 4)  # a vector and its Adagrad state
+    return [
+        plain("1 rank of 1 thread", one.samples, "samples/s"),
+        plain("2 ranks of 1 thread", two.samples, "samples/s"),
+        at_least("2 ranks of 1 thread", two.samples / one.samples, "times 1 rank", 1.7),
+        at_most("memory of the 1 rank, by what the table grows", (one_large.peak - one.peak) / grown, "of it", 1.1),
+        at_most("memory of each of 2 ranks", (two_large.peak - two.peak) / grown, "of it", 0.55),
+    ]
+
+
+def under_horovod(size: int, rows: int) -> Rate:
+    """The median of three runs."""
+    rank = [sys.executable, "-m", "tests.benchmarks.ranks", str(rows), "20"]
+    command = ["horovodrun", "-np", str(size), "--gloo", *rank]
+    told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in told]
+    return Rate(statistics.median(float(line[-2]) for line in lines), max(float(line[-1]) for line in lines))
+
+
+def bytes_() -> list[Result]:
+    """What a rank receives in a step: measured on simulated ranks where this machine can play them all, and worked out
+    from the same batch beyond."""
+    rows = []
+    for size in (2, 4, 8, 16, 32, 64):
+        ours = measured(SMALL, size) if size <= 8 else worked_out(SMALL, size)
+        how = "measured" if size <= 8 else "worked out"
+        rows.append(plain(f"received by each of {size} ranks, {how}", ours / 1e6, "MB a step"))
+        rows.append(at_most(f"received by each of {size} ranks", ours / gathered(size, BATCH), "of an all-gather", 1))
+    return rows
+
+
+def median_rate(work: Callable[[], int]) -> float:
+    return statistics.median(rate(work) for _ in range(ROUNDS))
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Rows a second of work that says how many it did."""
+    started = time.perf_counter()
+    rows = work()
+    return rows / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""This project's part of bench-train: the sharded embedding under the trainer's own step, and the floor under it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecdctr_spark.config import Optimiser
+from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding
+from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.training.step import learner, step
+from ecdctr_spark.training.world import ALONE
+from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, HIDDEN, Contestant, Workload, serve
+
+TRAIN = Optimiser(
+    batch_size=BATCH,
+    epochs=1,
+    embedding_learning_rate=0.05,
+    dense_learning_rate=1e-3,
+    weight_decay=0.0,
+    gradient_clip=10.0,
+    seed=1,
+)
+
+
+class Deep(nn.Module):
+    """The bench's network over one table that holds all fields."""
+
+    def __init__(self, rows: int, exchange: Exchange) -> None:
+        super().__init__()
+        self.embedding = ShardedEmbedding(rows * FIELDS, DIMENSION, exchange, seed=1)
+        self.network = network()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B]."""
+        vectors: Tensor = self.embedding(batch.ids)
+        logits: Tensor = self.network(vectors.flatten(1))
+        return logits.squeeze(1)
+
+
+def network() -> nn.Sequential:
+    """[B, FIELDS * DIMENSION] -> [B, 1]."""
+    widths = [FIELDS * DIMENSION, *HIDDEN]
+    layers: list[nn.Module] = []
+    for narrow, wide in pairwise(widths):
+        layers += [nn.Linear(narrow, wide), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 1))
+
+
+def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
+    """A field's ids become rows of the one table, as the samples hold them."""
+    nothing = torch.empty(len(labels), 0)
+    return Batch(ids + torch.arange(FIELDS) * rows, nothing, {}, labels, torch.ones(len(labels)))
+
+
+def sharded(workload: Workload) -> Contestant:
+    """One rank with the trainer's own step."""
+    pupil = learner(Deep(workload.rows, ALONE), TRAIN, ALONE)
+    return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
+
+
+def floor(workload: Workload) -> Contestant:
+    """The network alone, fed from memory: each batch has vectors of its own, as if they had been looked up."""
+    del workload
+    model = network()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def update(batch: tuple[Tensor, Tensor]) -> None:
+        optimiser.zero_grad()
+        F.binary_cross_entropy_with_logits(model(batch[0]).squeeze(1), batch[1]).backward()
+        optimiser.step()
+
+    return Contestant(lambda ids, labels: (torch.randn(BATCH, FIELDS * DIMENSION), labels), update)
+
+
+if __name__ == "__main__":
+    serve({"ecdctr_spark": sharded, "floor": floor})

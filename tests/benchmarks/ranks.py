@@ -1,0 +1,43 @@
+"""One of the Horovod ranks of bench-train: trains on its share of batches from memory, and rank 0 tells how fast.
+
+`horovodrun -np N --gloo python -m tests.benchmarks.ranks ROWS STEPS` prints samples/s of all ranks together and the
+peak memory of a rank in bytes.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import torch
+
+from ecdctr_spark.training.step import learner, step
+from ecdctr_spark.training.world import join_world
+from tests.benchmarks.ours import TRAIN, Deep, batch_of
+from tests.benchmarks.turns import BATCH, Workload
+
+_WARM_UP = 3
+
+
+def main(rows: int, steps: int) -> None:
+    """`rows` a field, `steps` of the whole batch."""
+    torch.set_num_threads(1)
+    world = join_world()
+    pupil = learner(Deep(rows, world), TRAIN, world)
+    own = slice(world.rank, None, world.size)
+    batches = [batch_of(ids[own], labels[own], rows) for ids, labels in Workload(rows).batches()]
+    for number in range(_WARM_UP):
+        step(pupil, batches[number], 0)
+    world.barrier()
+    started = time.perf_counter()
+    for number in range(steps):
+        step(pupil, batches[number % len(batches)], 0)
+    world.barrier()
+    if world.rank == 0:
+        rate = steps * BATCH / (time.perf_counter() - started)
+        sys.stdout.write(f"rates {rate} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,60 @@
+"""One contestant of a benchmark, in a process of its own: told how many steps to make, it says how long they took.
+
+Nothing of the project is imported here: peers run this in an environment of their own.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+FIELDS, DIMENSION, HIDDEN, BATCH = 21, 16, (256, 128, 64), 8192
+_BATCHES = 24
+
+
+class Contestant(NamedTuple):
+    """`prepare` brings a batch, ids [B, FIELDS] int64 in 0..rows-1 of each field and labels [B] float32, into the form
+    in which its input arrives; that is not timed. `step` is one update from it."""
+
+    prepare: Callable[[Tensor, Tensor], Any]
+    step: Callable[[Any], object]
+
+
+class Workload(NamedTuple):
+    """Every field has `rows` rows of its own."""
+
+    rows: int
+
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """Random batches, the same for all: a field's ids are heavy-tailed as in logs (the cube of a uniform number,
+        so that a hundredth of the rows has a fifth of the traffic), a tenth is clicked."""
+        draw = torch.Generator().manual_seed(1)
+        ids = [(torch.rand(BATCH, FIELDS, generator=draw).pow(3) * self.rows).long() for _ in range(_BATCHES)]
+        return [(each, (torch.rand(BATCH, generator=draw) < 0.1).float()) for each in ids]
+
+
+def serve(contestants: dict[str, Callable[[Workload], Contestant]]) -> None:
+    """Carries out `python -m MODULE NAME ROWS THREADS`: a line of standard input is a number of steps; the answer is
+    the seconds that they took and this process's peak memory in bytes."""
+    name, rows, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(threads)
+    workload = Workload(rows)
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # libraries print what they like
+    prepare, step = contestants[name](workload)
+    batches = cycle([prepare(ids, labels) for ids, labels in workload.batches()])
+    for line in sys.stdin:
+        chosen = [next(batches) for _ in range(int(line))]
+        started = time.perf_counter()
+        for batch in chosen:
+            step(batch)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(seconds, peak, file=answers, flush=True)
