@@ -47,8 +47,9 @@ class Impression(NamedTuple):
 
 
 def labelled(spark: SparkSession, impressions: Iterable[Impression]) -> DataFrame:
-    """The impressions as a frame of LABELLED."""
-    return spark.createDataFrame([impression.row() for impression in impressions], LABELLED.columns)
+    """The impressions as a frame of LABELLED, which asks no Python process for its rows each time it is read."""
+    rows = [impression.row() for impression in impressions]
+    return spark.createDataFrame(rows, LABELLED.columns).localCheckpoint()
 
 
 def indexed(rows: DataFrame, timezone: str = "UTC", availability_minutes: int = 0) -> DataFrame:

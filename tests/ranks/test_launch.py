@@ -174,7 +174,7 @@ def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Confi
 
 @pytest.mark.ranks
 def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_path: Path) -> None:
-    long = config.tpm.train.model_copy(update={"batch_size": 8, "epochs": 60})
+    long = config.tpm.train.model_copy(update={"batch_size": 8, "epochs": 20})
     task = job(config, "tpm", write_units(tmp_path), str(tmp_path / "model"))
     task = task.model_copy(update={"train": long, "checkpoint_steps": 100})
     killed: list[int] = []
@@ -188,7 +188,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
     with open_ranks(elastic, None) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
-    assert result.rows == 60 * 600  # each row once an epoch, those of the dead rank's share included
+    assert result.rows == 20 * 600  # each row once an epoch, those of the dead rank's share included
     assert Checkpoint.open(tmp_path / "model").manifest.ranks == 1
     assert not serving() and not horovodruns()
 

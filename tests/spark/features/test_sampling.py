@@ -82,7 +82,7 @@ def test_a_model_of_the_sampled_events_is_calibrated_on_all_of_them(spark: Spark
     )
     sampled, everything = batch_of(keep(shown, SAMPLING, "UTC")), batch_of(shown)
     assert len(sampled) < 0.5 * ROWS
-    assert predicted_to_clicked(sampled, everything) == pytest.approx(1.0, abs=0.05)
+    assert predicted_to_clicked(sampled, everything) == pytest.approx(1.0, abs=0.1)
     unweighted = dataclasses.replace(sampled, weights=torch.ones(len(sampled)))
     assert predicted_to_clicked(unweighted, everything) > 1.5
 
@@ -95,7 +95,7 @@ def batch_of(events: DataFrame) -> Batch:
 
 def predicted_to_clicked(learnt: Batch, judged: Batch) -> float:
     """PCOC on the events judged of a model that learnt of others."""
-    model = built(tpm_spec(), ALONE)
+    model = built(tpm_spec(hidden=()), ALONE)  # what batch norm remembers of a few batches would blur it
     batches = [part(learnt, slice(start, start + 128)) for start in range(0, len(learnt), 128)]
     for _ in range(3):
         fitted(model, batches)
