@@ -409,7 +409,7 @@ class Config(Settings):
         return _digest(self.model_dump(mode="json", include={"calendar", "labels", "features", "sampling", "samples"}))
 
 
-_NO_MATTER = {"launcher", "least_ranks", "checkpoint_steps", "keep_checkpoints"}
+_NO_MATTER = {"launcher", "least_ranks", "keep_checkpoints"}
 
 
 def _digest(settings: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ def best(job: TrainingJob) -> Checkpoint:
 
 def digest(job: TrainingJob) -> str:
     """Tells jobs apart by all that their result hangs on, and nothing else."""
-    meaning = job.model_dump_json(exclude={"output", "checkpoint_steps", "keep_checkpoints"})
+    meaning = job.model_dump_json(exclude={"output", "keep_checkpoints"})
     return hashlib.sha256(meaning.encode()).hexdigest()
 
 
