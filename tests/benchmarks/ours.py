@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import ALONE
-from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, HIDDEN, Contestant, Workload, serve
+from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Contestant, Workload, network, serve
 
 TRAIN = Optimiser(
     batch_size=BATCH,
@@ -39,15 +37,6 @@ class Deep(nn.Module):
         vectors: Tensor = self.embedding(batch.ids)
         logits: Tensor = self.network(vectors.flatten(1))
         return logits.squeeze(1)
-
-
-def network() -> nn.Sequential:
-    """[B, FIELDS * DIMENSION] -> [B, 1]."""
-    widths = [FIELDS * DIMENSION, *HIDDEN]
-    layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Linear(narrow, wide), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 1))
 
 
 def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:

@@ -8,27 +8,17 @@ reduced to what one step does.
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from turns import BATCH, DIMENSION, FIELDS, HIDDEN, Contestant, Workload, serve
+from torch import Tensor
+from turns import BATCH, DIMENSION, FIELDS, HIDDEN, Contestant, Workload, network, serve
 
 NAMES = [f"f{field}" for field in range(FIELDS)]
 
 
 def by_name(ids: Tensor) -> dict[str, Tensor]:
     return dict(zip(NAMES, (column.contiguous() for column in ids.unbind(1)), strict=True))
-
-
-def deep() -> nn.Sequential:
-    """The network without embeddings, for those that bring none of their own."""
-    widths = [FIELDS * DIMENSION, *HIDDEN]
-    layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Linear(narrow, wide), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 1))
 
 
 def fuxictr(workload: Workload) -> Contestant:
@@ -83,12 +73,12 @@ def torch_rechub(workload: Workload) -> Contestant:
 
     fields = [SparseFeature(name, workload.rows, DIMENSION) for name in NAMES]
     embedding = EmbeddingLayer(fields)
-    network = MLP(FIELDS * DIMENSION, output_layer=True, dims=list(HIDDEN), dropout=0.0)
-    optimiser = torch.optim.Adam([*embedding.parameters(), *network.parameters()], lr=1e-3, weight_decay=1e-5)
+    deep = MLP(FIELDS * DIMENSION, output_layer=True, dims=list(HIDDEN), dropout=0.0)
+    optimiser = torch.optim.Adam([*embedding.parameters(), *deep.parameters()], lr=1e-3, weight_decay=1e-5)
 
     def step(batch: tuple[dict[str, Tensor], Tensor]) -> None:
         vectors = embedding(batch[0], fields, squeeze_dim=True)
-        loss = F.binary_cross_entropy(torch.sigmoid(network(vectors).squeeze(1)), batch[1])
+        loss = F.binary_cross_entropy(torch.sigmoid(deep(vectors).squeeze(1)), batch[1])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -110,11 +100,11 @@ def fbgemm(workload: Workload) -> Contestant:
         tables, optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD, learning_rate=0.05, pooling_mode=PoolingMode.SUM
     )
     offsets = torch.arange(FIELDS * BATCH + 1)
-    network = deep()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    deep = network()
+    optimiser = torch.optim.AdamW(deep.parameters(), lr=1e-3)
 
     def step(batch: tuple[Tensor, Tensor]) -> None:
-        logits = network(embedding(batch[0], offsets)).squeeze(1)
+        logits = deep(embedding(batch[0], offsets)).squeeze(1)
         optimiser.zero_grad()
         F.binary_cross_entropy_with_logits(logits, batch[1]).backward()
         optimiser.step()
@@ -140,11 +130,11 @@ def torchrec(workload: Workload) -> Contestant:
         device=torch.device("cpu"),
     )
     lengths = torch.ones(FIELDS * BATCH, dtype=torch.int64)
-    network = deep()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    deep = network()
+    optimiser = torch.optim.AdamW(deep.parameters(), lr=1e-3)
 
     def step(batch: tuple[KeyedJaggedTensor, Tensor]) -> None:
-        logits = network(embedding(batch[0]).values()).squeeze(1)
+        logits = deep(embedding(batch[0]).values()).squeeze(1)
         optimiser.zero_grad()
         F.binary_cross_entropy_with_logits(logits, batch[1]).backward()
         optimiser.step()

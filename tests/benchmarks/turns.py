@@ -9,11 +9,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FIELDS, DIMENSION, HIDDEN, BATCH = 21, 16, (256, 128, 64), 8192
 _BATCHES = 24
@@ -38,6 +38,15 @@ class Workload(NamedTuple):
         draw = torch.Generator().manual_seed(1)
         ids = [(torch.rand(BATCH, FIELDS, generator=draw).pow(3) * self.rows).long() for _ in range(_BATCHES)]
         return [(each, (torch.rand(BATCH, generator=draw) < 0.1).float()) for each in ids]
+
+
+def network() -> nn.Sequential:
+    """[B, FIELDS * DIMENSION] -> [B, 1]."""
+    widths = [FIELDS * DIMENSION, *HIDDEN]
+    layers: list[nn.Module] = []
+    for narrow, wide in pairwise(widths):
+        layers += [nn.Linear(narrow, wide), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 1))
 
 
 def serve(contestants: dict[str, Callable[[Workload], Contestant]]) -> None:
