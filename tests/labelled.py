@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Behaviours, Count, Features, Id, Rate
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
-from ecdctr_spark.features.past import Past, with_past
+from ecdctr_spark.features.past import Past, Today, with_past
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, LABELLED
 
 MIDNIGHT = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
@@ -71,7 +71,8 @@ def looking_back(
     features = Features(out_of_vocabulary=1, fields=(*ids, *looking), **settings)
     seen = spark.createDataFrame([], DAILY_COUNTS.columns) if counts is None else counts
     events = indexed(labelled(spark, [])) if history is None else history
-    return with_past(rows, rows, Past(seen, daily_clicks(events, features.behaviours), events, events), features)
+    today = Today(events, events) if features.freshness == "event" else None
+    return with_past(rows, rows, Past(seen, daily_clicks(events, features.behaviours), today), features)
 
 
 def made_up(days: int, per_day: int = 30) -> list[Impression]:

@@ -10,14 +10,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ecdctr_spark.training.world import ALONE
+
 Result = TypeVar("Result")
 
 
 class ThreadWorld:
-    """One of `size` ranks that share a board and meet at a barrier before and after they read it."""
+    """One of `size` ranks that share a board, and a GPU where there is one, and meet at a barrier before and after they
+    read it."""
 
     def __init__(self, rank: int, size: int, board: list[Any], meeting: threading.Barrier) -> None:
-        self.rank, self.size, self.device = rank, size, torch.device("cpu")
+        self.rank, self.size, self.device = rank, size, ALONE.device
         self._board, self._meeting = board, meeting
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:

@@ -8,8 +8,6 @@ vocabulary); of each id and count feature, `drift` against the week before. Of t
 
 from __future__ import annotations
 
-from functools import reduce
-
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -18,7 +16,7 @@ from ecdctr_spark.features.columns import day_of, when_known
 from ecdctr_spark.features.counters import counter, daily_counts, with_counts
 from ecdctr_spark.features.past import asked, with_known
 from ecdctr_spark.features.sampling import clicked_that_day, keep_rate
-from ecdctr_spark.features.vocabulary import blocks
+from ecdctr_spark.features.vocabulary import Vocabulary
 
 WEEK = 7
 _BUCKETS = 20
@@ -64,7 +62,7 @@ def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
     return _measured(found.unpivot(["ds", "domain", "rows"], [count.name for count in shown], "measure", "value"))
 
 
-def encoded(samples: DataFrame, vocabulary: DataFrame, features: Features) -> DataFrame:
+def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> DataFrame:
     """Null rate and unknown rate of each id feature, drift of each id and count feature, by day and domain.
 
     `samples` reaches a week further back than the days that are asked for. Rows count by their weight. Drift is the
@@ -72,8 +70,7 @@ def encoded(samples: DataFrame, vocabulary: DataFrame, features: Features) -> Da
     less what as many draws from one distribution would differ by: (buckets - 1)(1/n + 1/m). Users and items
     themselves come and go, and are not measured so.
     """
-    starts = blocks(vocabulary)
-    values = [_value(feature.name, starts[feature.name], features) for feature in features.ids]
+    values = [_value(feature.name, vocabulary.starts[feature.name], features) for feature in features.ids]
     values += [_value(feature.name, None, features) for feature in features.counters if isinstance(feature, Count)]
     long = samples.select("ds", "domain", "weight", F.inline(F.array(*values)))
     sums = [F.sum(F.when(F.col("bucket") == bucket, F.col("weight")).otherwise(0)) for bucket in range(_BUCKETS)]
@@ -188,14 +185,15 @@ def _drift() -> Column:
     today = F.aggregate("today", F.lit(0.0), lambda total, weight: total + weight)
     before = F.aggregate("before", F.lit(0.0), lambda total, weight: total + weight)
 
-    def share(weights: str, total: Column, rows: Column, bucket: int) -> Column:
-        return (F.col(weights)[bucket] / total * rows + 0.5) / (rows + _BUCKETS / 2)
+    def share(weight: Column, total: Column, rows: Column) -> Column:
+        return (weight / total * rows + 0.5) / (rows + _BUCKETS / 2)
 
-    terms = []
-    for bucket in range(_BUCKETS):
-        p, q = share("today", today, n, bucket), share("before", before, m, bucket)
-        terms.append((p - q) * F.ln(p / q))
-    index = reduce(Column.__add__, terms) - (_BUCKETS - 1) * (1 / n + 1 / m)
+    def term(weight: Column, weight_before: Column) -> Column:
+        p, q = share(weight, today, n), share(weight_before, before, m)
+        return (p - q) * F.ln(p / q)
+
+    terms = F.zip_with("today", "before", term)
+    index = F.aggregate(terms, F.lit(0.0), lambda total, term: total + term) - (_BUCKETS - 1) * (1 / n + 1 / m)
     return F.when((today > 0) & (before > 0), F.greatest(index, F.lit(0.0)))
 
 

@@ -13,40 +13,46 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, Features
 from ecdctr_spark.features.behaviours import behaviours, clicks_so_far, with_clicks
-from ecdctr_spark.features.columns import source_column
+from ecdctr_spark.features.columns import narrowed, source_column, when_known
 from ecdctr_spark.features.counters import counter, counts_so_far, with_counts
-from ecdctr_spark.features.vocabulary import encoded
+from ecdctr_spark.features.vocabulary import Vocabulary, encoded
 
 _CLICKER = "user_id"  # the entity whose clicks behaviours are
 
 
+class Today(NamedTuple):
+    """What happened on the impressions' own days."""
+
+    rows: DataFrame  # labelled rows (columns.when_known)
+    clicked: DataFrame  # the same with `index` (past.clicked)
+
+
 class Past(NamedTuple):
-    """What there is to look back on, as far as the features do."""
+    """What there is to look back on, as far as the features do; `today` where features.freshness is event."""
 
     counts: DataFrame  # DAILY_COUNTS
     clicks: DataFrame  # DAILY_CLICKS
-    rows: DataFrame  # labelled rows (columns.when_known); looked at where features.freshness is event
-    clicked: DataFrame  # the same with `index` (past.clicked)
+    today: Today | None
 
 
 def with_past(frame: DataFrame, labelled: DataFrame, past: Past, features: Features) -> DataFrame:
     """`frame`, which is the labelled rows with or without further columns, and a column for each counter and behaviour
     sequence.
 
-    They know the days before ds and, where features.freshness is event, what was known on ds before event_time.
+    They know the days before ds and, where the past has a today, what was known on ds before event_time.
     """
     joined = frame
     for entity in _entities(features):
         who = asked(labelled, entity, features.hot_rows)
         joined = with_known(joined, entity, who, _known(who, entity, past, features))
-    if features.freshness == "event":
-        joined = _with_today(joined, labelled, past, features)
+    if past.today:
+        joined = _with_today(joined, labelled, past.today, features)
     counters = (counter(feature, joined.columns).alias(feature.name) for feature in features.counters)
     sequences = (behaviours(feature, joined.columns).alias(feature.name) for feature in features.behaviours)
     return joined.select(*frame.columns, *counters, *sequences)
 
 
-def clicked(rows: DataFrame, vocabulary: DataFrame, counts: DataFrame, config: Config) -> DataFrame:
+def clicked(rows: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config: Config) -> DataFrame:
     """The labelled rows (columns.when_known) with the rows of the embedding that behaviours hold, in `index`.
 
     A click is read after it is known, and what it was on is known by then.
@@ -55,6 +61,16 @@ def clicked(rows: DataFrame, vocabulary: DataFrame, counts: DataFrame, config: C
     ids = [feature for feature in config.features.ids if feature.name in held]
     just_after = F.col("click_known_at") + F.expr("interval 1 microsecond")
     return encoded(rows, vocabulary, counts, ids, just_after, config.calendar.timezone)
+
+
+def today(history: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config: Config) -> Today | None:
+    """What features look at of the impressions' own days, where features.freshness is event: of labelled rows that
+    reach back to the first impression that may have been clicked then."""
+    features = config.features
+    if features.freshness == "daily":
+        return None
+    rows = when_known(narrowed(history, features), config.calendar.timezone, features.availability_minutes)
+    return Today(rows, clicked(rows, vocabulary, counts, config))
 
 
 def asked(labelled: DataFrame, entity: str, hot_rows: int) -> DataFrame:
@@ -97,12 +113,12 @@ def _known(asked: DataFrame, entity: str, past: Past, features: Features) -> Dat
     return known
 
 
-def _with_today(frame: DataFrame, labelled: DataFrame, past: Past, features: Features) -> DataFrame:
+def _with_today(frame: DataFrame, labelled: DataFrame, today: Today, features: Features) -> DataFrame:
     """What was known on ds itself before event_time, by event: one more shuffle of the impressions for all of it."""
     joined = frame
     for entity in dict.fromkeys(feature.entity for feature in features.counters):
         own = [feature for feature in features.counters if feature.entity == entity]
-        joined = joined.join(counts_so_far(labelled, past.rows, entity, own), "event_id", how="left")  # unique in both
+        joined = joined.join(counts_so_far(labelled, today.rows, entity, own), "event_id", how="left")  # unique in both
     if features.behaviours:
-        joined = joined.join(clicks_so_far(labelled, past.clicked, features.behaviours), "event_id", how="left")
+        joined = joined.join(clicks_so_far(labelled, today.clicked, features.behaviours), "event_id", how="left")
     return joined

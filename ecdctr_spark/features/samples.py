@@ -6,36 +6,31 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, Count, Feature, Id, Number
-from ecdctr_spark.features.columns import day_of, narrowed, number_column, when_known
-from ecdctr_spark.features.past import Past, clicked, with_past
+from ecdctr_spark.features.columns import day_of, narrowed, number_column
+from ecdctr_spark.features.past import Past, with_past
 from ecdctr_spark.features.sampling import keep
-from ecdctr_spark.features.vocabulary import blocks, encoded
+from ecdctr_spark.features.vocabulary import Vocabulary, encoded
 
 _GROUPS = 16  # slices are written by so many groups of tasks at once
 
 
-def samples(
-    labelled: DataFrame, history: DataFrame, counts: DataFrame, clicks: DataFrame, vocabulary: DataFrame, config: Config
-) -> DataFrame:
+def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Config) -> DataFrame:
     """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
 
-    `counts` (DAILY_COUNTS) and `clicks` (DAILY_CLICKS) reach back as far as the features look; of what they hold of a
-    sample's own day or later, nothing is looked at. Where features.freshness is event, what was known on that day
-    before event_time is found in `history` (LABELLED). `vocabulary` knows every field (vocabulary.reserve).
+    `past` reaches back as far as the features look; of what it holds of a sample's own day or later nothing is looked
+    at, but for what was known on that day before event_time where features.freshness is event. `vocabulary` knows
+    every field (vocabulary.reserve).
     """
     features, timezone = config.features, config.calendar.timezone
     kept = keep(narrowed(labelled, features), config.sampling, timezone)
-    rows = when_known(narrowed(history, features), timezone, features.availability_minutes)
-    past = Past(counts, clicks, rows, clicked(rows, vocabulary, counts, config))
     known = with_past(kept, kept, past, features)
-    frame = encoded(known, vocabulary, counts, features.ids, F.col("event_time"), timezone)
-    starts = blocks(vocabulary)
+    frame = encoded(known, vocabulary, past.counts, features.ids, F.col("event_time"), timezone)
     return frame.select(
         "event_id",
         "event_time",
         F.col("user_id").alias("user"),
         F.col("item_id").alias("item"),
-        *(_value(feature, starts).alias(feature.name) for feature in features.fields),
+        *(_value(feature, vocabulary.starts).alias(feature.name) for feature in features.fields),
         F.col("label").cast("float").alias("label"),
         F.coalesce(F.unix_date(day_of("click_time", timezone)), F.lit(0)).alias("click_day"),
         "weight",

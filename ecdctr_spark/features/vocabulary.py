@@ -10,7 +10,8 @@ for so many days is read as unknown until the day after it is shown again. No in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -21,38 +22,67 @@ from ecdctr_spark.config import Config, ConfigError, Count, Features, Id
 from ecdctr_spark.features.columns import day_of, known_from, source_column
 from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
 
+_OWN = ("null", "unknown")  # kinds of rows that an id field reserves for itself
 _BROADCAST = 100_000  # tokens that fit every task's memory with ease
 
 
 class _Block(NamedTuple):
     """Rows of a field and kind: the unknown rows of an id field, the bucket rows of a count, or tokens."""
 
-    kind: str
     first: int
     rows: int
 
 
-def reserve(known: DataFrame, features: Features) -> DataFrame:
+@dataclass(frozen=True)
+class Vocabulary:
+    """The rows (VOCABULARY), what each field and kind holds of them, and the index that comes next."""
+
+    rows: DataFrame
+    blocks: Mapping[tuple[str, str], _Block]
+    next_index: int
+
+    @property
+    def starts(self) -> dict[str, int]:
+        """For each id field the first of its unknown rows, for each count field the first of its bucket rows."""
+        return {field: block.first for (field, kind), block in self.blocks.items() if kind in ("unknown", "bucket")}
+
+    def held(self, field: str) -> int:
+        """Rows of an id field that were given to tokens, those of forgotten users included."""
+        given = (block.rows for (owner, kind), block in self.blocks.items() if owner == field and kind not in _OWN)
+        return sum(given)
+
+
+def surveyed(rows: DataFrame) -> Vocabulary:
+    """One look at the table: a handful of rows a field comes to the driver; tokens stay where they are."""
+    index = F.col("index")
+    kinds = rows.groupBy("field", "kind").agg(
+        F.min(index).alias("first"), F.max(index).alias("last"), F.count(index).alias("rows")
+    )
+    held = kinds.collect()
+    blocks = {(row["field"], row["kind"]): _Block(row["first"], row["rows"]) for row in held}
+    return Vocabulary(rows, blocks, max((row["last"] + 1 for row in held), default=0))
+
+
+def reserve(known: Vocabulary, features: Features) -> DataFrame:
     """The rows (VOCABULARY) to append for fields that `known` lacks, in the order declared; first of all padding.
 
     Raises ConfigError where a known field is declared with another number of rows: its block cannot grow.
     """
-    blocks = _blocks(known)
-    index = _next_index(known)
+    index = known.next_index
     rows = [("", "padding", "0", PADDING, None)] if index == PADDING else []
     for feature in features.fields:
         if not isinstance(feature, Id | Count):
             continue
         declared = _declared(feature, features.out_of_vocabulary)
-        if feature.name in blocks:
-            _check_unchanged(feature.name, declared, blocks[feature.name])
+        if feature.name in known.starts:
+            _check_unchanged(feature.name, declared, known)
             continue
         for kind, token in declared:
             rows.append((feature.name, kind, token, index + len(rows), None))
-    return known.sparkSession.createDataFrame(rows, VOCABULARY.columns)
+    return known.rows.sparkSession.createDataFrame(rows, VOCABULARY.columns)
 
 
-def admit(known: DataFrame, labelled: DataFrame, counts: DataFrame, config: Config) -> DataFrame:
+def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Config) -> DataFrame:
     """The rows (VOCABULARY) to append for tokens of the labelled rows that `known` lacks.
 
     `since` is when the first of the labelled rows that carries the token is known, or the end of the day on which it
@@ -64,10 +94,10 @@ def admit(known: DataFrame, labelled: DataFrame, counts: DataFrame, config: Conf
     for feature in ids:
         if feature.min_count > 1:
             seen = seen.unionByName(_reached(labelled, counts, feature, config))
-    new = seen.join(known.where("kind = 'token'"), ["field", "token"], how="left_anti")
+    new = seen.join(known.rows.where("kind = 'token'"), ["field", "token"], how="left_anti")
     for feature in ids:
         if feature.max_tokens is not None:
-            new = _capped(new, known, feature.name, feature.max_tokens)
+            new = _capped(new, feature.name, feature.max_tokens - known.held(feature.name))
     # Numbering within an hour after the count of all hours before it: no task ever sorts all tokens.
     dated = new.withColumn("hour", F.date_trunc("hour", "since"))
     earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
@@ -78,18 +108,13 @@ def admit(known: DataFrame, labelled: DataFrame, counts: DataFrame, config: Conf
         "field",
         F.lit("token").alias("kind"),
         "token",
-        (F.lit(_next_index(known) - 1) + F.col("offset") + place).cast("int").alias("index"),
+        (F.lit(known.next_index - 1) + F.col("offset") + place).cast("int").alias("index"),
         "since",
     )
 
 
-def blocks(known: DataFrame) -> dict[str, int]:
-    """For each id field the first of its unknown rows, for each count field the first of its bucket rows."""
-    return {field: block.first for field, block in _blocks(known).items()}
-
-
 def encoded(
-    labelled: DataFrame, vocabulary: DataFrame, counts: DataFrame, ids: Sequence[Id], at: Column, timezone: str
+    labelled: DataFrame, vocabulary: Vocabulary, counts: DataFrame, ids: Sequence[Id], at: Column, timezone: str
 ) -> DataFrame:
     """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
 
@@ -97,19 +122,19 @@ def encoded(
     by what `counts` (DAILY_COUNTS) say of the days before, is one of the field's unknown rows, by hash, and no token is
     the null row. So the unknown rows are trained, and what happens at or after `at` changes nothing.
     """
-    blocks = _every_block(vocabulary)
     frame = labelled
     for feature in ids:
-        own = vocabulary.where((F.col("field") == feature.name) & (F.col("kind") == "token")).select(
+        own = vocabulary.rows.where((F.col("field") == feature.name) & (F.col("kind") == "token")).select(
             *(F.col(column).alias(f"_{column}_{feature.name}") for column in ("token", "index", "since"))
         )
-        tokens = blocks.get((feature.name, "token"))
-        small = tokens is None or tokens.rows <= _BROADCAST  # else the labelled rows would be shuffled for each field
+        small = vocabulary.held(feature.name) <= _BROADCAST  # else the labelled rows would be shuffled for each field
         same = source_column(feature.source) == F.col(f"_token_{feature.name}")
         frame = frame.join(F.broadcast(own) if small else own, same, how="left")  # a token is once in its field
         if feature.evict_days is not None:
             frame = _with_last_shown(frame, labelled, counts, feature, feature.evict_days)
-    rows = [_row(feature, blocks[feature.name, "unknown"], at, timezone).alias(feature.name) for feature in ids]
+    rows = [
+        _row(feature, vocabulary.blocks[feature.name, "unknown"], at, timezone).alias(feature.name) for feature in ids
+    ]
     return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
 
 
@@ -154,13 +179,10 @@ def _reached(labelled: DataFrame, counts: DataFrame, feature: Id, config: Config
     return first.select(F.lit(feature.name).alias("field"), F.col("key").alias("token"), end.alias("since"))
 
 
-def _capped(new: DataFrame, known: DataFrame, field: str, most: int) -> DataFrame:
-    """The new tokens, of the field only the first that its rows are enough for."""
-    own = (F.col("field") == field) & (F.col("kind") != "null") & (F.col("kind") != "unknown")
-    held = known.agg(F.count_if(own).alias("held"))
+def _capped(new: DataFrame, field: str, most: int) -> DataFrame:
+    """The new tokens, of the field only the first `most`."""
     place = F.row_number().over(Window.partitionBy("field").orderBy("since", "token"))
-    placed = new.where(F.col("field") == field).withColumn("place", place).crossJoin(F.broadcast(held))
-    first = placed.where(F.col("place") + F.col("held") <= most).drop("place", "held")
+    first = new.where(F.col("field") == field).withColumn("place", place).where(F.col("place") <= most).drop("place")
     return new.where(F.col("field") != field).unionByName(first)
 
 
@@ -185,25 +207,11 @@ def _declared(feature: Id | Count, out_of_vocabulary: int) -> list[tuple[str, st
     return [("null", "0"), *(("unknown", str(row)) for row in range(out_of_vocabulary))]
 
 
-def _check_unchanged(field: str, declared: Iterable[tuple[str, str]], block: _Block) -> None:
-    rows = sum(kind == block.kind for kind, _ in declared)
-    if rows != block.rows:
+def _check_unchanged(field: str, declared: Sequence[tuple[str, str]], known: Vocabulary) -> None:
+    kind = declared[-1][0]  # an id's null row comes first
+    held = known.blocks.get((field, kind), _Block(0, 0)).rows
+    if held != sum(declared_kind == kind for declared_kind, _ in declared):
         raise ConfigError(
-            f"features.fields: {field} keeps {block.rows} {block.kind} rows in the vocabulary, and a row is for ever;"
+            f"features.fields: {field} keeps {held} {kind} rows in the vocabulary, and a row is for ever;"
             " declare it as it was, give it a new name, or start afresh under another storage.root"
         )
-
-
-def _blocks(known: DataFrame) -> dict[str, _Block]:
-    return {field: block for (field, kind), block in _every_block(known).items() if kind in ("unknown", "bucket")}
-
-
-def _every_block(known: DataFrame) -> dict[tuple[str, str], _Block]:
-    """A handful of rows a field comes to the driver; tokens stay where they are."""
-    rows = known.groupBy("field", "kind").agg(F.min("index").alias("first"), F.count("index").alias("rows")).collect()
-    return {(row["field"], row["kind"]): _Block(row["kind"], row["first"], row["rows"]) for row in rows}
-
-
-def _next_index(known: DataFrame) -> int:
-    newest = known.agg(F.max("index")).collect()[0][0]
-    return 0 if newest is None else int(newest) + 1

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, ConfigError
 from ecdctr_spark.features import health
+from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.pipeline.calendar import DAY
 from ecdctr_spark.pipeline.steps import between
 from ecdctr_spark.tables.schemas import HEALTH, LABELLED, QUARANTINE, STEPS, VOCABULARY, samples_table
@@ -60,7 +61,7 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     return [
         health.traffic(here, str(first), str(last)),
         health.known(here, back, config),
-        health.encoded(a_week_more, store.read(VOCABULARY), config.features),
+        health.encoded(a_week_more, surveyed(store.read(VOCABULARY)), config.features),
         health.sampled(here, samples.where(between(first, last)), config.sampling, timezone),
         health.grown(store.read(VOCABULARY), str(first), str(last), timezone),
         health.logged(here, store.read(QUARANTINE), newest),

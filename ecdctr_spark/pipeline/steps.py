@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
@@ -30,10 +30,10 @@ from ecdctr_spark.features.ingest import (
     quarantined,
 )
 from ecdctr_spark.features.labels import label
-from ecdctr_spark.features.past import clicked
+from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
-from ecdctr_spark.features.vocabulary import admit, blocks, reserve
+from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.calendar import DAY, Training, days, month_end
@@ -86,18 +86,19 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
     raw = SOURCES[config.source.kind](store.spark, config)
     start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
     here = between(start, last)
-    counts = [
-        _admit(store, IMPRESSIONS, checked_impressions(raw.impressions, config.calendar.timezone), here),
-    ]
+    admitted = [_admit(store, IMPRESSIONS, checked_impressions(raw.impressions, config.calendar.timezone), here)]
     if raw.clicks is not None:
         impressions = store.read(IMPRESSIONS).where(between(start - _window(config), last)).select("event_id")
         checked = checked_clicks(raw.clicks, impressions, config.calendar.timezone)
-        counts.append(_admit(store, CLICKS, checked, here))
+        admitted.append(_admit(store, CLICKS, checked, here))
     if raw.users is not None:
-        counts.append(_admit(store, USERS, checked_profiles(raw.users, "user_id"), "true"))
+        admitted.append(_admit(store, USERS, checked_profiles(raw.users, "user_id"), "true"))
     if raw.items is not None:
-        counts.append(_admit(store, ITEMS, checked_profiles(raw.items, "item_id"), "true"))
-    return reduce(_sum, counts)
+        admitted.append(_admit(store, ITEMS, checked_profiles(raw.items, "item_id"), "true"))
+    sources = ", ".join(f"'{one.source}'" for one in admitted)
+    bad = reduce(DataFrame.unionByName, (one.bad for one in admitted))
+    store.replace(QUARANTINE, bad, f"source in ({sources}) and ({here} or ds is null)")
+    return reduce(_sum, (one.counts for one in admitted))
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
@@ -107,13 +108,11 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     """
     start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
     here = between(start, last)
-    _label(store, config, start, last)
-    labelled = store.read(LABELLED)
-    _remember(store, config, start, last)
+    labelled = _label(store, config, start, last)
+    vocabulary = _remember(store, config, start, last)
     table = samples_table(config.features)
-    store.replace(table, _samples(store, config, start, last), here)
-    _keep_content(store, content(store.read(table).where(here)), here)
-    return Counts(labelled.where(here).count(), store.read(table).where(here).count())
+    store.replace(table, _samples(store, config, start, last, vocabulary), here)
+    return Counts(labelled, _keep_content(store, content(store.read(table).where(here)), here))
 
 
 def train(store: Store, config: Config, training: Training, run: Train) -> dict[str, Any]:
@@ -179,9 +178,7 @@ def predict(store: Store, config: Config, day: dt.date, levels: tuple[Level, ...
     }
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
     names = ", ".join(f"'{level}'" for level in levels)
-    where = f"ds = '{day}' and model in ({names})"
-    store.replace(PREDICTIONS, score(ads, exports), where)
-    return store.read(PREDICTIONS).where(where).count()
+    return _replace(store, PREDICTIONS, score(ads, exports), f"ds = '{day}' and model in ({names})")
 
 
 def evaluate(store: Store, day: dt.date, levels: tuple[Level, ...]) -> None:
@@ -224,10 +221,17 @@ def model_folder(store: Store, model_id: str) -> Path:
     return store.root / "models" / model_id
 
 
-def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> Counts:
-    """Writes the kept rows of a slice and its quarantined ones; a row without a day is of every slice."""
-    slice_ = f"({here}) or ds is null" if "ds" in checked.columns else "true"
-    rows = checked.where(slice_)
+class _Admitted(NamedTuple):
+    """What became of the raw rows of a source, and those of them (QUARANTINE) that its table did not get."""
+
+    source: str
+    counts: Counts
+    bad: DataFrame
+
+
+def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> _Admitted:
+    """Writes the kept rows of a slice; a row without a day is of every slice."""
+    rows = checked.where(f"({here}) or ds is null") if "ds" in checked.columns else checked
     passing = Observation()  # counts what passes while it is written: the logs are read once, where all rows are good
     counted = rows.observe(
         passing,
@@ -238,35 +242,47 @@ def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> Counts:
     store.replace(table, kept(counted, table), here)
     seen = {"rows_read": 0, "rows_kept": 0, "duplicates": 0, **passing.get}
     bad = seen["rows_read"] - seen["rows_kept"] - seen["duplicates"]
-    quarantine = quarantined(rows if bad else rows.limit(0), table.name)
-    store.replace(QUARANTINE, quarantine, f"source = '{table.name}' and ({slice_})")
-    return Counts(**seen, quarantined=bad)
+    return _Admitted(
+        table.name, Counts(**seen, quarantined=bad), quarantined(rows if bad else rows.limit(0), table.name)
+    )
 
 
-def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
+def _replace(store: Store, table: Table, frame: DataFrame, where: str) -> int:
+    """Store.replace; rows written."""
+    passing = Observation()
+    store.replace(table, frame.observe(passing, F.count(F.lit(1)).alias("rows")), where)
+    return int(passing.get.get("rows", 0))  # nothing is observed of a frame that Spark knows to be empty
+
+
+def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> int:
     impressions = store.read(IMPRESSIONS).where(between(first, last))
     clicks = store.read(CLICKS).where(between(first, last + _window(config))) if store.exists(CLICKS) else None
     labelled = label(impressions, clicks, config.labels.attribution_hours)
     frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS), config.features.availability_minutes)
-    store.replace(LABELLED, frame, between(first, last))
+    return _replace(store, LABELLED, frame, between(first, last))
 
 
-def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> None:
-    """What features will look back on: the daily counts, the tokens that are new, and the daily clicks."""
+def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> Vocabulary:
+    """What features will look back on: the daily counts, the tokens that are new, and the daily clicks. The vocabulary
+    as it is then."""
     features, here = config.features, between(first, last)
     labelled = narrowed(store.read(LABELLED).where(between(first - _lag(config), last)), features)
     known = when_known(labelled, config.calendar.timezone, features.availability_minutes)
     store.replace(DAILY_COUNTS, daily_counts(known, features.counted).where(here), here)
-    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), features))
     counts = store.read(DAILY_COUNTS).where(between(first - _days_rationed(config), last))
-    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), labelled.where(here), counts, config))
-    rows = clicked(known, store.read(VOCABULARY), counts, config)
+    before = surveyed(store.read(VOCABULARY))
+    reserved = reserve(before, features)
+    declared = surveyed(before.rows.unionByName(reserved))
+    store.insert_new(VOCABULARY, reserved.unionByName(admit(declared, labelled.where(here), counts, config)))
+    vocabulary = surveyed(store.read(VOCABULARY))
+    rows = clicked(known, vocabulary, counts, config)
     store.replace(DAILY_CLICKS, daily_clicks(rows, features.behaviours).where(here), here)
+    return vocabulary
 
 
-def _keep_content(store: Store, made: DataFrame, here: str) -> None:
-    """The content of the days as it is now. Days that hold what they held keep the time at which they changed last; a
-    day that lost all its samples stays, with none."""
+def _keep_content(store: Store, made: DataFrame, here: str) -> int:
+    """The content of the days as it is now; their rows. Days that hold what they held keep the time at which they
+    changed last; a day that lost all its samples stays, with none."""
     known = store.read(CONTENT).where(here)
     before = known.select("domain", "ds", F.col("checksum").alias("held"), F.col("changed").alias("since"))
     both = made.join(before, ["domain", "ds"], how="full")  # (domain, ds) is unique in both
@@ -276,20 +292,17 @@ def _keep_content(store: Store, made: DataFrame, here: str) -> None:
         "domain", "ds", F.coalesce("rows", F.lit(0)).alias("rows"), checksum.alias("checksum"), changed.alias("changed")
     )
     store.replace(CONTENT, rows, here)
+    return int(store.read(CONTENT).where(here).agg(F.coalesce(F.sum("rows"), F.lit(0))).collect()[0][0])
 
 
-def _samples(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
+def _samples(store: Store, config: Config, first: dt.date, last: dt.date, vocabulary: Vocabulary) -> DataFrame:
     features, labelled = config.features, store.read(LABELLED)
     counted = max((counter.days * DAY for counter in features.counters), default=0 * DAY)
     remembered = max((sequence.days * DAY for sequence in features.behaviours), default=0 * DAY)
-    made = samples(
-        labelled.where(between(first, last)),
-        labelled.where(between(first - _lag(config), last)),
-        store.read(DAILY_COUNTS).where(between(first - max(counted, _days_rationed(config)), last)),
-        store.read(DAILY_CLICKS).where(between(first - remembered, last)),
-        store.read(VOCABULARY),
-        config,
-    )
+    counts = store.read(DAILY_COUNTS).where(between(first - max(counted, _days_rationed(config)), last))
+    clicks = store.read(DAILY_CLICKS).where(between(first - remembered, last))
+    own_days = today(labelled.where(between(first - _lag(config), last)), vocabulary, counts, config)
+    made = samples(labelled.where(between(first, last)), Past(counts, clicks, own_days), vocabulary, config)
     return shuffled(made, config.samples.files_per_slice)
 
 
@@ -349,7 +362,7 @@ def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
     table = store.read(VOCABULARY, version)
     day = F.coalesce(F.to_date(F.from_utc_timestamp("since", timezone)), F.lit(_RESERVED))
     newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
-    return _Vocabulary(blocks(table), [(row["day"], row["rows"]) for row in newest])
+    return _Vocabulary(surveyed(table).starts, [(row["day"], row["rows"]) for row in newest])
 
 
 def _keep_snapshot(store: Store, date: dt.date, job: TrainingJob) -> None:

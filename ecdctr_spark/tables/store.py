@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from ecdctr_spark.config import ConfigError
 from ecdctr_spark.tables.schemas import Table
@@ -26,6 +28,12 @@ _PROPERTIES = {
 }
 # Each partition's rows are brought together before they are written: without, every task leaves a file in each.
 _GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
+
+
+@lru_cache(maxsize=64)
+def _schema(spark: SparkSession, columns: str) -> StructType:
+    """Asking the JVM takes longer than all else that a write checks, and each write asks."""
+    return spark.createDataFrame([], columns).schema
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,9 @@ class Store:
         rows = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "timestamp").collect()
         return {row["version"]: row["timestamp"].astimezone() for row in rows}  # collected in this machine's zone
 
+    def _declared(self, table: Table) -> StructType:
+        return _schema(self.spark, table.columns)
+
     def _merge(self, table: Table, keys: DataFrame, condition: str) -> DeltaMergeBuilder:
         return DeltaTable.forPath(self.spark, self.path(table)).alias("kept").merge(keys.alias("keys"), condition)
 
@@ -117,14 +128,14 @@ class Store:
             self._check_columns(table)
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
-        builder = builder.addColumns(self.spark.createDataFrame([], table.columns).schema)
+        builder = builder.addColumns(self._declared(table))
         for key, value in (_PROPERTIES if table.laid_out else {**_PROPERTIES, **_GATHERED}).items():
             builder = builder.property(key, value)
         builder.partitionedBy(*table.partitions).execute()
 
     def _check_columns(self, table: Table) -> None:
         """Only the samples' columns depend on settings: another list of features makes another table."""
-        there, declared = self.read(table).columns, self.spark.createDataFrame([], table.columns).columns
+        there, declared = self.read(table).columns, self._declared(table).names
         if set(there) != set(declared):
             other = ", ".join(sorted(set(there) ^ set(declared)))
             raise ConfigError(
@@ -133,7 +144,7 @@ class Store:
             )
 
     def _checked(self, table: Table, frame: DataFrame) -> DataFrame:
-        expected = self.spark.createDataFrame([], table.columns).schema
+        expected = self._declared(table)
         found = {field.name: field.dataType for field in frame.schema}
         for field in expected:
             if field.name not in found:

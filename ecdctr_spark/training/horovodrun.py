@@ -36,7 +36,8 @@ _BROKEN_EXCHANGE = "HorovodInternalError"
 
 
 class Horovodrun:
-    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them."""
+    """`ranks` processes of `threads` threads each that run `module`. `start`, or else the first job, starts them;
+    `close` ends them."""
 
     def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.training.rank") -> None:
         self._ranks = ranks
@@ -44,17 +45,23 @@ class Horovodrun:
         self._module = module
         self._group: _Group | None = None
 
-    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See launch.Ranks; by another number of ranks where one is given. The error of a failed job names the log,
-        which is kept."""
+    def start(self, ranks: int | None = None) -> None:
+        """Starts the ranks, unless they run. They come up while the caller does other things: the next job waits."""
         size = ranks or self._ranks
         if self._group is not None and self._group.size != size:
             self.close()
-        group = self._group or _Group(size)
-        self._group = group
+        if self._group is None:
+            self._group = _Group(size)
+            self._group.start(self._module, self._threads)
+
+    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
+        """See launch.Ranks; by another number of ranks where one is given. The error of a failed job names the log,
+        which is kept."""
+        self.start(ranks)
+        group = self._group
+        assert group is not None  # started just now, at the latest
         try:
-            if not group.connections:
-                group.start(self._module, self._threads)
+            group.gather()
             return group.train(job, progress)
         except BaseException:  # an interrupt too: ranks in the middle of a job are of no use for the next
             self._group = None
@@ -62,7 +69,7 @@ class Horovodrun:
             raise
 
     def close(self) -> None:
-        """Ends the ranks, and returns when they have ended."""
+        """Ends the ranks, and returns when those that have come forward have ended."""
         if self._group is not None:
             self._group.stop()
             shutil.rmtree(self._group.folder, ignore_errors=True)  # a log left behind is no reason to fail a run
@@ -83,6 +90,7 @@ class _Group:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ecdctr-ranks-")))
     connections: dict[int, _Connection] = field(default_factory=dict)
     horovodrun: subprocess.Popen[bytes] | None = None
+    listener: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_UNIX))
     inbox: queue.Queue[tuple[int, Message | None]] = field(default_factory=queue.Queue)  # None: the rank is gone
 
     @property
@@ -91,13 +99,13 @@ class _Group:
         return self.folder / "ranks.log"
 
     def start(self, module: str, threads: int) -> None:
-        """Starts the ranks, and returns when all have come forward."""
+        """Starts the ranks, and waits for none."""
         address = str(self.folder / "socket")
         launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", str(self.size), "--gloo"]
-        with socket.socket(socket.AF_UNIX) as listener, self.log.open("wb") as log:
-            listener.bind(address)
-            listener.listen(self.size)
-            listener.settimeout(0.2)
+        self.listener.bind(address)
+        self.listener.listen(self.size)
+        self.listener.settimeout(0.2)
+        with self.log.open("wb") as log:
             self.horovodrun = subprocess.Popen(
                 [*launcher, sys.executable, "-m", module, address],
                 env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -106,12 +114,16 @@ class _Group:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to this process, which ends the ranks in order
             )
-            deadline = time.monotonic() + _START_SECONDS
-            while len(self.connections) < self.size:
-                if self.horovodrun.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the ranks did not start: {self._final_words()}")
-                with suppress(TimeoutError):
-                    self._greet(listener.accept()[0])
+
+    def gather(self) -> None:
+        """Returns when all ranks have come forward."""
+        deadline = time.monotonic() + _START_SECONDS
+        while len(self.connections) < self.size:
+            try:
+                self._greet(self.listener.accept()[0])
+            except TimeoutError:
+                if self.horovodrun is None or self.horovodrun.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the ranks did not start: {self._final_words()}") from None
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
         """Hands the job to every rank and waits for every result."""
@@ -132,6 +144,9 @@ class _Group:
 
     def stop(self) -> None:
         """Hangs up, which ends every rank and with them horovodrun; whoever is left is terminated, then killed."""
+        self.listener.close()
+        if self.horovodrun is not None and len(self.connections) < self.size:
+            self.horovodrun.terminate()  # a rank that is still starting finds nobody to come forward to, and ends
         for connection in self.connections.values():
             with suppress(OSError):  # gone already
                 connection.socket.shutdown(socket.SHUT_RDWR)

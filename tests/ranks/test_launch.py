@@ -157,6 +157,16 @@ def test_ranks_that_do_not_start_say_why(config: Config) -> None:
 
 
 @pytest.mark.ranks
+def test_ranks_that_never_got_a_job_end_with_the_others() -> None:
+    with closing(Horovodrun(2, 1, "tests.ranks.obedient")) as ranks:
+        ranks.start()
+        started = {process.pid for process in horovodruns()}
+        ranks.start()  # they are there already
+        assert {process.pid for process in horovodruns()} == started and len(started) == 1
+    assert ended(started)
+
+
+@pytest.mark.ranks
 def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Config, tmp_path: Path) -> None:
     units = write_units(tmp_path)
     models: list[dict[str, bytes]] = []

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Check, Config, Features, Limit, Limits
 from ecdctr_spark.features import health
 from ecdctr_spark.features.sampling import keep
-from ecdctr_spark.features.vocabulary import blocks, reserve
+from ecdctr_spark.features.vocabulary import Vocabulary, reserve, surveyed
 from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
 from tests.labelled import Impression, at, date, labelled
 
@@ -88,8 +88,8 @@ def test_a_vocabulary_s_growth_is_told_day_by_day(spark: SparkSession) -> None:
 
 
 @pytest.fixture(scope="module")
-def vocabulary(spark: SparkSession, config: Config) -> DataFrame:
-    return reserve(spark.createDataFrame([], VOCABULARY.columns), features(config))
+def vocabulary(spark: SparkSession, config: Config) -> Vocabulary:
+    return surveyed(reserve(surveyed(spark.createDataFrame([], VOCABULARY.columns)), features(config)))
 
 
 def features(config: Config) -> Features:
@@ -97,7 +97,7 @@ def features(config: Config) -> Features:
     return Features(out_of_vocabulary=2, fields=config.features.ids[:3])
 
 
-def encoded(spark: SparkSession, config: Config, vocabulary: DataFrame, days: Sequence[Sequence[int]]) -> Found:
+def encoded(spark: SparkSession, config: Config, vocabulary: Vocabulary, days: Sequence[Sequence[int]]) -> Found:
     """The measures of samples whose categories are the rows given, by day."""
     rows = [("natural", date(day), 1.0, 0, 0, index) for day, indices in enumerate(days) for index in indices]
     columns = "domain string, ds date, weight float, user_id int, item_id int, item_category int"
@@ -105,9 +105,9 @@ def encoded(spark: SparkSession, config: Config, vocabulary: DataFrame, days: Se
 
 
 def test_nulls_and_unknown_tokens_are_told_by_feature(
-    spark: SparkSession, config: Config, vocabulary: DataFrame
+    spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
-    first = blocks(vocabulary)["item_category"]
+    first = vocabulary.starts["item_category"]
     values = encoded(spark, config, vocabulary, [[first - 1, first, first + 1, 999]])
     assert values[str(date(0)), "natural", "null_rate", "item_category"] == 0.25
     assert values[str(date(0)), "natural", "unknown_rate", "item_category"] == 0.5
@@ -115,7 +115,7 @@ def test_nulls_and_unknown_tokens_are_told_by_feature(
 
 
 def test_drift_is_nothing_between_alike_days_and_much_between_others(
-    spark: SparkSession, config: Config, vocabulary: DataFrame
+    spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
     usual, other = list(range(100, 140)) * 20, list(range(100, 105)) * 160
     values = encoded(spark, config, vocabulary, [usual, usual, other])

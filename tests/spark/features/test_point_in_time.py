@@ -15,10 +15,10 @@ from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.labels import label
-from ecdctr_spark.features.past import clicked
+from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import samples
-from ecdctr_spark.features.vocabulary import admit, reserve
+from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, ITEMS, USERS, VOCABULARY
 from tests.labelled import MIDNIGHT
 
@@ -145,10 +145,12 @@ def built(
     ).localCheckpoint()
     known = when_known(labelled, timezone, features.availability_minutes)
     counts = daily_counts(known, features.counted).localCheckpoint()
-    reserved = reserve(frame([], VOCABULARY.columns), features)
-    vocabulary = reserved.unionByName(admit(reserved, labelled, counts, config)).localCheckpoint()
+    reserved = reserve(surveyed(frame([], VOCABULARY.columns)), features)
+    admitted = admit(surveyed(reserved), labelled, counts, config)
+    vocabulary = surveyed(reserved.unionByName(admitted).localCheckpoint())
     rows = daily_clicks(clicked(known, vocabulary, counts, config), features.behaviours).localCheckpoint()
-    made = samples(labelled, labelled, counts, rows, vocabulary, config).select("event_id", *COLUMNS)
+    past = Past(counts, rows, today(labelled, vocabulary, counts, config))
+    made = samples(labelled, past, vocabulary, config).select("event_id", *COLUMNS)
     return {row.event_id: tuple(row)[1:] for row in made.collect()}
 
 

@@ -15,9 +15,9 @@ from ecdctr_spark.config import Behaviours, Config, ConfigError, Count, Features
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
-from ecdctr_spark.features.past import clicked
+from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
-from ecdctr_spark.features.vocabulary import admit, blocks, reserve
+from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, date, labelled, made_up
@@ -49,26 +49,31 @@ def cut(frame: DataFrame, schema: str) -> DataFrame:
     return frame.sparkSession.createDataFrame(frame.collect(), schema)
 
 
-def nothing(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
+def nothing(spark: SparkSession) -> Past:
     """No daily counts and no daily clicks."""
-    return spark.createDataFrame([], DAILY_COUNTS.columns), spark.createDataFrame([], DAILY_CLICKS.columns)
+    return Past(spark.createDataFrame([], DAILY_COUNTS.columns), spark.createDataFrame([], DAILY_CLICKS.columns), None)
+
+
+def reserved(spark: SparkSession, config: Config) -> Vocabulary:
+    """A vocabulary that knows the fields, and no token."""
+    return surveyed(reserve(surveyed(spark.createDataFrame([], VOCABULARY.columns)), config.features))
 
 
 def build(rows: DataFrame, config: Config, ranges: Iterable[tuple[int, int]]) -> dict[str, tuple[Any, ...]]:
     """Samples by event, built range of days by range of days, as the daily job appends to its tables."""
     spark, found = rows.sparkSession, {}
     vocabulary = spark.createDataFrame([], VOCABULARY.columns)
-    vocabulary = vocabulary.unionByName(reserve(vocabulary, config.features))
+    vocabulary = vocabulary.unionByName(reserve(surveyed(vocabulary), config.features))
     entities = list(dict.fromkeys(counter.entity for counter in config.features.counters))
     all_known = when_known(rows, config.calendar.timezone, 0)
     counts = cut(daily_counts(all_known, entities), DAILY_COUNTS.columns)
     for first, last in ranges:
-        today = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
-        new = admit(vocabulary, today, counts, config)
+        these = rows.where(f"ds between '{date(first)}' and '{date(last)}'")
+        new = admit(surveyed(vocabulary), these, counts, config)
         vocabulary = cut(vocabulary.unionByName(new), VOCABULARY.columns)
-        known = f"ds <= '{date(last)}'"
-        clicks = daily_clicks(clicked(all_known, vocabulary, counts, config), config.features.behaviours)
-        made = samples(today, today, counts.where(known), clicks.where(known), vocabulary, config)
+        known, there = f"ds <= '{date(last)}'", surveyed(vocabulary)
+        clicks = daily_clicks(clicked(all_known, there, counts, config), config.features.behaviours)
+        made = samples(these, Past(counts.where(known), clicks.where(known), None), there, config)
         found.update({row.event_id: tuple(row) for row in made.collect()})
     return found
 
@@ -85,9 +90,8 @@ def test_the_columns_are_the_table_s_and_nothing_is_null(
     assert before.keys() == {impression.event for impression in made_up(DAYS)}
     assert not any(value is None for sample in before.values() for value in sample)
     declared = spark.createDataFrame([], samples_table(everything.features).columns).schema
-    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), everything.features)
     none = labelled(spark, [])
-    made = samples(none, none, *nothing(spark), vocabulary, everything)
+    made = samples(none, nothing(spark), reserved(spark, everything), everything)
     assert [(field.name, field.dataType) for field in made.schema] == [
         (field.name, field.dataType) for field in declared
     ]
@@ -145,10 +149,10 @@ def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Co
     expected = {0: 0, 1: 1, 2: 1, 3: 2, 6: 2, 7: 3, 15: 4, 2**29 - 1: 4, 2**40: 4}
     counts = [("user_id", str(n), "ad", n, 0, date(0)) for n in expected if n]
     rows = labelled(spark, [Impression(str(n), at(1), str(n)) for n in expected])
-    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
-    _, clicks = nothing(spark)
-    made = samples(rows, rows, spark.createDataFrame(counts, DAILY_COUNTS.columns), clicks, vocabulary, config)
-    first = blocks(vocabulary)["shown"]
+    past = nothing(spark)._replace(counts=spark.createDataFrame(counts, DAILY_COUNTS.columns))
+    vocabulary = reserved(spark, config)
+    made = samples(rows, past, vocabulary, config)
+    first = vocabulary.starts["shown"]
     assert {int(row.event_id): row.shown - first for row in made.collect()} == expected
 
 
@@ -182,9 +186,8 @@ def test_a_slice_is_laid_out_in_as_many_files_always_alike(
     spark: SparkSession, everything: Config, tmp_path: Path
 ) -> None:
     config = only(everything)
-    vocabulary = reserve(spark.createDataFrame([], VOCABULARY.columns), config.features)
     rows = labelled(spark, made_up(2, per_day=60))
-    made = samples(rows, rows, *nothing(spark), vocabulary, config)
+    made = samples(rows, nothing(spark), reserved(spark, config), config)
     once = written(Store(spark, tmp_path / "once"), made, config)
     assert {place for _, _, place in once} == {0, 1, 2} and len(once) == 2 * 2 * 3
     assert sum(map(len, once.values())) == 120

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import ConfigError, Count, Features, Id, load_config
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
-from ecdctr_spark.features.vocabulary import admit, blocks, encoded, reserve
+from ecdctr_spark.features.vocabulary import admit, encoded, reserve, surveyed
 from ecdctr_spark.tables.schemas import VOCABULARY
 from tests.labelled import Impression, at, date, labelled
 
@@ -33,12 +33,12 @@ def counts(rows: DataFrame) -> DataFrame:
 
 def admitted(known: DataFrame, rows: DataFrame, features: Features = FEATURES) -> DataFrame:
     config = load_config().model_copy(update={"features": features})
-    return admit(known, rows, counts(rows), config)
+    return admit(surveyed(known), rows, counts(rows), config)
 
 
 def rows_of(rows: DataFrame, known: DataFrame, features: Features) -> list[Row]:
     """event_id and the row of each id feature, as known when the impression was shown."""
-    found = encoded(rows, known, counts(rows), features.ids, F.col("event_time"), "UTC")
+    found = encoded(rows, surveyed(known), counts(rows), features.ids, F.col("event_time"), "UTC")
     return found.select("event_id", "index.*").collect()
 
 
@@ -60,12 +60,12 @@ def first_day(spark: SparkSession) -> list[Impression]:
 @pytest.fixture(scope="module")
 def known(spark: SparkSession, first_day: list[Impression]) -> DataFrame:
     """The vocabulary after the first day."""
-    reserved = reserve(empty(spark), FEATURES)
+    reserved = reserve(surveyed(empty(spark)), FEATURES)
     return reserved.unionByName(admitted(reserved, labelled(spark, first_day))).localCheckpoint()
 
 
 def test_padding_comes_first_then_a_block_for_each_field_in_the_order_declared(spark: SparkSession) -> None:
-    reserved = reserve(empty(spark), FEATURES)
+    reserved = reserve(surveyed(empty(spark)), FEATURES)
     assert list(content(reserved).items()) == [
         (0, ("", "padding", "0")),
         (1, ("user_id", "null", "0")),
@@ -76,7 +76,7 @@ def test_padding_comes_first_then_a_block_for_each_field_in_the_order_declared(s
         (9, ("item_id", "unknown", "0")),
         (10, ("item_id", "unknown", "1")),
     ]
-    assert blocks(reserved) == {"user_id": 2, "shown": 4, "item_id": 9}
+    assert surveyed(reserved).starts == {"user_id": 2, "shown": 4, "item_id": 9}
 
 
 def test_tokens_follow_in_the_order_of_first_sight(known: DataFrame) -> None:
@@ -94,7 +94,7 @@ def test_tokens_follow_in_the_order_of_first_sight(known: DataFrame) -> None:
 def test_what_is_known_is_neither_reserved_nor_admitted_again(
     spark: SparkSession, known: DataFrame, first_day: list[Impression]
 ) -> None:
-    assert reserve(known, FEATURES).count() == 0
+    assert reserve(surveyed(known), FEATURES).count() == 0
     assert admitted(known, labelled(spark, first_day)).count() == 0
 
 
@@ -114,22 +114,22 @@ def test_a_token_that_comes_late_is_appended_and_moves_no_other(
 
 def test_a_field_declared_later_appends_its_block(spark: SparkSession, known: DataFrame) -> None:
     features = Features(out_of_vocabulary=2, fields=(CATEGORY, *FEATURES.fields))
-    new = reserve(known, features)
+    new = reserve(surveyed(known), features)
     assert list(content(new)) == [15, 16, 17]
-    assert blocks(known.unionByName(new)) == {**blocks(known), "category": 16}
+    assert surveyed(known.unionByName(new)).starts == {**surveyed(known).starts, "category": 16}
 
 
 def test_a_block_cannot_change_its_size(known: DataFrame) -> None:
     with pytest.raises(ConfigError, match="user_id keeps 2 unknown rows"):
-        reserve(known, Features(out_of_vocabulary=5, fields=FEATURES.fields))
+        reserve(surveyed(known), Features(out_of_vocabulary=5, fields=FEATURES.fields))
     wider = COUNT.model_copy(update={"buckets": 9})
     with pytest.raises(ConfigError, match="shown keeps 4 bucket rows"):
-        reserve(known, Features(out_of_vocabulary=2, fields=(USER, wider, ITEM)))
+        reserve(surveyed(known), Features(out_of_vocabulary=2, fields=(USER, wider, ITEM)))
 
 
 def test_indices_of_many_hours_have_no_gap_and_follow_time(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression(str(n), at(0, n * 0.3), f"u{n}", "pot") for n in range(200)])
-    reserved = reserve(empty(spark), FEATURES)
+    reserved = reserve(surveyed(empty(spark)), FEATURES)
     new = admitted(reserved, rows.repartition(5)).orderBy("index").collect()
     assert [row["index"] for row in new] == list(range(RESERVED, RESERVED + 201))
     assert [(row.since, row.field) for row in new] == sorted((row.since, row.field) for row in new)
@@ -158,7 +158,7 @@ def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null
     spark: SparkSession, known: DataFrame
 ) -> None:
     features = Features(out_of_vocabulary=2, fields=(*FEATURES.fields, CATEGORY))
-    vocabulary = known.unionByName(reserve(known, features))
+    vocabulary = known.unionByName(reserve(surveyed(known), features))
     rows = labelled(
         spark,
         [
@@ -193,14 +193,14 @@ def test_a_token_that_must_be_frequent_gets_its_row_at_the_end_of_the_day_on_whi
         for place, day in enumerate(shown)
     ]
     frame, features = labelled(spark, rows), rationed(min_count=3).model_copy(update={"admission_days": 28})
-    reserved = reserve(empty(spark), features)
+    reserved = reserve(surveyed(empty(spark)), features)
     once = admitted(reserved, frame, features)
     assert items(once) == {"frequent": at(2, 0), "late": at(3, 0)}
     known = reserved
     for day in range(3):
         until = f"ds <= '{date(day)}'"
         config = load_config().model_copy(update={"features": features})
-        new = admit(known, frame.where(f"ds = '{date(day)}'"), counts(frame.where(until)), config)
+        new = admit(surveyed(known), frame.where(f"ds = '{date(day)}'"), counts(frame.where(until)), config)
         known = known.unionByName(new).localCheckpoint()
     assert items(known) == items(once)  # day by day, as at once
 
@@ -219,7 +219,7 @@ def test_a_token_not_seen_for_days_is_unknown_until_the_day_after_it_returns(
 ) -> None:
     shown = [Impression(str(day), at(day, 22), "zoe", "cup") for day in (0, 1, 4, 5)]
     rows = labelled(spark, shown)
-    found = encoded(rows, known, counts(rows), rationed(evict_days=2).ids, F.col("event_time"), "UTC")
+    found = encoded(rows, surveyed(known), counts(rows), rationed(evict_days=2).ids, F.col("event_time"), "UTC")
     item = {row.event_id: row.item_id for row in found.select("event_id", "index.*").collect()}
     assert item["0"] == item["1"] == item["5"] == 13
     assert item["4"] in (9, 10)

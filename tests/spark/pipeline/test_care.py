@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, ConfigError, load_config
-from ecdctr_spark.features.vocabulary import admit
+from ecdctr_spark.features.vocabulary import admit, surveyed
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, PREDICTIONS, SNAPSHOTS, VOCABULARY
@@ -141,7 +141,7 @@ def test_a_forgotten_user_s_index_is_never_given_to_another(
 ) -> None:
     before, (store, _) = tokens(built), forgetful
     rows = labelled(store.spark, [Impression("e", at(9), user="newcomer", item="i1")])
-    new = admit(store.read(VOCABULARY), rows, store.read(DAILY_COUNTS), config).collect()
+    new = admit(surveyed(store.read(VOCABULARY)), rows, store.read(DAILY_COUNTS), config).collect()
     assert {row["token"] for row in new} == {"newcomer"}
     assert new[0]["index"] > max(before.values())
     assert tokens(store) == {key: index for key, index in before.items() if key != ("user_id", VICTIM)}

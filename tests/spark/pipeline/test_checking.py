@@ -6,8 +6,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
-from ecdctr_spark.features.vocabulary import admit, reserve
+from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
 from ecdctr_spark.pipeline.checking import check, refuse, summary
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, HEALTH, LABELLED, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
@@ -22,11 +23,11 @@ def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     store = Store(spark, tmp_path_factory.mktemp("built"))
     rows = labelled(spark, made_up(DAYS))
     store.replace(LABELLED, rows, "true")
-    store.insert_new(VOCABULARY, reserve(store.read(VOCABULARY), config.features))
-    store.insert_new(VOCABULARY, admit(store.read(VOCABULARY), rows, store.read(DAILY_COUNTS), config))
+    store.insert_new(VOCABULARY, reserve(surveyed(store.read(VOCABULARY)), config.features))
+    store.insert_new(VOCABULARY, admit(surveyed(store.read(VOCABULARY)), rows, store.read(DAILY_COUNTS), config))
     counts = spark.createDataFrame([], DAILY_COUNTS.columns)
     clicks = spark.createDataFrame([], DAILY_CLICKS.columns)
-    made = samples(rows, rows, counts, clicks, store.read(VOCABULARY), config)
+    made = samples(rows, Past(counts, clicks, None), surveyed(store.read(VOCABULARY)), config)
     store.replace(samples_table(config.features), made, "true")
     return store
 
