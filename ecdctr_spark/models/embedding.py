@@ -94,7 +94,7 @@ class ShardedTable(nn.Module):
         return {"weight": self.weight}
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Vectors [..., dimension] of int64 rows [...], each in 0..self.rows-1."""
+        """Vectors [..., dimension] of integer rows [...], each in 0..self.rows-1."""
         vectors, _ = self._look_up(rows.flatten())
         return vectors.view(*rows.shape, self.dimension)
 
@@ -137,7 +137,7 @@ class ShardedEmbedding(ShardedTable):
         return {"weight": self.weight, "state": self.state}
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Vectors [..., dimension] of int64 rows [...]; a backward pass through them is kept for `step`."""
+        """Vectors [..., dimension] of integer rows [...]; a backward pass through them is kept for `step`."""
         flat = rows.flatten()
         vectors, route = self._look_up(flat)
         if torch.is_grad_enabled():

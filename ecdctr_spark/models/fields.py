@@ -32,7 +32,7 @@ class Fields(nn.Module):
         super().__init__()
         self.contract, self.rows = spec.contract, spec.rows
         self.embedding = ShardedEmbedding(spec.rows, spec.dimension, exchange, spec.seed)
-        self.register_buffer("unknown", torch.tensor(self.contract.unknown, dtype=torch.int64), persistent=False)
+        self.register_buffer("unknown", torch.tensor(self.contract.unknown, dtype=torch.int32), persistent=False)
         self.positions = [position_of(spec, sequence.of) for sequence in self.contract.sequences]
 
     def forward(self, batch: Batch) -> FieldVectors:

@@ -51,7 +51,7 @@ class MergedMemory(nn.Module):
         self.outputs = 2 * dimension
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """[B, 2 * dimension], the user's then the item's, from int64 rows [B] and [B]."""
+        """[B, 2 * dimension], the user's then the item's, from rows [B] and [B]."""
         vectors: Tensor = self.table(torch.stack([users, items], 1))
         return vectors.flatten(1)
 
@@ -69,7 +69,7 @@ class SnapshotMemory(nn.Module):
         self.outputs = 2 * self.dimension
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """[B, 2 * dimension], the user's then the item's, from int64 rows [B] and [B]."""
+        """[B, 2 * dimension], the user's then the item's, from rows [B] and [B]."""
         months = self._months(self.table(torch.stack([users, items], 1)))
         return torch.cat([self.user(months[:, 0]), self.item(months[:, 1])], 1)
 

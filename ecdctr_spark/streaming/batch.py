@@ -15,7 +15,7 @@ from ecdctr_spark.tables.schemas import Contract
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples: ids [B, ids] int64, numbers [B, numbers] float32, each sequence [B, length] int64, labels and
+    """B samples: ids [B, ids] int32, numbers [B, numbers] float32, each sequence [B, length] int32, labels and
     weights [B] float32. Columns are in the contract's order; ids and sequences are rows of the embedding."""
 
     ids: Tensor
@@ -63,7 +63,7 @@ def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:
     labels = columns.get("label", np.zeros(rows))
     weights = columns.get("weight", np.ones(rows))
     return Batch(
-        ids=torch.from_numpy(_stack(columns, contract.ids, np.int64, rows)),
+        ids=torch.from_numpy(_stack(columns, contract.ids, np.int32, rows)),
         numbers=torch.from_numpy(_stack(columns, contract.numbers, np.float32, rows)),
         sequences={
             sequence.name: torch.from_numpy(unpack(columns[sequence.name], sequence.length))
@@ -74,9 +74,9 @@ def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:
     )
 
 
-def unpack(packed: Any, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[rows, length] int64 from rows of `length` big-endian int32, as samples store a sequence."""
-    return np.frombuffer(b"".join(packed), dtype=">i4").astype(np.int64).reshape(len(packed), length)
+def unpack(packed: Any, length: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """[rows, length] int32 from rows of `length` big-endian int32, as samples store a sequence."""
+    return np.frombuffer(b"".join(packed), dtype=">i4").astype(np.int32).reshape(len(packed), length)
 
 
 def _stack(columns: Mapping[str, Any], names: tuple[str, ...], dtype: type, rows: int) -> np.ndarray[Any, Any]:

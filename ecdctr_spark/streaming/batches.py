@@ -178,10 +178,10 @@ def _check_rows(files: Sequence[File], groups: list[int]) -> None:
 
 def _filler(contract: Contract) -> Batch:
     return Batch(
-        ids=torch.full((1, len(contract.ids)), PADDING, dtype=torch.int64),
+        ids=torch.full((1, len(contract.ids)), PADDING, dtype=torch.int32),
         numbers=torch.zeros(1, len(contract.numbers)),
         sequences={
-            sequence.name: torch.full((1, sequence.length), PADDING, dtype=torch.int64)
+            sequence.name: torch.full((1, sequence.length), PADDING, dtype=torch.int32)
             for sequence in contract.sequences
         },
         labels=torch.zeros(1),

@@ -63,14 +63,13 @@ def step(learner: Learner, batch: Batch, number: int) -> Totals:
     """The update of number `number`, counted from 0, of which every rank brings its batch."""
     train, gradient = learner.train, learner.gradient
     gradient.zero_()
-    own = Totals()
+    dense, own = torch.split(gradient, [len(gradient) - len(Totals()), len(Totals())])
     for part in batch.parts(train.passes):
-        own = own.plus(_pass(learner, part))
-    gradient[-len(own) :] = torch.tensor(own)
+        own += _pass(learner, part)
     learner.world.all_reduce(gradient)
-    totals = Totals(*gradient[-len(own) :].tolist())
+    totals = Totals(*own.tolist())
     scale = 1.0 / totals.weight
-    dense = gradient[: -len(own)].mul_(scale)
+    dense.mul_(scale)
     dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
     for group in learner.optimiser.param_groups:
@@ -104,8 +103,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
     for batch in batches:
-        own = batch.to(world.device)
-        sums += torch.tensor(_totals(_loss(model, own, "float32"), own), dtype=torch.float64, device=world.device)
+        sums += _totals(_loss(model, batch.to(world.device), "float32"), batch)
     model.train(training)
     return Totals(*world.all_reduce(sums).tolist())
 
@@ -115,12 +113,11 @@ def rows_of(batch: Batch) -> int:
     return int((batch.weights > 0).sum())
 
 
-def _pass(learner: Learner, part: Batch) -> Totals:
-    own = part.to(learner.world.device)
-    _use_batch(learner.model, rows_of(own) > 1)
-    loss = _loss(learner.model, own, learner.train.precision)
+def _pass(learner: Learner, part: Batch) -> Tensor:
+    _use_batch(learner.model, rows_of(part) > 1)
+    loss = _loss(learner.model, part.to(learner.world.device), learner.train.precision)
     loss.backward()  # type: ignore[no-untyped-call]
-    return _totals(loss, own)
+    return _totals(loss.detach(), part)
 
 
 def _loss(model: nn.Module, batch: Batch, precision: str) -> Tensor:
@@ -129,8 +126,11 @@ def _loss(model: nn.Module, batch: Batch, precision: str) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), batch.labels, batch.weights, reduction="sum")
 
 
-def _totals(loss: Tensor, batch: Batch) -> Totals:
-    return Totals(loss.item(), batch.weights.sum().item(), rows_of(batch))
+def _totals(loss: Tensor, batch: Batch) -> Tensor:
+    """Totals of a batch that lies on the CPU, as a tensor beside its loss: on a GPU nobody waits for that here."""
+    totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows_of(batch))).to(loss.device)
+    totals[0] = loss
+    return totals
 
 
 def _use_batch(model: nn.Module, statistics: bool) -> None:

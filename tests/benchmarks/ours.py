@@ -42,7 +42,7 @@ class Deep(nn.Module):
 def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
     """A field's ids become rows of the one table, as the samples hold them."""
     nothing = torch.empty(len(labels), 0)
-    return Batch(ids + torch.arange(FIELDS) * rows, nothing, {}, labels, torch.ones(len(labels)))
+    return Batch((ids + torch.arange(FIELDS) * rows).int(), nothing, {}, labels, torch.ones(len(labels)))
 
 
 def sharded(workload: Workload) -> Contestant:

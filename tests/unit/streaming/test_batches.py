@@ -145,7 +145,7 @@ def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:
     batches = list(stream(write_sizes(tmp_path, [30])).batches(epoch=0))
     for batch in batches:
         user = batch.ids[:, 0]
-        assert batch.ids.dtype == batch.sequences["clicks"].dtype == torch.int64
+        assert batch.ids.dtype == batch.sequences["clicks"].dtype == torch.int32
         assert torch.equal(batch.ids[:, 1], user + 1)
         assert torch.equal(batch.sequences["clicks"], torch.stack([torch.zeros_like(user), user, user + 1], dim=1))
         assert torch.equal(batch.numbers[:, 0], (user - FIRST_ID).float())
