@@ -19,7 +19,7 @@ HOROVOD := CMAKE_POLICY_VERSION_MINIMUM=3.5 CMAKE_TOOLCHAIN_FILE=$(CURDIR)/const
 INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod horovod
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test lint bench-spark bench-train clean
+.PHONY: help setup demo test lint bench-spark bench-train bench-device clean
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +38,9 @@ lint: setup ## ruff, mypy, import-linter
 BENCH_IMPRESSIONS ?= 20000
 bench-spark: setup ## raw logs to samples against their floor; BENCH_IMPRESSIONS a day for 60 days
 	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
+
+bench-device: setup ## the training step on this machine's GPU
+	@$(BIN)/python -m tests.benchmarks.bench_device
 
 PEERS := .bench/peers
 bench-train: setup $(PEERS)/ready ## the training step beside the peers', streaming, ranks, bytes, memory

@@ -45,16 +45,16 @@ def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
     return Batch((ids + torch.arange(FIELDS) * rows).int(), nothing, {}, labels, torch.ones(len(labels)))
 
 
-def sharded(workload: Workload) -> Contestant:
+def sharded(workload: Workload, train: Optimiser = TRAIN) -> Contestant:
     """One rank with the trainer's own step."""
-    pupil = learner(Deep(workload.rows, ALONE), TRAIN, ALONE)
+    pupil = learner(Deep(workload.rows, ALONE).to(ALONE.device), train, ALONE)
     return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
 
 
 def floor(workload: Workload) -> Contestant:
     """The network alone, fed from memory: each batch has vectors of its own, as if they had been looked up."""
     del workload
-    model = network()
+    model = network().to(ALONE.device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def update(batch: tuple[Tensor, Tensor]) -> None:
@@ -62,7 +62,10 @@ def floor(workload: Workload) -> Contestant:
         F.binary_cross_entropy_with_logits(model(batch[0]).squeeze(1), batch[1]).backward()
         optimiser.step()
 
-    return Contestant(lambda ids, labels: (torch.randn(BATCH, FIELDS * DIMENSION), labels), update)
+    def prepare(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.randn(len(ids), FIELDS * DIMENSION, device=ALONE.device), labels.to(ALONE.device)
+
+    return Contestant(prepare, update)
 
 
 if __name__ == "__main__":

@@ -38,15 +38,15 @@ def plain(name: str, value: float, unit: str) -> Result:
     return Result(name, value, unit)
 
 
-def publish(benchmark: str, results: Sequence[Result], packages: Sequence[str]) -> None:
-    """Prints the table and writes the file; versions are those of `packages`."""
+def publish(benchmark: str, results: Sequence[Result], packages: Sequence[str], device: str = "") -> None:
+    """Prints the table and writes the file; versions are those of `packages`, `device` is what the CPU commands."""
     grid = Table(*Result._fields)
     for result in results:
         met = {True: "yes", False: "NO", None: "-"}[result.met]
         grid.add_row(result.name, f"{result.value:,.2f}", result.unit, result.target, met)
     Console(width=120).print(grid)
     about = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": ", ".join(filter(None, [platform.machine(), f"{os.cpu_count()} cores", device])),
         "date": dt.date.today().isoformat(),
         "versions": {package: importlib.metadata.version(package) for package in packages},
     }
