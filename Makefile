@@ -19,7 +19,7 @@ HOROVOD := CMAKE_POLICY_VERSION_MINIMUM=3.5 CMAKE_TOOLCHAIN_FILE=$(CURDIR)/const
 INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod horovod
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test lint bench-spark bench-train bench-device clean
+.PHONY: help setup demo test test-device lint bench-spark bench-train bench-device clean
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +31,9 @@ demo: setup ## the whole system on real ratings, to an HTML report
 test: lint ## every check and every test
 	@# In the order of their folders: the long runs end to end come first, the two workers then end together.
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-device: setup ## the training on this machine's GPU
+	@CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest tests/device tests/unit/training/test_resume.py tests/unit/training/test_levels.py
 
 lint: setup ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -11,6 +11,8 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 
+# What the tests expect was worked out on a CPU; `make test-device` looks at a GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
 # Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and goes on interpreted from there.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC")

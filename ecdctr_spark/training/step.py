@@ -49,8 +49,9 @@ class Learner(NamedTuple):
 
 
 def learner(model: nn.Module, train: Optimiser, world: World) -> Learner:
-    """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser."""
-    parameters = list(model.parameters())
+    """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser. The model
+    moves to this rank's device."""
+    parameters = list(model.to(world.device).parameters())
     optimiser = torch.optim.AdamW(parameters, lr=train.dense_learning_rate, weight_decay=train.weight_decay)
     sizes = [parameter.numel() for parameter in parameters]
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)

@@ -103,7 +103,7 @@ def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
 
 def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Training, Cursor]:
     """Where the job was left, or its start."""
-    pupil = learner(build(job.model, world).to(world.device), job.train, world)
+    pupil = learner(build(job.model, world), job.train, world)
     checkpoint = resume.newest(job, world)
     if checkpoint:
         cursor, restored = resume.go_on(pupil, checkpoint)

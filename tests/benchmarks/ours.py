@@ -47,7 +47,7 @@ def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
 
 def sharded(workload: Workload, train: Optimiser = TRAIN) -> Contestant:
     """One rank with the trainer's own step."""
-    pupil = learner(Deep(workload.rows, ALONE).to(ALONE.device), train, ALONE)
+    pupil = learner(Deep(workload.rows, ALONE), train, ALONE)
     return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
 
 

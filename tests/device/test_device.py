@@ -1,0 +1,65 @@
+"""On a GPU the step is that of the CPU, as repeatable, and shared by ranks as well (`make test-device`)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from ecdctr_spark.config import Optimiser
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
+from ecdctr_spark.training.step import evaluate, learner
+from ecdctr_spark.training.trainer import fit
+from ecdctr_spark.training.world import ALONE, Alone, World
+from tests.made_up import TRAIN, batch, built, ctr_spec, part, tpm_spec
+from tests.thread_ranks import on_ranks, whole
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+CPU = Alone(device=torch.device("cpu"))
+SPECS = [tpm_spec(), ctr_spec(memory="snapshots", months=("2000-05",))]
+
+
+def trained(spec: ModelSpec, world: World, rows: slice = slice(None), train: Optimiser = TRAIN) -> dict[str, Tensor]:
+    """Every tensor of a model, optimiser state of the rows included, after a few updates."""
+    model = built(spec, world)
+    batches = [part(batch(64, seed, spec.contract), rows) for seed in range(5)]
+    fit(learner(model, train, world), batches, lambda rows, loss: None)
+    tensors = {**dense_tensors(model), **row_tensors(model)}
+    assert {tensor.device.type for tensor in tensors.values()} == {world.device.type}
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
+def test_a_rank_that_sees_a_gpu_takes_it() -> None:
+    assert ALONE.device == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["tpm", "ctr"])
+def test_a_gpu_learns_what_a_cpu_learns(spec: ModelSpec) -> None:
+    expected = trained(spec, CPU)
+    for name, tensor in trained(spec, ALONE).items():
+        assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["tpm", "ctr"])
+def test_a_training_repeated_is_the_same_bit_for_bit(spec: ModelSpec) -> None:
+    first, second = trained(spec, ALONE), trained(spec, ALONE)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
+    spec = tpm_spec(hidden=())  # batch norm sees a rank's own rows only
+    expected = trained(spec, CPU)
+    ranks = on_ranks(2, lambda world: trained(spec, world, slice(0, 20) if world.rank == 0 else slice(20, 64)))
+    for name in row_tensors(built(spec, CPU)):
+        assert_close(whole([rank[name] for rank in ranks]), expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_learns_and_leaves_the_tables_as_they_are_kept() -> None:
+    half, samples, model = TRAIN.model_copy(update={"precision": "bfloat16"}), batch(256), built(ctr_spec(), ALONE)
+    fit(learner(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
+    tensors = {**dense_tensors(model), **row_tensors(model)}
+    assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}
+    assert evaluate(model, iter([samples]), ALONE).mean_loss < 0.2
