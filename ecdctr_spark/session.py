@@ -28,7 +28,11 @@ LOCAL_SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",  # a vacuum lists files by 10,000 tasks
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
+    # What is known of the users, items and categories of some weeks fits the memory: impressions need not be shuffled.
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",
+    # Code that Spark generates for wide rows is beyond what the JVM compiles unless told: it would be interpreted.
+    "spark.driver.extraJavaOptions": "-XX:-DontCompileHugeMethods"
+    f" -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
 _SPARK_JARS = Path(pyspark.__file__).parent / "jars"
