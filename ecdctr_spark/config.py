@@ -298,6 +298,7 @@ class Network(Settings):
 
     dimension: int = Field(gt=0)
     hidden: tuple[int, ...]
+    pooling: Literal["attention", "mean"]
     attention_hidden: tuple[int, ...]
     cross_layers: int = Field(ge=0)
 

@@ -7,24 +7,23 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.embedding import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
-from ecdctr_spark.models.layers import CrossNetwork, Mlp, TargetAttention
+from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import MergedMemory, SnapshotMemory
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.streaming.batch import Batch
 
 
 class Ctr(nn.Module):
-    """Ids, numbers, target attention over each behaviour sequence and the memory of user and item, side by side;
-    through a cross network and an MLP in parallel, whose outputs make the logit."""
+    """Ids, numbers, the interest in each behaviour sequence and the memory of user and item, side by side; through a
+    cross network and an MLP in parallel, whose outputs make the logit. Without cross layers, or without hidden ones,
+    that part hands its inputs on as they are."""
 
     def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
         contract = spec.contract
         self.fields = Fields(spec, exchange)
         self.numbers = normed_numbers(spec)
-        self.interests = nn.ModuleList(
-            TargetAttention(spec.dimension, spec.attention_hidden) for _ in contract.sequences
-        )
+        self.interests = nn.ModuleList(_pooling(spec) for _ in contract.sequences)
         self.user, self.item = position_of(spec, "user_id"), position_of(spec, "item_id")
         self.memory = _memory(spec, exchange)
         width = (len(contract.ids) + len(contract.sequences)) * spec.dimension + len(contract.numbers)
@@ -37,10 +36,10 @@ class Ctr(nn.Module):
         """Logits [B]."""
         fields = self.fields(batch)
         inputs = [fields.ids.flatten(1), self.numbers(batch.numbers)]
-        for attention, position, (keys, present) in zip(
+        for interest, position, (keys, present) in zip(
             self.interests, self.fields.positions, fields.sequences, strict=True
         ):
-            inputs.append(attention(fields.ids[:, position], keys, present))
+            inputs.append(interest(fields.ids[:, position], keys, present))
         if self.memory:
             inputs.append(self.memory(fields.rows[:, self.user], fields.rows[:, self.item]))
         joined = torch.cat(inputs, 1)
@@ -56,6 +55,10 @@ def merge_memory(spec: ModelSpec, model: nn.Module) -> ModelSpec:
         return spec
     model.memory = memory.merged()
     return spec.model_copy(update={"memory": "merged", "months": ()})
+
+
+def _pooling(spec: ModelSpec) -> nn.Module:
+    return TargetAttention(spec.dimension, spec.attention_hidden) if spec.pooling == "attention" else MeanPooling()
 
 
 def _memory(spec: ModelSpec, exchange: Exchange) -> MergedMemory | SnapshotMemory | None:

@@ -1,4 +1,4 @@
-"""Building blocks of the networks: MLP with batch norm, target attention over behaviours, cross network."""
+"""Building blocks of the networks: MLP with batch norm, pooling of behaviours, cross network."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ class TargetAttention(nn.Module):
         weights = self.rest(first).squeeze(-1) * present
         interest: Tensor = weights.unsqueeze(1) @ keys
         return interest.squeeze(1)
+
+
+class MeanPooling(nn.Module):
+    """The mean of the behaviours that are present, whatever the target: what attention must be worth more than."""
+
+    def forward(self, query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
+        """[B, D] from keys [B, L, D] and present [B, L], as TargetAttention; the query is not looked at."""
+        total: Tensor = (keys * present.unsqueeze(-1)).sum(1)
+        return total / present.sum(1, keepdim=True).clamp(min=1)
 
 
 class CrossNetwork(nn.Module):

@@ -11,6 +11,7 @@ from ecdctr_spark.tables.schemas import Contract
 class ModelSpec(Settings):
     """`model` names an entry of MODELS; `rows` is the embedding's number of rows, one vector of `dimension` each.
 
+    `pooling` of behaviours is DIN's target attention, with `attention_hidden` units, or their mean.
     `memory` says what is known from the monthly snapshots of TPM: none (TPM itself, the ads-only baseline),
     snapshots (CPM: attention over `months`, trained), or merged (A-CTR: one frozen vector an entity).
     """
@@ -20,6 +21,7 @@ class ModelSpec(Settings):
     rows: int
     dimension: int
     hidden: tuple[int, ...]
+    pooling: Literal["attention", "mean"] = "attention"
     attention_hidden: tuple[int, ...] = ()
     cross_layers: int = 0
     memory: Literal["none", "snapshots", "merged"] = "none"

@@ -336,6 +336,7 @@ def _model_spec(store: Store, config: Config, training: Training, version: int) 
         rows=rows,
         dimension=config.network.dimension,
         hidden=config.network.hidden,
+        pooling=config.network.pooling,
         attention_hidden=config.network.attention_hidden,
         cross_layers=config.network.cross_layers,
         memory=memory.get(training.level, "none"),

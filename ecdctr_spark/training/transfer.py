@@ -42,7 +42,7 @@ EVERYTHING = Policy(batch_norm="copied", optimiser="kept")
 # The fields of its spec in which a parent may differ. Where a network differs, the tensors must not be taken over.
 _MAY_DIFFER = {
     "continue": {"rows"},
-    "from_cpm": {"rows", "memory", "months", "hidden", "attention_hidden", "cross_layers"},
+    "from_cpm": {"rows", "memory", "months", "hidden", "pooling", "attention_hidden", "cross_layers"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.testing import assert_close
 
-from ecdctr_spark.models.layers import CrossNetwork, Mlp, TargetAttention
+from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 
 DIMENSION, HIDDEN = 4, 6
 
@@ -34,6 +34,13 @@ def test_target_attention_does_not_see_padding() -> None:
     other[:, 0] = 100.0
     assert torch.equal(attention(query, keys, present), attention(query, other, present))
     assert (attention(query, keys, torch.zeros(1, 3, dtype=torch.bool)) == 0).all()
+
+
+def test_mean_pooling_is_the_mean_of_what_is_present_whatever_the_target() -> None:
+    keys, present = torch.randn(2, 3, DIMENSION), torch.tensor([[False, True, True], [False, False, False]])
+    pooled = MeanPooling()(torch.randn(2, DIMENSION), keys, present)
+    assert_close(pooled[0], (keys[0, 1] + keys[0, 2]) / 2)
+    assert (pooled[1] == 0).all()
 
 
 def test_a_cross_layer_multiplies_its_input_with_a_linear_map_of_what_came_before() -> None:

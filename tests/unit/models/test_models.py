@@ -20,6 +20,7 @@ SPECS = {
     "CPM without months": ctr_spec(memory="snapshots"),
     "A-CTR": ctr_spec(memory="merged"),
     "without numbers and behaviours": ctr_spec(contract=TPM_CONTRACT),
+    "mean": ctr_spec(pooling="mean"),
     "linear": ctr_spec(hidden=(), attention_hidden=(), cross_layers=0),
 }
 
