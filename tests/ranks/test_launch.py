@@ -24,7 +24,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.tables.schemas import Contract
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.horovodrun import Horovodrun
-from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.launch import open_ranks
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
@@ -183,10 +183,32 @@ def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Confi
 
 
 @pytest.mark.ranks
+def test_ranks_killed_amid_a_training_and_started_again_end_with_the_same_weights(
+    config: Config, tmp_path: Path
+) -> None:
+    units = write_units(tmp_path)
+    killed: set[int] = set()
+
+    def kill(rows: int, loss: float) -> None:
+        if rows > 8 * 130:  # amid an epoch, and between two checkpoints
+            killed.update(process.pid for process in serving())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    with open_ranks(training("horovodrun", 2), None) as ranks:
+        whole = ranks.train(long(job(config, "tpm", units, str(tmp_path / "whole"))), lambda *_: None)
+        with pytest.raises(RankDiedError):
+            ranks.train(long(job(config, "tpm", units, str(tmp_path / "killed"))), kill)
+        again = ranks.train(long(job(config, "tpm", units, str(tmp_path / "killed"))), lambda *_: None)
+    assert len(killed) == 2
+    assert 0 < again.resumed < again.steps == whole.steps
+    for path in (tmp_path / "whole").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "killed" / path.name).read_bytes()
+
+
+@pytest.mark.ranks
 def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_path: Path) -> None:
-    long = config.tpm.train.model_copy(update={"batch_size": 8, "epochs": 20})
-    task = job(config, "tpm", write_units(tmp_path), str(tmp_path / "model"))
-    task = task.model_copy(update={"train": long, "checkpoint_steps": 100})
+    task = long(job(config, "tpm", write_units(tmp_path), str(tmp_path / "model")))
     killed: list[int] = []
 
     def kill_one(rows: int, loss: float) -> None:
@@ -198,7 +220,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
     with open_ranks(elastic, None) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
-    assert result.rows == 20 * 600  # each row once an epoch, those of the dead rank's share included
+    assert result.rows == 8 * 600  # each row once an epoch, those of the dead rank's share included
     assert Checkpoint.open(tmp_path / "model").manifest.ranks == 1
     assert not serving() and not horovodruns()
 
@@ -220,6 +242,12 @@ def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSessio
         open_ranks(training("spark", 5), spark).__enter__()
     with pytest.raises(ConfigError, match=r"classic Spark session"):
         open_ranks(training("spark", 1), None).__enter__()
+
+
+def long(task: TrainingJob) -> TrainingJob:
+    """The same with hundreds of steps, and a checkpoint now and then."""
+    train = task.train.model_copy(update={"batch_size": 8, "epochs": 8})
+    return task.model_copy(update={"train": train, "checkpoint_steps": 100})
 
 
 def write_units(folder: Path) -> tuple[Unit, ...]:
