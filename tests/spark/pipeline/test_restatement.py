@@ -20,7 +20,7 @@ from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABUL
 from ecdctr_spark.tables.store import Store
 
 FIRST = dt.date(2024, 1, 1)
-DAYS = 3
+DAYS = 4  # the last one is built without the first: what lies before it is looked back on
 MATURITY = 2
 FIELDS = """
 - {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
