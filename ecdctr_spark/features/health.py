@@ -68,7 +68,8 @@ def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> D
     `samples` reaches a week further back than the days that are asked for. Rows count by their weight. Drift is the
     population stability index of the feature's values, spread over 20 buckets by hash, against the seven days before,
     less what as many draws from one distribution would differ by: (buckets - 1)(1/n + 1/m). Users and items
-    themselves come and go, and are not measured so.
+    themselves come and go, and are not measured so; nor is a day without samples seven days before it, since counters
+    begin at nothing where the logs begin.
     """
     values = [_value(feature.name, vocabulary.starts[feature.name], features) for feature in features.ids]
     values += [_value(feature.name, None, features) for feature in features.counters if isinstance(feature, Count)]
@@ -84,7 +85,10 @@ def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> D
     )
     week = Window.partitionBy("domain", "feature").orderBy(F.unix_date("ds")).rangeBetween(-WEEK, -1)
     before = F.array(*(F.sum(F.col("today")[bucket]).over(week) for bucket in range(_BUCKETS)))
-    drifted = days.select("*", before.alias("before"), F.sum("rows").over(week).alias("rows_before"))
+    whole = F.min(F.unix_date("ds")).over(week) == F.unix_date("ds") - WEEK
+    drifted = days.select(
+        "*", before.alias("before"), F.sum("rows").over(week).alias("rows_before"), whole.alias("after_a_week")
+    )
     told = drifted.select("ds", "domain", "feature", "rows", "null_rate", "unknown_rate", _drift().alias("drift"))
     long = told.unpivot(["ds", "domain", "feature", "rows"], ["null_rate", "unknown_rate", "drift"], "measure", "value")
     return _measured(long.where("value is not null"))
@@ -194,7 +198,7 @@ def _drift() -> Column:
 
     terms = F.zip_with("today", "before", term)
     index = F.aggregate(terms, F.lit(0.0), lambda total, term: total + term) - (_BUCKETS - 1) * (1 / n + 1 / m)
-    return F.when((today > 0) & (before > 0), F.greatest(index, F.lit(0.0)))
+    return F.when(F.col("after_a_week") & (today > 0) & (before > 0), F.greatest(index, F.lit(0.0)))
 
 
 def _limit(limits: Limits, end: str) -> Column:

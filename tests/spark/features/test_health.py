@@ -118,11 +118,11 @@ def test_drift_is_nothing_between_alike_days_and_much_between_others(
     spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
     usual, other = list(range(100, 140)) * 20, list(range(100, 105)) * 160
-    values = encoded(spark, config, vocabulary, [usual, usual, other])
+    values = encoded(spark, config, vocabulary, [*[usual] * 8, other])
     drift = {key[0]: value for key, value in values.items() if key[2:] == ("drift", "item_category")}
-    assert drift.keys() == {str(date(1)), str(date(2))}  # the first day has none before it
-    assert drift[str(date(1))] == pytest.approx(0, abs=0.01)
-    assert drift[str(date(2))] > 1
+    assert drift.keys() == {str(date(7)), str(date(8))}  # the days of the first week have no week before them
+    assert drift[str(date(7))] == pytest.approx(0, abs=0.01)
+    assert drift[str(date(8))] > 1
     assert not any(key[2] == "drift" and key[3] in ("user_id", "item_id") for key in values)
 
 
