@@ -255,6 +255,7 @@ class Optimiser(Settings):
     warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise to what they are")
     passes: int = Field(default=1, gt=0, description="a batch goes through the network in so many parts: less memory")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network, not of updates")
+    kernel: Literal["torch", "fbgemm"] = Field(default="torch", description="of the embedding's updates")
     held_out: float = Field(default=0.0, ge=0, lt=1, description="share of the files that are not trained on")
     patience: int = Field(default=1, gt=0, description="epochs without a better loss on what is held out, then it ends")
     seed: int

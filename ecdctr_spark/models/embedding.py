@@ -12,11 +12,12 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecdctr_spark.models.groups import Groups, group, group_of_each, sum_groups
+from ecdctr_spark.models.rowwise_adagrad import Table, Update, by_torch
+
 SCALE = 0.01  # of initial vectors: a row that was never trained says next to nothing
-_EPSILON = 1e-10
 _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
 
 
@@ -34,15 +35,6 @@ class Exchange(Protocol):
         the order of ranks, and how many rows from each."""
 
 
-class Groups(NamedTuple):
-    """Equal values brought together: the `distinct` ones ascending, the positions of all in that `order` (equal
-    ones by position), and where in it each distinct one `starts`."""
-
-    distinct: Tensor
-    order: Tensor
-    starts: Tensor
-
-
 class Route(NamedTuple):
     """How the vectors of a batch came: its positions by distinct row and the number of these asked of each rank;
     `asked` are the local rows that all ranks asked of this one, of which rank q asked `answers[q]`."""
@@ -51,20 +43,6 @@ class Route(NamedTuple):
     splits: list[int]
     asked: Tensor
     answers: list[int]
-
-
-def group(values: Tensor) -> Groups:
-    """Groups of a vector of integers, by a stable sort: the same values give the same order on any machine."""
-    ordered, order = torch.sort(values, stable=True)
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    torch.ne(ordered[1:], ordered[:-1], out=first[1:])
-    starts = first.nonzero().squeeze(1)
-    return Groups(ordered[starts], order, starts)
-
-
-def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
-    """[groups, D], the sum over each group of [N, D], always in the order of positions."""
-    return F.embedding_bag(groups.order, vectors, groups.starts, mode="sum")
 
 
 def initial_vectors(rows: Tensor, dimension: int, seed: int) -> Tensor:
@@ -105,7 +83,7 @@ class ShardedTable(nn.Module):
         route = self._route(rows)
         answers = self.weight.index_select(0, route.asked)
         vectors, _ = self.exchange.all_to_all(answers, route.answers)
-        return vectors.index_select(0, _group_of_each(route.groups)), route
+        return vectors.index_select(0, group_of_each(route.groups)), route
 
     def _route(self, rows: Tensor) -> Route:
         size = self.exchange.size
@@ -147,7 +125,7 @@ class ShardedEmbedding(ShardedTable):
         return vectors.view(*rows.shape, self.dimension)
 
     @torch.no_grad()
-    def step(self, learning_rate: float, scale: float) -> None:
+    def step(self, learning_rate: float, scale: float, update: Update = by_torch) -> None:
         """Row-wise Adagrad on the rows of the passes since the last step; their summed gradient times `scale`.
 
         A row's gradient is summed over all positions and ranks before it is squared, as if the batch had been one.
@@ -157,16 +135,9 @@ class ShardedEmbedding(ShardedTable):
         self._pending.clear()
         if not received:
             return
-        groups = group(_joined([rows for rows, _ in received]))
-        gradient = sum_groups(_joined([gradients for _, gradients in received]), groups).mul_(scale)
-        rows = groups.distinct.to(torch.int64)
-        squared = torch.linalg.vector_norm(gradient, dim=1).square_().div_(self.dimension)
-        state = self.state.index_select(0, rows).add_(squared)
-        self.state.index_copy_(0, rows, state)
-        rate = state.sqrt_().add_(_EPSILON).reciprocal_().mul_(-learning_rate)
-        # Rows are distinct: read, change and write back, which is faster than an addition in place.
-        moved = self.weight.index_select(0, rows).addcmul_(gradient, rate.unsqueeze(1))
-        self.weight.index_copy_(0, rows, moved)
+        rows = _joined([rows for rows, _ in received])
+        gradients = _joined([gradients for _, gradients in received])
+        update(Table(self.weight, self.state), rows, gradients, scale, learning_rate)
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
             self.state[0].zero_()
@@ -181,13 +152,6 @@ class ShardedEmbedding(ShardedTable):
             return rows.to(torch.int32), gradient
         received, _ = self.exchange.all_to_all(sum_groups(gradient, route.groups), route.splits)
         return route.asked, received
-
-
-def _group_of_each(groups: Groups) -> Tensor:
-    """For each position the number of its group."""
-    sizes = torch.diff(groups.starts, append=groups.starts.new_tensor([len(groups.order)]))
-    numbers = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-    return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.config import Optimiser
 from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.rowwise_adagrad import UPDATES
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.world import World
 
@@ -78,7 +79,7 @@ def step(learner: Learner, batch: Batch, number: int) -> Totals:
     learner.optimiser.step()
     for module in learner.model.modules():
         if isinstance(module, ShardedEmbedding):
-            module.step(train.embedding_learning_rate * warm, scale)
+            module.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
     return totals
 
 

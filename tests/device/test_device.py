@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from ecdctr_spark.models.rowwise_adagrad import Table, by_fbgemm, by_torch
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
 from ecdctr_spark.training.step import evaluate, learner
@@ -62,3 +65,19 @@ def test_bfloat16_learns_and_leaves_the_tables_as_they_are_kept() -> None:
     tensors = {**dense_tensors(model), **row_tensors(model)}
     assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}
     assert evaluate(model, iter([samples]), ALONE).mean_loss < 0.2
+
+
+def test_fbgemm_updates_a_table_on_the_gpu_as_torch_does() -> None:
+    try:
+        importlib.metadata.version("fbgemm-gpu")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("FBGEMM is not here, or its CPU build")
+    expected, found = (Table(torch.zeros(1000, 16).cuda(), torch.zeros(1000).cuda()) for _ in range(2))
+    for seed in range(3):
+        chance = torch.Generator().manual_seed(seed)
+        rows = torch.randint(1000, (5000,), generator=chance, dtype=torch.int32).cuda()
+        gradients = torch.randn(5000, 16, generator=chance).cuda()
+        by_torch(expected, rows, gradients, 0.5, 0.1)
+        by_fbgemm(found, rows, gradients, 0.5, 0.1)
+    assert_close(found.weight, expected.weight, rtol=1e-4, atol=1e-5)
+    assert_close(found.state, expected.state, rtol=1e-4, atol=1e-5)

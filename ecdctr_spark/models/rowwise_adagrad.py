@@ -1,0 +1,94 @@
+"""Row-wise Adagrad on the rows that a step touched: by torch, or by FBGEMM's fused kernel where that is installed.
+
+Exact: a row's gradients are summed before anything is squared. With G their sum times `scale`, per row
+
+    state += mean(G^2),    weight -= learning_rate * G / (sqrt(state) + epsilon)
+
+(Adagrad, Duchi et al. 2011, with one state a row as in Mudigere et al. 2022, arXiv 2104.05158).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.groups import group, sum_groups
+
+_EPSILON = 1e-10
+
+
+class Table(NamedTuple):
+    """What is kept of the rows of this rank: `weight` [R, D] and `state` [R]."""
+
+    weight: Tensor
+    state: Tensor
+
+
+class Update(Protocol):
+    """Changes the table in place by the `gradients` [N, D] of `rows` [N], among which a row may be more than once."""
+
+    def __call__(self, table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None: ...
+
+
+def by_torch(table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+    """See Update; with torch's own operations."""
+    groups = group(rows)
+    gradient, touched = sum_groups(gradients, groups).mul_(scale), groups.distinct.to(torch.int64)
+    squared = torch.linalg.vector_norm(gradient, dim=1).square_().div_(gradient.shape[1])
+    state = table.state.index_select(0, touched).add_(squared)
+    table.state.index_copy_(0, touched, state)
+    rate = state.sqrt_().add_(_EPSILON).reciprocal_().mul_(-learning_rate)
+    # Rows are distinct: read, change and write back, which is faster than an addition in place.
+    moved = table.weight.index_select(0, touched).addcmul_(gradient, rate.unsqueeze(1))
+    table.weight.index_copy_(0, touched, moved)
+
+
+def by_fbgemm(table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+    """See Update; by FBGEMM's table-batched embedding, whose backward pass is the update, in one kernel.
+
+    Raises ConfigError where FBGEMM is not installed.
+    """
+    kernel, place = _fused(*table.weight.shape, table.weight.device), _PLACES[table.weight.device.type]
+    offsets = torch.tensor([0, len(rows)], device=rows.device)
+    setattr(kernel, f"weights_{place}", nn.Parameter(table.weight.view(-1)))  # no copy: the table itself
+    setattr(kernel, f"momentum1_{place}", nn.Parameter(table.state))
+    kernel.set_learning_rate(learning_rate)
+    with torch.enable_grad():
+        vectors = kernel(rows.to(torch.int64), offsets)
+    vectors.backward(gradients * scale)
+
+
+# Bit-equal resume is torch's; FBGEMM gives the same but for the last bits.
+UPDATES: dict[str, Update] = {"torch": by_torch, "fbgemm": by_fbgemm}
+
+_PLACES = {"cpu": "host", "cuda": "dev"}  # how FBGEMM names the tensors of a table by where it lies
+
+
+@lru_cache(maxsize=16)
+def _fused(rows: int, dimension: int, device: torch.device) -> Any:
+    """FBGEMM's kernel for a table of this shape; the tables are lent to it."""
+    try:
+        from fbgemm_gpu.split_embedding_configs import EmbOptimType
+        from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
+        from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+            ComputeDevice,
+            SplitTableBatchedEmbeddingBagsCodegen,
+        )
+    except ImportError as error:
+        raise ConfigError(
+            f"train.kernel fbgemm: FBGEMM cannot be imported ({error}); install fbgemm-gpu (or fbgemm-gpu-cpu) of the"
+            " version made for your torch, or set it to torch"
+        ) from error
+    on_cpu = device.type == "cpu"
+    location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
+    return SplitTableBatchedEmbeddingBagsCodegen(
+        [(rows, dimension, location, ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA)],
+        optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+        eps=_EPSILON,
+        pooling_mode=PoolingMode.NONE,
+        device=device,
+    )
