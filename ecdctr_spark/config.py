@@ -322,6 +322,12 @@ class Training(Settings):
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
     )
 
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> Training:
+        if self.least_ranks is not None and self.least_ranks > self.ranks:
+            raise ValueError(f"least_ranks is {self.least_ranks}, and there are {self.ranks} ranks: give no more")
+        return self
+
 
 class Tracking(Settings):
     uri: str | None = Field(description="MLflow tracking URI; null keeps a SQLite file under storage.root")

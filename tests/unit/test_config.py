@@ -76,3 +76,8 @@ def test_an_unknown_time_zone_names_the_nearest() -> None:
 def test_a_root_that_cannot_be_part_of_a_url_is_refused(root: str) -> None:
     with pytest.raises(ConfigError, match=r"storage\.root"):
         load_config(overrides=[f"storage.root={root}"])
+
+
+def test_more_ranks_to_go_on_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training: .*least_ranks is 3, and there are 2 ranks"):
+        load_config(overrides=["training.ranks=2", "training.least_ranks=3"])
