@@ -30,7 +30,7 @@ from ecdctr_spark.training.job import Unit
 from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import ALONE
 from tests.benchmarks.exchanged import gathered, measured, worked_out
-from tests.benchmarks.ours import TRAIN, Deep, batch_of
+from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of
 from tests.benchmarks.results import Result, at_least, at_most, plain, publish
 from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Workload
 
@@ -54,7 +54,7 @@ def main() -> None:
     """Every part of the table."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
-    small = compete(SMALL, ["floor", "ecdctr_spark", *PEERS])
+    small = compete(SMALL, ["floor", "ecdctr_spark", WITH_FBGEMM, *PEERS])
     large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
     publish("train", [*steps(small, large), *input_(), *ranks(), *bytes_()], ["torch", "horovod", "petastorm"])
     shutil.rmtree(WORK)
@@ -83,7 +83,12 @@ def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subproces
     started = {}
     try:
         for name in names:
-            command = [*(ours if name in ("ecdctr_spark", "floor") else theirs), name, str(rows), str(THREADS)]
+            command = [
+                *(ours if name in ("ecdctr_spark", WITH_FBGEMM, "floor") else theirs),
+                name,
+                str(rows),
+                str(THREADS),
+            ]
             log = (WORK / f"{name}-{rows}.log").open("w")
             started[name] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True

@@ -13,6 +13,7 @@ from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import ALONE
 from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Contestant, Workload, network, serve
 
+WITH_FBGEMM = "ecdctr_spark with FBGEMM's updates"
 TRAIN = Optimiser(
     batch_size=BATCH,
     epochs=1,
@@ -51,6 +52,11 @@ def sharded(workload: Workload, train: Optimiser = TRAIN) -> Contestant:
     return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
 
 
+def with_fbgemm(workload: Workload) -> Contestant:
+    """The same, whose rows are updated by FBGEMM's kernel."""
+    return sharded(workload, TRAIN.model_copy(update={"kernel": "fbgemm"}))
+
+
 def floor(workload: Workload) -> Contestant:
     """The network alone, fed from memory: each batch has vectors of its own, as if they had been looked up."""
     del workload
@@ -69,4 +75,4 @@ def floor(workload: Workload) -> Contestant:
 
 
 if __name__ == "__main__":
-    serve({"ecdctr_spark": sharded, "floor": floor})
+    serve({"ecdctr_spark": sharded, WITH_FBGEMM: with_fbgemm, "floor": floor})
