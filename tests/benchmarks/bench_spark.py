@@ -11,23 +11,40 @@ import shutil
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.session import spark_session
 from ecdctr_spark.sources import SOURCES
-from ecdctr_spark.tables.schemas import samples_table
+from ecdctr_spark.tables.schemas import Table, samples_table
 from ecdctr_spark.tables.store import Store
-from tests.benchmarks.results import Result, at_most, publish
+from tests.benchmarks.results import Result, at_most, plain, publish
 
 WORK = Path(".bench/work")
 DAYS = 60
 HISTORY = (6, 60)  # days before the one that is built: once and ten times
 ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class TimedStore(Store):
+    """Remembers how many seconds went into writing each table."""
+
+    seconds: Counter[str] = field(default_factory=Counter, compare=False)
+
+    def replace(self, table: Table, frame: DataFrame, where: str) -> None:
+        """See Store."""
+        self.seconds[table.name] += timed(lambda: super(TimedStore, self).replace(table, frame, where))
+
+    def insert_new(self, table: Table, frame: DataFrame) -> None:
+        """See Store."""
+        self.seconds[table.name] += timed(lambda: super(TimedStore, self).insert_new(table, frame))
 
 
 def main(impressions_per_day: int) -> None:
@@ -45,6 +62,10 @@ def main(impressions_per_day: int) -> None:
         [
             Result("raw logs to samples", rows / seconds, "rows/s"),
             at_most("raw logs to samples", seconds / floor, "times the floor", 3),
+            *(
+                plain(f"of it, {table}", spent / floor, "times the floor")
+                for table, spent in store.seconds.most_common()
+            ),
             at_most("a day after 10 times the history", long / short, "times", 1.2),
             at_most("10 times the rows", seconds / seconds_tenth, "times", 11),
         ],
@@ -58,10 +79,10 @@ def drifting(name: str, impressions_per_day: int) -> Config:
     return load_config(["world", "drifting"], [*size_, f"storage.root={WORK / name}"])
 
 
-def build(spark: SparkSession, config: Config) -> tuple[float, Store]:
+def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
     """Seconds from raw logs, which lie there, to the samples of all days; and the tables."""
     SOURCES["world"](spark, config)
-    store = Store(spark, Path(config.storage.root).resolve())
+    store = TimedStore(spark, Path(config.storage.root).resolve())
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
 
     def whole() -> None:
