@@ -19,7 +19,7 @@ HOROVOD := CMAKE_POLICY_VERSION_MINIMUM=3.5 CMAKE_TOOLCHAIN_FILE=$(CURDIR)/const
 INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod horovod
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device lint bench-spark bench-train bench-device clean
+.PHONY: help setup demo test test-device lint bench-spark bench-train bench-network bench-device clean
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,9 +38,12 @@ test-device: setup ## the training on this machine's GPU
 lint: setup ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-BENCH_IMPRESSIONS ?= 20000
+BENCH_IMPRESSIONS ?= 80000
 bench-spark: setup ## raw logs to samples against their floor; BENCH_IMPRESSIONS a day for 60 days
 	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
+
+bench-network: setup ## what each part of the network is worth on synthetic worlds
+	@$(BIN)/python -m tests.benchmarks.bench_network
 
 bench-device: setup ## the training step on this machine's GPU
 	@$(BIN)/python -m tests.benchmarks.bench_device
