@@ -36,8 +36,10 @@ _BROKEN_EXCHANGE = "HorovodInternalError"
 
 
 class Horovodrun:
-    """`ranks` processes of `threads` threads each that run `module`. `start`, or else the first job, starts them;
-    `close` ends them."""
+    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them.
+
+    Not before: idle ranks ask each other every millisecond whether there is work, at the cost of those who do some.
+    """
 
     def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.training.rank") -> None:
         self._ranks = ranks
@@ -45,21 +47,10 @@ class Horovodrun:
         self._module = module
         self._group: _Group | None = None
 
-    def start(self, ranks: int | None = None) -> None:
-        """Starts the ranks, unless they run. They come up while the caller does other things: the next job waits."""
-        size = ranks or self._ranks
-        if self._group is not None and self._group.size != size:
-            self.close()
-        if self._group is None:
-            self._group = _Group(size)
-            self._group.start(self._module, self._threads)
-
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
         """See launch.Ranks; by another number of ranks where one is given. The error of a failed job names the log,
         which is kept."""
-        self.start(ranks)
-        group = self._group
-        assert group is not None  # started just now, at the latest
+        group = self._started(ranks or self._ranks)
         try:
             group.gather()
             return group.train(job, progress)
@@ -74,6 +65,15 @@ class Horovodrun:
             self._group.stop()
             shutil.rmtree(self._group.folder, ignore_errors=True)  # a log left behind is no reason to fail a run
             self._group = None
+
+    def _started(self, size: int) -> _Group:
+        """So many ranks, which may be on their way still; the running ones where they are as many."""
+        if self._group is not None and self._group.size != size:
+            self.close()
+        if self._group is None:
+            self._group = _Group(size)
+            self._group.start(self._module, self._threads)
+        return self._group
 
 
 @dataclass

@@ -55,14 +55,13 @@ class Elastic:
 
 @contextmanager
 def open_ranks(training: Training, spark: SparkSession | None) -> Iterator[Ranks]:
-    """The ranks that `training` asks for; horovodrun's come up while the caller does other things. When the context
-    ends, however it ends, none is left.
+    """The ranks that `training` asks for; the first job starts them. When the context ends, however it ends, none is
+    left.
 
     `spark` is used by the launcher spark alone. Raises ConfigError where the ranks cannot be had.
     """
     if training.launcher == "horovodrun":
         with closing(Horovodrun(training.ranks, training.threads_per_rank)) as ranks:
-            ranks.start()
             yield _elastic(ranks, training)
     elif training.launcher == "spark":
         yield _elastic(_on_spark(training, spark), training)

@@ -157,13 +157,23 @@ def test_ranks_that_do_not_start_say_why(config: Config) -> None:
 
 
 @pytest.mark.ranks
-def test_ranks_that_never_got_a_job_end_with_the_others() -> None:
-    with closing(Horovodrun(2, 1, "tests.ranks.obedient")) as ranks:
-        ranks.start()
-        started = {process.pid for process in horovodruns()}
-        ranks.start()  # they are there already
-        assert {process.pid for process in horovodruns()} == started and len(started) == 1
-    assert ended(started)
+def test_no_rank_idles_before_the_first_job() -> None:
+    with open_ranks(training("horovodrun", 2), None):
+        assert not horovodruns()
+
+
+@pytest.mark.ranks
+def test_ranks_that_are_interrupted_while_they_start_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: set[int] = set()
+
+    def interrupted(group: object) -> None:
+        started.update(process.pid for process in horovodruns())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecdctr_spark.training.horovodrun._Group.gather", interrupted)
+    with closing(Horovodrun(2, 1, "tests.ranks.obedient")) as ranks, pytest.raises(KeyboardInterrupt):
+        ranks.train(job(config, "answer"), lambda *_: None)
+    assert len(started) == 1 and ended(started)
 
 
 @pytest.mark.ranks
