@@ -18,6 +18,14 @@ DELTA_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
 }
 
+# Code that Spark generates for wide rows is beyond what the JVM compiles unless told: it would be interpreted. And each
+# query brings code of its own, whose best compilation costs more than it gives back until it was run ten times as often
+# as the JVM would wait.
+_COMPILER = (
+    "-XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
+    " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+)
+
 # Each Delta snapshot is read by 50 tasks and each shuffle makes 200 unless told: far too many for one machine.
 LOCAL_SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -30,9 +38,7 @@ LOCAL_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # What is known of the users, items and categories of some weeks fits the memory: impressions need not be shuffled.
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",
-    # Code that Spark generates for wide rows is beyond what the JVM compiles unless told: it would be interpreted.
-    "spark.driver.extraJavaOptions": "-XX:-DontCompileHugeMethods"
-    f" -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
+    "spark.driver.extraJavaOptions": f"{_COMPILER} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
 _SPARK_JARS = Path(pyspark.__file__).parent / "jars"
