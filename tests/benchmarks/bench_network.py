@@ -16,6 +16,7 @@ from ecdctr_spark.evaluation.metrics import overall
 from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.calendar import DAY, Training
+from ecdctr_spark.pipeline.training_jobs import training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.session import spark_session
@@ -94,7 +95,7 @@ def trained(store: Store, world: str, variant: str) -> float:
     """Exports the variant, trained on a month of natural logs; samples a second."""
     config = configured(world, variant)
     until = learnt_until(config)
-    job, _ = steps.training_job(store, config, Training("cpm", until, until - (LEARNT - 1) * DAY))
+    job, _ = training_job(store, config, Training("cpm", until, until - (LEARNT - 1) * DAY))
     job = job.model_copy(update={"model_id": variant, "output": str(store.root / "models" / variant)})
     result = Inline(THREADS).train(job, lambda rows, loss: None)
     export(Path(job.output), store.root / "exports" / variant)
