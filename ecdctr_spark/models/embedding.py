@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.models.groups import Groups, group, group_of_each, sum_groups
+from ecdctr_spark.models.groups import Groups, gather, group, group_of_each, sum_groups
 from ecdctr_spark.models.rowwise_adagrad import Table, Update, by_torch
 
 SCALE = 0.01  # of initial vectors: a row that was never trained says next to nothing
@@ -79,11 +79,11 @@ class ShardedTable(nn.Module):
     def _look_up(self, rows: Tensor) -> tuple[Tensor, Route | None]:
         """Vectors [N, dimension] of rows [N], and the way they took between ranks (None on one rank)."""
         if self.exchange.size == 1:
-            return self.weight.index_select(0, rows), None
+            return gather(self.weight, rows), None
         route = self._route(rows)
-        answers = self.weight.index_select(0, route.asked)
+        answers = gather(self.weight, route.asked)
         vectors, _ = self.exchange.all_to_all(answers, route.answers)
-        return vectors.index_select(0, group_of_each(route.groups)), route
+        return gather(vectors, group_of_each(route.groups)), route
 
     def _route(self, rows: Tensor) -> Route:
         size = self.exchange.size

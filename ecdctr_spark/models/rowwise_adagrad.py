@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.groups import group, sum_groups
+from ecdctr_spark.models.groups import gather, group, sum_groups
 
 _EPSILON = 1e-10
 
@@ -43,7 +43,7 @@ def by_torch(table: Table, rows: Tensor, gradients: Tensor, scale: float, learni
     table.state.index_copy_(0, touched, state)
     rate = state.sqrt_().add_(_EPSILON).reciprocal_().mul_(-learning_rate)
     # Rows are distinct: read, change and write back, which is faster than an addition in place.
-    moved = table.weight.index_select(0, touched).addcmul_(gradient, rate.unsqueeze(1))
+    moved = gather(table.weight, touched).addcmul_(gradient, rate.unsqueeze(1))
     table.weight.index_copy_(0, touched, moved)
 
 
