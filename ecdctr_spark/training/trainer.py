@@ -14,6 +14,7 @@ from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.streaming.shards import split
 from ecdctr_spark.training import resume
+from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.checkpoint import RestoreReport
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.step import Learner, Totals, average_batch_norm, evaluate, learner, rows_of, step
@@ -50,6 +51,7 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
     The same job on as many ranks and threads gives the same weights bit for bit, killed and run again or not.
     `progress` is called on rank 0.
     """
+    keep_freed_memory()
     started = time.perf_counter()
     training, cursor = _begin(job, world, progress)
     resumed = cursor.steps

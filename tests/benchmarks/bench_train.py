@@ -22,15 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from petastorm import make_batch_reader
+from torch.profiler import ProfilerActivity, profile
 
 from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.tables.schemas import Contract, Sequence
+from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.job import Unit
 from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import ALONE
 from tests.benchmarks.exchanged import gathered, measured, worked_out
-from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of
+from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of, sharded
 from tests.benchmarks.results import Result, at_least, at_most, plain, publish
 from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Workload
 
@@ -41,6 +43,12 @@ THREADS, ROUNDS, WARM_UP = 2, 5, 2
 SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows a field
 STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # a turn; else 2
 FILES, FILE_ROWS, LENGTH = 40, 16384, 50
+_PARTS = {
+    "matrix products": ("mm", "addmm"),
+    "rows read and summed": ("_embedding_bag_forward_only", "index_select"),
+    "rows written": ("index_copy_",),
+    "rows sorted and grouped": ("sort", "nonzero", "index", "ne"),
+}
 
 
 class Rate(NamedTuple):
@@ -56,7 +64,8 @@ def main() -> None:
     WORK.mkdir(parents=True)
     small = compete(SMALL, ["floor", "ecdctr_spark", WITH_FBGEMM, *PEERS])
     large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
-    publish("train", [*steps(small, large), *input_(), *ranks(), *bytes_()], ["torch", "horovod", "petastorm"])
+    rows = [*steps(small, large), *profiled(), *input_(), *ranks(), *bytes_()]
+    publish("train", rows, ["torch", "horovod", "petastorm"])
     shutil.rmtree(WORK)
 
 
@@ -125,6 +134,23 @@ def steps(small: dict[str, Rate], large: dict[str, Rate]) -> list[Result]:
     ]
 
 
+def profiled() -> list[Result]:
+    """What the step's time is spent on, by torch's profiler: what no tables would cost is the share of the products."""
+    torch.set_num_threads(THREADS)
+    workload = Workload(SMALL)
+    prepare, update = sharded(workload)
+    batches = [prepare(*batch) for batch in workload.batches()]
+    for batch in batches[:WARM_UP]:
+        update(batch)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for batch in batches:
+            update(batch)
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in seen.key_averages()}
+    whole = sum(spent.values())
+    shares = {part: sum(spent.get(name, 0) for name in names) / whole for part, names in _PARTS.items()}
+    return [plain(f"step, 1.2 M rows: {part}", share, "of its time") for part, share in shares.items()]
+
+
 def input_() -> list[Result]:
     """Streaming alone, and training from files beside training from memory."""
     rows, behaviours = [], Sequence(name="clicks", length=LENGTH, of="f0")
@@ -190,6 +216,7 @@ def petastorm(contract: Contract, units: list[Unit]) -> float:
 def from_files(contract: Contract, units: list[Unit]) -> float:
     """The rate of training from the files as a share of that from memory: the same batches, model and step, in turn."""
     torch.set_num_threads(THREADS)
+    keep_freed_memory()
     pupil = learner(Deep(SMALL, ALONE), TRAIN, ALONE)
     held = list(stream(contract, units).batches(0))
 

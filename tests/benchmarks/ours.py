@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ecdctr_spark.config import Optimiser
 from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding
 from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import ALONE
 from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Contestant, Workload, network, serve
@@ -47,7 +48,8 @@ def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
 
 
 def sharded(workload: Workload, train: Optimiser = TRAIN) -> Contestant:
-    """One rank with the trainer's own step."""
+    """One rank with the trainer's own step, and the memory that it keeps."""
+    keep_freed_memory()
     pupil = learner(Deep(workload.rows, ALONE), train, ALONE)
     return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
 

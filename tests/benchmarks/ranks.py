@@ -12,6 +12,7 @@ import time
 
 import torch
 
+from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.step import learner, step
 from ecdctr_spark.training.world import join_world
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
@@ -23,6 +24,7 @@ _WARM_UP = 3
 def main(rows: int, steps: int) -> None:
     """`rows` a field, `steps` of the whole batch."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     world = join_world()
     pupil = learner(Deep(rows, world), TRAIN, world)
     own = slice(world.rank, None, world.size)
