@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ def gather(vectors: Tensor, rows: Tensor) -> Tensor:
     if vectors.is_cuda:
         return vectors.index_select(0, rows)
     # Bags of one row: the CPU's kernel for bags fetches ahead of itself, and takes half of index_select's time.
-    return F.embedding_bag(rows, vectors, torch.arange(len(rows), dtype=rows.dtype), mode="sum")
+    return F.embedding_bag(rows, vectors, _count(len(rows).bit_length(), rows.dtype)[: len(rows)], mode="sum")
 
 
 def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
@@ -45,3 +46,9 @@ def group_of_each(groups: Groups) -> Tensor:
     sizes = torch.diff(groups.starts, append=groups.starts.new_tensor([len(groups.order)]))
     numbers = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
+
+
+@lru_cache(maxsize=64)
+def _count(bits: int, dtype: torch.dtype) -> Tensor:
+    """0, 1, 2, ..., as far as so many bits go: counting anew at each look-up would cost as much as the look-up."""
+    return torch.arange(1 << bits, dtype=dtype)

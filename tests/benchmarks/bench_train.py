@@ -231,20 +231,22 @@ def from_files(contract: Contract, units: list[Unit]) -> float:
 def ranks() -> list[Result]:
     """Two ranks beside one, and what a rank's memory grows by with the table."""
     one, two = (under_horovod(size, SMALL) for size in (1, 2))
+    apart = under_horovod(2, SMALL, "apart")
     one_large, two_large = (under_horovod(size, LARGE) for size in (1, 2))
     grown = (LARGE - SMALL) * FIELDS * (4 * DIMENSION + 4)  # a vector and its Adagrad state
     return [
         plain("1 rank of 1 thread", one.samples, "samples/s"),
         plain("2 ranks of 1 thread", two.samples, "samples/s"),
         at_least("2 ranks of 1 thread", two.samples / one.samples, "times 1 rank", 1.7),
+        plain("2 ranks that exchange nothing", apart.samples / one.samples, "times 1 rank"),
         at_most("memory of the 1 rank, by what the table grows", (one_large.peak - one.peak) / grown, "of it", 1.1),
         at_most("memory of each of 2 ranks", (two_large.peak - two.peak) / grown, "of it", 0.55),
     ]
 
 
-def under_horovod(size: int, rows: int) -> Rate:
+def under_horovod(size: int, rows: int, how: str = "together") -> Rate:
     """The median of three runs."""
-    rank = [sys.executable, "-m", "tests.benchmarks.ranks", str(rows), "20"]
+    rank = [sys.executable, "-m", "tests.benchmarks.ranks", str(rows), "20", how]
     command = ["horovodrun", "-np", str(size), "--gloo", *rank]
     told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
     lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in told]

@@ -1,7 +1,8 @@
 """One of the Horovod ranks of bench-train: trains on its share of batches from memory, and rank 0 tells how fast.
 
-`horovodrun -np N --gloo python -m tests.benchmarks.ranks ROWS STEPS` prints samples/s of all ranks together and the
-peak memory of a rank in bytes.
+`horovodrun -np N --gloo python -m tests.benchmarks.ranks ROWS STEPS together` prints samples/s of all ranks together
+and the peak memory of a rank in bytes; with `apart` for `together` each rank keeps a model of its own and exchanges
+nothing, which is the most that the machine's cores and memory would give.
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ import torch
 
 from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.step import learner, step
-from ecdctr_spark.training.world import join_world
+from ecdctr_spark.training.world import ALONE, World, join_world
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
 from tests.benchmarks.turns import BATCH, Workload
 
 _WARM_UP = 3
 
 
-def main(rows: int, steps: int) -> None:
+def main(rows: int, steps: int, how: str) -> None:
     """`rows` a field, `steps` of the whole batch."""
     torch.set_num_threads(1)
     keep_freed_memory()
     world = join_world()
-    pupil = learner(Deep(rows, world), TRAIN, world)
+    those: World = world if how == "together" else ALONE
+    pupil = learner(Deep(rows, those), TRAIN, those)
     own = slice(world.rank, None, world.size)
     batches = [batch_of(ids[own], labels[own], rows) for ids, labels in Workload(rows).batches()]
     for number in range(_WARM_UP):
@@ -42,4 +44,4 @@ def main(rows: int, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
