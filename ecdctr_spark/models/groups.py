@@ -1,4 +1,5 @@
-"""Equal rows of a batch brought together, and their gradients summed, in an order that is the same on any machine."""
+"""Vectors looked up by row, and equal rows of a batch brought together with their gradients summed, in an order that is
+the same on any machine."""
 
 from __future__ import annotations
 
