@@ -14,7 +14,8 @@ PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it 
 
 class Table(BaseModel):
     """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
-    `laid_out`, its files hold just the rows, in the order, of the tasks that write them."""
+    `laid_out`, its files hold just the rows, in the order, of the tasks that write them. `varied` columns hardly hold a
+    value twice: no dictionary is made of them, which would be half the work of writing them, and saves no byte."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,6 +24,7 @@ class Table(BaseModel):
     key: tuple[str, ...]
     partitions: tuple[str, ...] = ()
     laid_out: bool = False
+    varied: tuple[str, ...] = ()
 
 
 IMPRESSIONS = Table(
@@ -31,12 +33,14 @@ IMPRESSIONS = Table(
     " context map<string,string>, clicked int, ds date",  # clicked is null where clicks come as a table of their own
     key=("event_id",),
     partitions=("ds",),
+    varied=("event_id", "event_time"),
 )
 CLICKS = Table(
     name="clicks",
     columns="event_id string, click_time timestamp, ds date",  # ds is the day of the click
     key=("event_id",),
     partitions=("ds",),
+    varied=("event_id", "click_time"),
 )
 USERS = Table(
     name="users",
@@ -61,6 +65,7 @@ LABELLED = Table(
     " label int, click_time timestamp, ds date",
     key=("event_id",),
     partitions=("ds",),
+    varied=("event_id", "event_time", "click_time"),
 )
 DAILY_COUNTS = Table(
     name="daily_counts",
@@ -102,6 +107,7 @@ PREDICTIONS = Table(
     " label int, prediction double, ds date",
     key=("event_id", "model"),
     partitions=("ds",),
+    varied=("event_id", "prediction"),
 )
 METRICS = Table(
     name="metrics",
@@ -133,6 +139,7 @@ ORACLE = Table(
     name="oracle",  # of a synthetic platform; no step reads it
     columns="event_id string, domain string, probability double, clicked boolean",
     key=("event_id",),
+    varied=("event_id", "probability"),
 )
 
 TABLES = {
@@ -156,6 +163,7 @@ def samples_table(features: Features) -> Table:
         key=("event_id",),
         partitions=("domain", "ds"),
         laid_out=True,  # for the ranks (features/samples.py, shuffled)
+        varied=("event_id", "event_time", "user", "item"),
     )
 
 

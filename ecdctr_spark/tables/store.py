@@ -30,6 +30,12 @@ _PROPERTIES = {
 _GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
 
 
+def _properties(table: Table) -> dict[str, str]:
+    # Delta hands a table's properties to the Parquet writer.
+    varied = {f"parquet.enable.dictionary#{column}": "false" for column in table.varied}
+    return {**_PROPERTIES, **varied, **({} if table.laid_out else _GATHERED)}
+
+
 @lru_cache(maxsize=64)
 def _schema(spark: SparkSession, columns: str) -> StructType:
     """Asking the JVM takes longer than all else that a write checks, and each write asks."""
@@ -129,7 +135,7 @@ class Store:
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self._declared(table))
-        for key, value in (_PROPERTIES if table.laid_out else {**_PROPERTIES, **_GATHERED}).items():
+        for key, value in _properties(table).items():
             builder = builder.property(key, value)
         builder.partitionedBy(*table.partitions).execute()
 

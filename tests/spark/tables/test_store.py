@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
@@ -75,6 +76,14 @@ def test_another_reader_sees_the_same_rows(store: Store) -> None:
     store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
     query = QueryBuilder().register("counts", DeltaTable(store.path(COUNTS)))
     assert pa.table(query.execute("select n from counts").read_all()).to_pylist() == [{"n": 1}]
+
+
+def test_no_dictionary_is_made_of_a_column_that_hardly_holds_a_value_twice(store: Store) -> None:
+    varied = COUNTS.model_copy(update={"varied": ("key",)})
+    store.replace(varied, rows(store.spark, *(("a", 1, "2020-01-01") for _ in range(100))), "true")
+    (file,) = Path(store.path(varied)).rglob("*.parquet")
+    columns = pq.read_metadata(file).row_group(0).to_dict()["columns"]
+    assert {column["path_in_schema"]: column["has_dictionary_page"] for column in columns} == {"key": False, "n": True}
 
 
 def test_the_ledger_is_appended_to(store: Store) -> None:
