@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import ConfigError, Features
 
 _COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
+_SECONDS = 24 * 60 * 60  # of a day
 _ATTRIBUTES = ("context", "user", "item")  # maps of the row, or structs of it when narrowed
 
 
@@ -59,9 +60,11 @@ def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) ->
     )
 
 
-def day_of(time: str, timezone: str) -> Column:
+def day_of(time: str | Column, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
-    return F.to_date(F.from_utc_timestamp(time, timezone))
+    local = time if timezone == "UTC" else F.from_utc_timestamp(time, timezone)
+    # to_date would ask Java's calendar about each row.
+    return F.date_from_unix_date(F.floor(F.unix_seconds(local) / _SECONDS).cast("int"))
 
 
 def _sql(source: str) -> str:

@@ -176,7 +176,7 @@ def score_samples(store: Store, model_id: str, source: Path, output: Path) -> in
 
 def between(first: dt.date, last: dt.date) -> str:
     """The predicate of the slice of days first..last."""
-    return f"ds >= '{first}' and ds <= '{last}'"
+    return f"ds >= date'{first}' and ds <= date'{last}'"
 
 
 class _Admitted(NamedTuple):

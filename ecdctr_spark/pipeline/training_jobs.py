@@ -11,6 +11,7 @@ from typing import Literal
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, ConfigError, Domain, Part
+from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.pipeline import registry
@@ -117,7 +118,7 @@ class _Vocabulary:
 def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
     """One row a day comes to the driver; a version never changes, so it is asked for once."""
     table = store.read(VOCABULARY, version)
-    day = F.coalesce(F.to_date(F.from_utc_timestamp("since", timezone)), F.lit(_RESERVED))
+    day = F.coalesce(day_of("since", timezone), F.lit(_RESERVED))
     newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
     return _Vocabulary(surveyed(table).starts, [(row["day"], row["rows"]) for row in newest])
 
