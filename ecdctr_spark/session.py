@@ -38,6 +38,8 @@ LOCAL_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # What is known of the users, items and categories of some weeks fits the memory: impressions need not be shuffled.
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",
+    # Where each partition of one side fits so much, it is hashed: neither side need be sorted.
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     "spark.driver.extraJavaOptions": f"{_COMPILER} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
