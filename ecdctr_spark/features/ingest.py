@@ -7,13 +7,16 @@ else why it goes to quarantine) and `row`, the raw row as JSON where it goes to 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import reduce
 from itertools import chain
+from operator import and_
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType, TimestampType
 
+from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.tables.schemas import Table
 
 DUPLICATE = "duplicate"
@@ -44,7 +47,7 @@ def checked_impressions(raw: DataFrame, timezone: str) -> DataFrame:
         _text(raw, "item_id"),
         _other_columns(raw, _IMPRESSION).alias("context"),
         _clicked(raw),
-        _day("event_time", _time(raw, "event_time"), timezone),
+        day_of(_time(raw, "event_time"), timezone).alias("ds"),
         _whole(raw),
         _text(raw, _CORRUPT),
     )
@@ -69,11 +72,13 @@ def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> Dat
     read = raw.select(
         _text(raw, "event_id"),
         _time(raw, "click_time"),
-        _day("click_time", _time(raw, "click_time"), timezone),
+        day_of(_time(raw, "click_time"), timezone).alias("ds"),
         _whole(raw),
         _text(raw, _CORRUPT),
     )
-    known = impressions.select("event_id").distinct().withColumn("shown", F.lit(True))
+    # Only those that were clicked: where the clicks fit the memory, the impressions need not be shuffled.
+    asked = impressions.join(read.select("event_id"), "event_id", how="left_semi")
+    known = asked.select("event_id").distinct().withColumn("shown", F.lit(True))
     reason = _first_that_holds(
         (F.col(_CORRUPT).isNotNull(), "row is malformed"),
         (_missing("event_id"), "event_id is missing"),
@@ -154,10 +159,6 @@ def _from_milliseconds(number: Column) -> Column:
     return F.timestamp_millis(F.when(number.between(0, _LATEST_MILLISECOND), number).cast("bigint"))
 
 
-def _day(name: str, time: Column, timezone: str) -> Column:
-    return F.to_date(F.from_utc_timestamp(time, timezone)).alias("ds")
-
-
 def _clicked(raw: DataFrame) -> Column:
     told = F.lower(F.trim(_text(raw, "clicked")))
     yes, no = told.isin("1", "1.0", "true"), told.isin("0", "0.0", "false")
@@ -168,7 +169,8 @@ def _other_columns(raw: DataFrame, known: Collection[str]) -> Column:
     names = [name for name in raw.columns if name not in known]
     entries = chain.from_iterable((F.lit(name), _quoted(name).cast("string")) for name in names)
     values = F.create_map(*entries).cast("map<string,string>")
-    return F.map_filter(values, lambda _, value: value.isNotNull())
+    whole = reduce(and_, (_quoted(name).isNotNull() for name in names), F.lit(True))
+    return F.when(whole, values).otherwise(F.map_filter(values, lambda _, value: value.isNotNull()))  # a slow function
 
 
 def _whole(raw: DataFrame) -> Column:
