@@ -20,8 +20,8 @@ DELTA_SETTINGS = {
 
 # Code that Spark generates for wide rows is beyond what the JVM compiles unless told: it would be interpreted. And each
 # query brings code of its own, whose best compilation costs more than it gives back until it was run ten times as often
-# as the JVM would wait. Joins and aggregates look up rows all over the heap: large pages spare them a tenth of their time
-# (Linux has them; another system's JVM would refuse an option that it does not know).
+# as the JVM would wait. Joins and aggregates look up rows all over the heap: large pages spare them a tenth of their
+# time. Linux has them; another system's JVM would refuse an option that it does not know.
 _JVM = (
     "-XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
     " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
