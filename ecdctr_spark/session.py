@@ -40,8 +40,9 @@ LOCAL_SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # What is known of the users, items and categories of some weeks fits the memory: impressions need not be shuffled.
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",
-    # Where each partition of one side fits so much, it is hashed: neither side need be sorted.
-    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
+    # Where each partition of one side is no larger, it is hashed, and neither side sorted. Hashed rows cannot be spilt,
+    # and take several times the bytes that were shuffled.
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "16m",
     "spark.driver.extraJavaOptions": f"{_JVM} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 

@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import ConfigError, Features
 
 _COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
-_SECONDS = 24 * 60 * 60  # of a day
 _ATTRIBUTES = ("context", "user", "item")  # maps of the row, or structs of it when narrowed
+_SECONDS_A_DAY = 24 * 60 * 60
 
 
 def narrowed(labelled: DataFrame, features: Features) -> DataFrame:
@@ -64,7 +64,7 @@ def day_of(time: str | Column, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
     local = time if timezone == "UTC" else F.from_utc_timestamp(time, timezone)
     # to_date would ask Java's calendar about each row.
-    return F.date_from_unix_date(F.floor(F.unix_seconds(local) / _SECONDS).cast("int"))
+    return F.date_from_unix_date(F.floor(F.unix_seconds(local) / _SECONDS_A_DAY).cast("int"))
 
 
 def _sql(source: str) -> str:
