@@ -62,8 +62,8 @@ def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) ->
 
 def day_of(time: str | Column, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
+    # By arithmetic where it can be: from_utc_timestamp and to_date ask Java's calendar about each row.
     local = time if timezone == "UTC" else F.from_utc_timestamp(time, timezone)
-    # to_date would ask Java's calendar about each row.
     return F.date_from_unix_date(F.floor(F.unix_seconds(local) / _SECONDS_A_DAY).cast("int"))
 
 

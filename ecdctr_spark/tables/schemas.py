@@ -15,7 +15,7 @@ PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it 
 class Table(BaseModel):
     """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
     `laid_out`, its files hold just the rows, in the order, of the tasks that write them. `varied` columns hardly hold a
-    value twice: no dictionary is made of them, which would be half the work of writing them, and saves no byte."""
+    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing."""
 
     model_config = ConfigDict(frozen=True)
 
