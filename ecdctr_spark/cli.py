@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from ecdctr_spark import doctor as health
-from ecdctr_spark.config import Config, ConfigError, Level, load_config
+from ecdctr_spark.config import Config, Level, load_config
+from ecdctr_spark.settings.base import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Behaviours, Count, Features, Id, Rate
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.past import Past, Today, with_past
+from ecdctr_spark.settings.features import Behaviours, Count, Features, Id, Rate
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, LABELLED
 
 MIDNIGHT = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)

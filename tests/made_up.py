@@ -13,16 +13,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ecdctr_spark.config import Optimiser
+from ecdctr_spark.config import Optimisation
+from ecdctr_spark.contract import Contract
+from ecdctr_spark.contract import Sequence as Behaviours
 from ecdctr_spark.models import build
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
-from ecdctr_spark.tables.schemas import Contract
-from ecdctr_spark.tables.schemas import Sequence as Behaviours
 from ecdctr_spark.training.job import Unit
-from ecdctr_spark.training.step import Learner, learner
+from ecdctr_spark.training.step import TrainState, start_state
 from ecdctr_spark.training.trainer import fit
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.training.world import World
 
 _BUILDING = threading.Lock()
 
@@ -35,7 +36,7 @@ TPM_CONTRACT = Contract(
 CTR_CONTRACT = TPM_CONTRACT.model_copy(
     update={"numbers": ("rate",), "sequences": (Behaviours(name="clicks", length=LENGTH, of="item_id"),)}
 )
-TRAIN = Optimiser(
+TRAIN = Optimisation(
     batch_size=64,
     epochs=1,
     embedding_learning_rate=0.05,
@@ -74,11 +75,11 @@ def built(spec: ModelSpec, world: World) -> nn.Module:
         return build(spec, world)
 
 
-def fitted(model: nn.Module, batches: Iterable[Batch], world: World = ALONE) -> Learner:
+def fitted(model: nn.Module, batches: Iterable[Batch], world: World = ALONE) -> TrainState:
     """The model after one update a batch, and what moved it."""
-    pupil = learner(model, TRAIN, world)
-    fit(pupil, batches, lambda rows, loss: None)
-    return pupil
+    state = start_state(model, TRAIN, world)
+    fit(state, batches, lambda rows, loss: None)
+    return state
 
 
 def batch(rows: int, seed: int = 0, contract: Contract = CTR_CONTRACT) -> Batch:

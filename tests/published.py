@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from ecdctr_spark.config import load_config
+from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.models import build
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.tables.schemas import Contract, Sequence
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
-from ecdctr_spark.training.world import ALONE
 
 ROWS, LENGTH = 40, 3
 CONTRACT = Contract(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.models.exchange import ALONE
 
 Result = TypeVar("Result")
 

@@ -12,8 +12,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.window import WindowSpec
 
-from ecdctr_spark.config import Behaviours
-from ecdctr_spark.tables.schemas import PADDING
+from ecdctr_spark.contract import PADDING
+from ecdctr_spark.settings.features import Behaviours
 
 _BYTES = 4  # of an int32
 _DIGITS = 2 * _BYTES  # hexadecimal

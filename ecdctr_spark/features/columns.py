@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import ConfigError, Features
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Features
 
 _COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
 _ATTRIBUTES = ("context", "user", "item")  # maps of the row, or structs of it when narrowed

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Count, Domain, Rate
 from ecdctr_spark.features.columns import source_column
+from ecdctr_spark.settings.features import Count, Domain, Rate
 
 
 class _Amount(NamedTuple):

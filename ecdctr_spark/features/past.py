@@ -11,11 +11,12 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, Features
+from ecdctr_spark.config import Config
 from ecdctr_spark.features.behaviours import behaviours, clicks_so_far, with_clicks
 from ecdctr_spark.features.columns import narrowed, source_column, when_known
 from ecdctr_spark.features.counters import counter, counts_so_far, with_counts
 from ecdctr_spark.features.vocabulary import Vocabulary, encoded
+from ecdctr_spark.settings.features import Features
 
 _CLICKER = "user_id"  # the entity whose clicks behaviours are
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, Count, Feature, Id, Number
+from ecdctr_spark.config import Config
 from ecdctr_spark.features.columns import day_of, narrowed, number_column
 from ecdctr_spark.features.past import Past, with_past
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import Vocabulary, encoded
+from ecdctr_spark.settings.features import Count, Feature, Id, Number
 
 _GROUPS = 16  # slices are written by so many groups of tasks at once
 

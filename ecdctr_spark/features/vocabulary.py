@@ -18,9 +18,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from ecdctr_spark.config import Config, ConfigError, Count, Features, Id
+from ecdctr_spark.config import Config
+from ecdctr_spark.contract import PADDING
 from ecdctr_spark.features.columns import day_of, known_from, source_column
-from ecdctr_spark.tables.schemas import PADDING, VOCABULARY
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Count, Features, Id
+from ecdctr_spark.tables.schemas import VOCABULARY
 
 _OWN = ("null", "unknown")  # kinds of rows that an id field reserves for itself
 _BROADCAST = 100_000  # tokens that fit every task's memory with ease

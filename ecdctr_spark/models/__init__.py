@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.models.ctr import Ctr
-from ecdctr_spark.models.embedding import Exchange
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tpm import Tpm
+from ecdctr_spark.settings.base import ConfigError
 
 MODELS: dict[str, Callable[[ModelSpec, Exchange], nn.Module]] = {"tpm": Tpm, "ctr": Ctr}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.models.embedding import Exchange
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import MergedMemory, SnapshotMemory
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
 
 
 class Ctr(nn.Module):

@@ -9,30 +9,17 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.groups import Groups, gather, group, group_of_each, sum_groups
-from ecdctr_spark.models.rowwise_adagrad import Table, Update, by_torch
+from ecdctr_spark.models.rowwise_adagrad import Rows, Update, by_torch
 
 SCALE = 0.01  # of initial vectors: a row that was never trained says next to nothing
 _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
-
-
-class Exchange(Protocol):
-    """What a table needs of the ranks."""
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """Sends the first splits[0] rows to rank 0, the next splits[1] to rank 1, and so on; what was received, in
-        the order of ranks, and how many rows from each."""
 
 
 class Route(NamedTuple):
@@ -137,7 +124,7 @@ class ShardedEmbedding(ShardedTable):
             return
         rows = _joined([rows for rows, _ in received])
         gradients = _joined([gradients for _, gradients in received])
-        update(Table(self.weight, self.state), rows, gradients, scale, learning_rate)
+        update(Rows(self.weight, self.state), rows, gradients, scale, learning_rate)
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
             self.state[0].zero_()

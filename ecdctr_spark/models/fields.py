@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.settings.base import ConfigError
 
 
 class FieldVectors(NamedTuple):

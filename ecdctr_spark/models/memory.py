@@ -14,9 +14,10 @@ import torch
 from pyarrow import fs
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.embedding import Exchange, ShardedTable
+from ecdctr_spark.models.embedding import ShardedTable
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.settings.base import ConfigError
 
 _CHUNK = 1 << 16  # rows read or merged at a time
 _ITEM = 1.0  # in the last column of an item's row; a user's has 0

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.models.groups import gather, group, sum_groups
+from ecdctr_spark.settings.base import ConfigError
 
 _EPSILON = 1e-10
 
 
-class Table(NamedTuple):
+class Rows(NamedTuple):
     """What is kept of the rows of this rank: `weight` [R, D] and `state` [R]."""
 
     weight: Tensor
@@ -31,10 +31,10 @@ class Table(NamedTuple):
 class Update(Protocol):
     """Changes the table in place by the `gradients` [N, D] of `rows` [N], among which a row may be more than once."""
 
-    def __call__(self, table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None: ...
+    def __call__(self, table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None: ...
 
 
-def by_torch(table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
     """See Update; with torch's own operations."""
     groups = group(rows)
     gradient, touched = sum_groups(gradients, groups).mul_(scale), groups.distinct.to(torch.int64)
@@ -47,7 +47,7 @@ def by_torch(table: Table, rows: Tensor, gradients: Tensor, scale: float, learni
     table.weight.index_copy_(0, touched, moved)
 
 
-def by_fbgemm(table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+def by_fbgemm(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
     """See Update; by FBGEMM's table-batched embedding, whose backward pass is the update, in one kernel.
 
     Raises ConfigError where FBGEMM is not installed.

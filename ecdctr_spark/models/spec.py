@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ecdctr_spark.config import Settings
-from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.contract import Contract
+from ecdctr_spark.settings.base import Settings
 
 
 class ModelSpec(Settings):

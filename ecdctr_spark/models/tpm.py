@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.embedding import Exchange
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers
 from ecdctr_spark.models.layers import Mlp
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.settings.base import ConfigError
 
 
 class Tpm(nn.Module):

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ecdctr_spark.config import Config, ConfigError, Level
+from ecdctr_spark.config import Config, Level
+from ecdctr_spark.settings.base import ConfigError
 
 DAY = dt.timedelta(days=1)
 Transfer = Literal["fresh", "continue", "from_cpm"]

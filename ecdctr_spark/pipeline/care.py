@@ -6,7 +6,8 @@ import datetime as dt
 
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.config import Config
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     DAILY_CLICKS,

@@ -9,12 +9,20 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError
-from ecdctr_spark.features import health
+from ecdctr_spark.config import Config
+from ecdctr_spark.evaluation import health
 from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.pipeline.calendar import DAY
 from ecdctr_spark.pipeline.steps import between
-from ecdctr_spark.tables.schemas import HEALTH, LABELLED, QUARANTINE, STEPS, VOCABULARY, samples_table
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.tables.schemas import (
+    HEALTH,
+    LABELLED,
+    QUARANTINE,
+    STEPS,
+    VOCABULARY,
+    samples_table,
+)
 from ecdctr_spark.tables.store import Store
 
 _SHOWN = 3  # broken limits that an error names

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError, Level
+from ecdctr_spark.config import Config, Level
 from ecdctr_spark.pipeline.calendar import Done, Model, days
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import CONTENT, METRICS, MODELS, STEPS, Table
 from ecdctr_spark.tables.store import Store
 

@@ -9,12 +9,13 @@ import yaml
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.steps import read_metrics
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.store import Store
 

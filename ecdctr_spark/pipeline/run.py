@@ -12,15 +12,16 @@ from typing import Any
 from rich.console import Console
 
 from ecdctr_spark import tracking
-from ecdctr_spark.config import Config, ConfigError, Level
+from ecdctr_spark.config import Config, Level
+from ecdctr_spark.launching.launch import Ranks, open_ranks
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.calendar import Model, Plan, Prediction, Training, due, plan
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.steps import Counts
 from ecdctr_spark.progress import Reporter, Update
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
-from ecdctr_spark.training.launch import Ranks, open_ranks
 
 
 def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> Plan:

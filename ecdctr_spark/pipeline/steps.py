@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 import ecdctr_spark
-from ecdctr_spark.config import Config, ConfigError, Level
+from ecdctr_spark.config import Config, Level
 from ecdctr_spark.evaluation.metrics import metrics, overall
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import narrowed, when_known
@@ -39,6 +39,7 @@ from ecdctr_spark.pipeline.calendar import DAY, Training
 from ecdctr_spark.pipeline.training_jobs import model_folder, parents, training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.tables.schemas import (
     CLICKS,

@@ -10,14 +10,17 @@ from typing import Literal
 
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError, Domain, Part
+from ecdctr_spark.config import Config
+from ecdctr_spark.contract import contract
 from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.calendar import Training, days, month_end
-from ecdctr_spark.tables import snapshot
-from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, contract, samples_table
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Domain, Part
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, Unit
 
@@ -30,14 +33,14 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
     if not store.exists(table):
         raise ConfigError(f"no samples under {store.root}: run `ecdctr build` for {training.first}..{training.date}")
     versions = {
-        table.name: snapshot.version(store.path(table)),
-        VOCABULARY.name: snapshot.version(store.path(VOCABULARY)),
+        table.name: pinned.version(store.path(table)),
+        VOCABULARY.name: pinned.version(store.path(VOCABULARY)),
     }
     if training.snapshots:
-        versions[SNAPSHOTS.name] = snapshot.version(store.path(SNAPSHOTS))
+        versions[SNAPSHOTS.name] = pinned.version(store.path(SNAPSHOTS))
     domain: Domain = "natural" if training.level in ("tpm", "cpm") else "ad"
     read = [str(day) for day in days(training.first, training.date)]
-    files = snapshot.files(store.path(table), versions[table.name], {"domain": [domain], "ds": read})
+    files = pinned.files(store.path(table), versions[table.name], {"domain": [domain], "ds": read})
     name = registry.model_id(training.level, training.date, config)
     job = TrainingJob(
         model_id=name,
@@ -126,7 +129,7 @@ def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
 def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:
     if not training.snapshots:
         return ()
-    files = snapshot.files(store.path(SNAPSHOTS), versions[SNAPSHOTS.name], {"month": training.snapshots})
+    files = pinned.files(store.path(SNAPSHOTS), versions[SNAPSHOTS.name], {"month": training.snapshots})
     return tuple(file.path for file in files)
 
 

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
-from ecdctr_spark.config import ConfigError, Settings
+from ecdctr_spark.contract import Contract
 from ecdctr_spark.models import build
+from ecdctr_spark.models.batch import to_batch
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import to_batch
-from ecdctr_spark.tables.schemas import Contract
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.settings.base import ConfigError, Settings
 
 WEIGHTS = "model.safetensors"
 SIGNATURE = "signature.json"

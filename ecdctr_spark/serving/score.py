@@ -12,8 +12,8 @@ import torch
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.serving.predictor import Predictor, inputs, read_signature
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import PREDICTIONS
 
 _KEPT = ("event_id", "user", "item", "domain", "ds")

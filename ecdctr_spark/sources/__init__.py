@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.sources import files, kuairand, movielens, taobao, world
+from ecdctr_spark.sources import files, kuairand, movielens, synthetic, taobao
 from ecdctr_spark.sources.raw import Raw
 
 SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {
@@ -15,7 +15,7 @@ SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {
     "movielens": movielens.read,
     "kuairand": kuairand.read,
     "taobao": taobao.read,
-    "world": world.read,
+    "synthetic": synthetic.read,
 }
 
 # Of the sources whose publisher sets terms; shown before they are read.

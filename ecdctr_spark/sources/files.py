@@ -17,7 +17,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
-from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.config import Config
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.raw import Raw
 
 REQUIRED = {

@@ -18,7 +18,8 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.config import Config
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.raw import Raw
 
 TERMS = (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import Config, ConfigError
+from ecdctr_spark.config import Config
+from ecdctr_spark.settings.base import ConfigError
 
 
 def folder_of(config: Config, where: str) -> Path:

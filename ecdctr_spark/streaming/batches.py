@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from petastorm import make_batch_reader
 
-from ecdctr_spark.config import ConfigError, Optimiser
-from ecdctr_spark.streaming.batch import Batch, to_batch
+from ecdctr_spark.config import Optimisation
+from ecdctr_spark.contract import PADDING, Contract
+from ecdctr_spark.models.batch import Batch, to_batch
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.streaming.shards import File, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
-from ecdctr_spark.tables.schemas import PADDING, Contract
 
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -46,7 +47,7 @@ class Stream:
 
     files: Sequence[File]
     contract: Contract
-    train: Optimiser
+    train: Optimisation
     shuffle_rows: int
     until: dt.date
     rank: int = 0

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 
 
 class File(Protocol):
@@ -27,9 +27,9 @@ class File(Protocol):
 AnyFile = TypeVar("AnyFile", bound=File)
 
 
-def split(files: Sequence[AnyFile], held_out: float, seed: int) -> tuple[list[AnyFile], list[AnyFile]]:
+def split(files: Sequence[AnyFile], share: float, seed: int) -> tuple[list[AnyFile], list[AnyFile]]:
     """The files to train on, and a share of them, at least one unless it is 0, that is held out by (seed, order)."""
-    number = math.ceil(held_out * len(files))
+    number = math.ceil(share * len(files))
     chosen = set(np.random.default_rng(seed).permutation(len(files))[:number].tolist())
     kept = [file for position, file in enumerate(files) if position not in chosen]
     return kept, [files[position] for position in sorted(chosen)]

@@ -1,4 +1,4 @@
-"""Every table's columns, keys and partitions, and the contract between samples and models: one screen each.
+"""Every table's columns, keys and partitions on one screen.
 
 Neither Spark nor torch is imported: columns are DDL text, so that a rank without a JVM can read this too.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from ecdctr_spark.config import Features, Part
-
-PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it belongs to no field and stays zero
+from ecdctr_spark.settings.features import Features
 
 
 class Table(BaseModel):
@@ -122,7 +120,7 @@ CONTENT = Table(
     key=("domain", "ds"),
 )
 HEALTH = Table(
-    name="health",  # features/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    name="health",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",
     key=("ds", "domain", "measure", "feature"),
@@ -174,59 +172,3 @@ _SAMPLE_TYPE = {
     "rate": "float",
     "behaviours": "binary",  # `length` big-endian int32 rows, padded at the front
 }
-
-
-class Sequence(BaseModel):
-    """A behaviours column: its name, its length, and the id feature whose rows it holds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    length: int
-    of: str
-
-
-class Contract(BaseModel):
-    """What a model reads from the samples, in order. It travels inside jobs, checkpoints and exports as JSON.
-
-    `unknown` gives for each of `ids` the first of its `unknown_rows` out-of-vocabulary rows: a token whose index
-    lies beyond a model's table (it appeared after the training) is read as one of them.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    ids: tuple[str, ...]
-    unknown: tuple[int, ...]
-    unknown_rows: int
-    numbers: tuple[str, ...]
-    sequences: tuple[Sequence, ...]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The sample columns that a model reads."""
-        return (*self.ids, *self.numbers, *(sequence.name for sequence in self.sequences))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The sample columns that a rank reads: features, the label with the day on which it was known, weight."""
-        return (*self.inputs, "label", "click_day", "weight")
-
-
-def contract(features: Features, unknown: dict[str, int], part: Part) -> Contract:
-    """The contract of one network part. `unknown` maps a field to the first of its out-of-vocabulary rows.
-
-    A count has no unknown token: its buckets exist from the start, and its lowest stands in.
-    """
-    used = [feature for feature in features.fields if part in feature.parts]
-    ids = [feature.name for feature in used if feature.kind in ("id", "count")]
-    return Contract(
-        ids=tuple(ids),
-        unknown=tuple(unknown[name] for name in ids),
-        unknown_rows=features.out_of_vocabulary,
-        numbers=tuple(feature.name for feature in used if feature.kind in ("number", "rate")),
-        sequences=tuple(
-            Sequence(name=feature.name, length=feature.length, of=feature.of)
-            for feature in used
-            if feature.kind == "behaviours"
-        ),
-    )

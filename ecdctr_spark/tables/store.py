@@ -15,7 +15,7 @@ from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import Table
 
 _PROPERTIES = {

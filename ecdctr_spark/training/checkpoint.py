@@ -24,10 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError, Optimiser, Settings
+from ecdctr_spark.config import Optimisation
 from ecdctr_spark.models import build
-from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding, ShardedTable
+from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
+from ecdctr_spark.settings.base import ConfigError, Settings
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
 
@@ -68,7 +71,7 @@ class Manifest(Settings):
     format: Literal[1] = 1
     model_id: str
     spec: ModelSpec
-    train: Optimiser
+    train: Optimisation
     transfer: str
     ranks: int
     restored: RestoreReport
@@ -188,31 +191,6 @@ class Checkpoint:
     def _listed(self, name: str) -> None:
         if name not in self.manifest.files:
             raise ConfigError(f"checkpoint {self.folder}: its manifest lists no {name}; train the model again")
-
-
-def dense_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and batch-norm statistics by name, sharing the model's memory."""
-    rows = row_tensors(model)
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in rows}
-
-
-def row_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """This rank's share of every table's tensors by name."""
-    return {
-        f"{name}.{kind}": tensor
-        for name, module in model.named_modules()
-        if isinstance(module, ShardedTable)
-        for kind, tensor in module.row_tensors().items()
-    }
-
-
-def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state of every parameter as `parameter/kind`; empty before the first step."""
-    return {
-        f"{name}/{kind}": tensor
-        for name, parameter in model.named_parameters()
-        for kind, tensor in optimiser.state[parameter].items()
-    }
 
 
 def _write_snapshot(model: nn.Module, path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from ecdctr_spark.config import Optimiser, Policy, Settings
+from ecdctr_spark.config import Optimisation, Policy
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.settings.base import Settings
 
 
 class RankDiedError(RuntimeError):
@@ -31,7 +32,7 @@ class TrainingJob(Settings):
 
     model_id: str
     model: ModelSpec
-    train: Optimiser
+    train: Optimisation
     units: tuple[Unit, ...]
     shuffle_rows: int
     until: dt.date

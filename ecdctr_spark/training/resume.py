@@ -10,34 +10,34 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
-from ecdctr_spark.training.step import Learner
+from ecdctr_spark.training.step import TrainState
 from ecdctr_spark.training.transfer import take_all
 from ecdctr_spark.training.world import World
 
 BEST = "best"
 
 
-def save(job: TrainingJob, learner: Learner, restored: RestoreReport, cursor: Cursor, name: str | None = None) -> None:
+def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: Cursor, name: str | None = None) -> None:
     """Writes a checkpoint, named by its steps unless told otherwise, and then removes all but the newest
     job.keep_checkpoints of those. All ranks call it together."""
-    world = learner.world
+    world = state.world
     manifest = _manifest(job, restored, world).model_copy(update={"job": digest(job), "cursor": cursor})
     folder = _folder(job) / (name or f"{cursor.steps:09d}")
-    publish(folder, learner.model, learner.optimiser, manifest, world)
+    publish(folder, state.model, state.optimiser, manifest, world)
     if world.rank == 0:
         for old in _checkpoints(job)[: -job.keep_checkpoints]:
             shutil.rmtree(old)
     world.barrier()
 
 
-def finish(job: TrainingJob, learner: Learner, restored: RestoreReport, result: TrainingResult) -> None:
+def finish(job: TrainingJob, state: TrainState, restored: RestoreReport, result: TrainingResult) -> None:
     """Publishes the model at job.output and removes its checkpoints. All ranks call it together."""
-    manifest = _manifest(job, restored, learner.world).model_copy(update={"result": result})
-    publish(Path(job.output), learner.model, learner.optimiser, manifest, learner.world)
-    _discard(job, learner.world)
+    manifest = _manifest(job, restored, state.world).model_copy(update={"result": result})
+    publish(Path(job.output), state.model, state.optimiser, manifest, state.world)
+    _discard(job, state.world)
 
 
 def newest(job: TrainingJob, world: World) -> Checkpoint | None:
@@ -53,9 +53,9 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
     return None
 
 
-def go_on(learner: Learner, checkpoint: Checkpoint) -> tuple[Cursor, RestoreReport]:
+def restore_from(state: TrainState, checkpoint: Checkpoint) -> tuple[Cursor, RestoreReport]:
     """Brings a freshly built model and its optimiser to where the checkpoint was written."""
-    take_all(learner.model, learner.optimiser, checkpoint, learner.world)
+    take_all(state.model, state.optimiser, checkpoint, state.world)
     manifest = checkpoint.manifest
     if manifest.cursor is None:
         raise ConfigError(f"checkpoint {checkpoint.folder}: has no cursor: it is a model, not a training under way")

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Optimiser
+from ecdctr_spark.config import Optimisation
+from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.rowwise_adagrad import UPDATES
-from ecdctr_spark.streaming.batch import Batch
 from ecdctr_spark.training.world import World
 
 
@@ -38,18 +38,18 @@ class Totals(NamedTuple):
         return self.loss / self.weight if self.weight else 0.0
 
 
-class Learner(NamedTuple):
+class TrainState(NamedTuple):
     """A model, what moves it, and the vector of which every parameter's gradient is a view, so that it is reduced and
     clipped as a whole without a copy; at its end there is room for a step's totals."""
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
     gradient: Tensor
-    train: Optimiser
+    train: Optimisation
     world: World
 
 
-def learner(model: nn.Module, train: Optimiser, world: World) -> Learner:
+def start_state(model: nn.Module, train: Optimisation, world: World) -> TrainState:
     """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser. The model
     moves to this rank's device."""
     parameters = list(model.to(world.device).parameters())
@@ -58,26 +58,26 @@ def learner(model: nn.Module, train: Optimiser, world: World) -> Learner:
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
     for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
         parameter.grad = piece.view_as(parameter)
-    return Learner(model, optimiser, gradient, train, world)
+    return TrainState(model, optimiser, gradient, train, world)
 
 
-def step(learner: Learner, batch: Batch, number: int) -> Totals:
+def step(state: TrainState, batch: Batch, number: int) -> Totals:
     """The update of number `number`, counted from 0, of which every rank brings its batch."""
-    train, gradient = learner.train, learner.gradient
+    train, gradient = state.train, state.gradient
     gradient.zero_()
     dense, own = torch.split(gradient, [len(gradient) - len(Totals()), len(Totals())])
-    for part in batch.parts(train.passes):
-        own += _pass(learner, part)
-    learner.world.all_reduce(gradient)
+    for part in batch.parts(train.accumulation_steps):
+        own += _pass(state, part)
+    state.world.all_reduce(gradient)
     totals = Totals(*own.tolist())
     scale = 1.0 / totals.weight
     dense.mul_(scale)
     dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
-    for group in learner.optimiser.param_groups:
+    for group in state.optimiser.param_groups:
         group["lr"] = train.dense_learning_rate * warm
-    learner.optimiser.step()
-    for module in learner.model.modules():
+    state.optimiser.step()
+    for module in state.model.modules():
         if isinstance(module, ShardedEmbedding):
             module.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
     return totals
@@ -115,9 +115,9 @@ def rows_of(batch: Batch) -> int:
     return int((batch.weights > 0).sum())
 
 
-def _pass(learner: Learner, part: Batch) -> Tensor:
-    _use_batch(learner.model, rows_of(part) > 1)
-    loss = _loss(learner.model, part.to(learner.world.device), learner.train.precision)
+def _pass(state: TrainState, part: Batch) -> Tensor:
+    _use_batch(state.model, rows_of(part) > 1)
+    loss = _loss(state.model, part.to(state.world.device), state.train.precision)
     loss.backward()  # type: ignore[no-untyped-call]
     return _totals(loss.detach(), part)
 

@@ -17,17 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import ConfigError, Policy
+from ecdctr_spark.config import Policy
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.memory import SnapshotMemory
-from ecdctr_spark.training.checkpoint import (
-    DENSE,
-    OPTIMISER,
-    Checkpoint,
-    RestoreReport,
-    dense_tensors,
-    row_tensors,
-)
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.training.checkpoint import DENSE, OPTIMISER, Checkpoint, RestoreReport
 from ecdctr_spark.training.job import TrainingJob
 from ecdctr_spark.training.world import World
 

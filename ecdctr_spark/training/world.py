@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.embedding import Exchange
+from ecdctr_spark.models.exchange import Exchange, own_device
+from ecdctr_spark.settings.base import ConfigError
 
 
 class World(Exchange, Protocol):
@@ -26,34 +25,6 @@ class World(Exchange, Protocol):
         """Returns once every rank has come here."""
 
 
-@dataclass(frozen=True)
-class Alone:
-    """One process without Horovod: there is nobody to tell."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = field(default_factory=lambda: _device(0))
-
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """See Exchange."""
-        return tensor, splits
-
-    def all_reduce(self, tensor: Tensor) -> Tensor:
-        """See World."""
-        return tensor
-
-    def barrier(self) -> None:
-        """See World."""
-
-
-def _device(local_rank: int) -> torch.device:
-    """A GPU for each rank of a machine where it has that many, else the CPU."""
-    return torch.device("cuda", local_rank) if local_rank < torch.cuda.device_count() else torch.device("cpu")
-
-
-ALONE = Alone()
-
-
 class HorovodWorld:
     """The ranks that horovodrun or horovod.spark.run started.
 
@@ -65,7 +36,7 @@ class HorovodWorld:
         self._horovod = horovod
         self.rank: int = horovod.rank()
         self.size: int = horovod.size()
-        self.device = _device(horovod.local_rank())
+        self.device = own_device(horovod.local_rank())
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
         """See Exchange."""

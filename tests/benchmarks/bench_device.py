@@ -14,7 +14,7 @@ from itertools import cycle, islice
 
 import torch
 
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.models.exchange import ALONE
 from tests.benchmarks.ours import TRAIN, floor, sharded
 from tests.benchmarks.results import Result, plain, publish
 from tests.benchmarks.turns import BATCH, FIELDS, Contestant, Workload

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.evaluation.metrics import overall
 from ecdctr_spark.evaluation.significance import gauc_difference
+from ecdctr_spark.launching.launch import Inline
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.calendar import DAY, Training
 from ecdctr_spark.pipeline.training_jobs import training_job
@@ -23,7 +24,6 @@ from ecdctr_spark.session import spark_session
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.tables.schemas import samples_table
 from ecdctr_spark.tables.store import Store
-from ecdctr_spark.training.launch import Inline
 from tests.benchmarks.results import Result, plain, publish
 
 WORK = Path(".bench/network")
@@ -73,8 +73,12 @@ def compared(spark: SparkSession, world: str) -> list[Result]:
 
 def configured(world: str, variant: str) -> Config:
     days = HISTORY + LEARNT + RANKED
-    size = [f"world.days={days}", f"world.impressions_per_day={IMPRESSIONS_PER_DAY}", f"storage.root={WORK / world}"]
-    return load_config(["world", world], [*size, *VARIANTS[variant]])
+    size = [
+        f"synthetic.days={days}",
+        f"synthetic.impressions_per_day={IMPRESSIONS_PER_DAY}",
+        f"storage.root={WORK / world}",
+    ]
+    return load_config(["synthetic", world], [*size, *VARIANTS[variant]])
 
 
 def learnt_until(config: Config) -> dt.date:

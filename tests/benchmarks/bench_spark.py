@@ -86,13 +86,13 @@ def main(impressions_per_day: int) -> None:
 
 
 def drifting(name: str, impressions_per_day: int) -> Config:
-    size_ = [f"world.days={DAYS + 1}", f"world.impressions_per_day={impressions_per_day}"]
-    return load_config(["world", "drifting"], [*size_, f"storage.root={WORK / name}"])
+    size_ = [f"synthetic.days={DAYS + 1}", f"synthetic.impressions_per_day={impressions_per_day}"]
+    return load_config(["synthetic", "drifting"], [*size_, f"storage.root={WORK / name}"])
 
 
 def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
     """Seconds from raw logs, which lie there, to the samples of all days; and the tables."""
-    SOURCES["world"](spark, config)
+    SOURCES["synthetic"](spark, config)
     store = TimedStore(spark, Path(config.storage.root).resolve())
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
 
@@ -105,7 +105,7 @@ def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
 
 def floor_of(spark: SparkSession, config: Config, wanted: int) -> None:
     """Reads the raw logs, shuffles them by user and writes them, as often as it takes to write the bytes wanted."""
-    raw, target, written = SOURCES["world"](spark, config), WORK / "floor", 0
+    raw, target, written = SOURCES["synthetic"](spark, config), WORK / "floor", 0
     assert raw.clicks is not None
     raw.clicks.write.parquet(str(target / "clicks"))
     while written < wanted:
@@ -132,7 +132,7 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     first = last - dt.timedelta(days=history)
     root = WORK / f"history-{history}"
     (root / "raw").mkdir(parents=True)
-    (root / "raw" / "world").symlink_to((Path(config.storage.root) / "raw" / "world").resolve())
+    (root / "raw" / "synthetic").symlink_to((Path(config.storage.root) / "raw" / "synthetic").resolve())
     own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
     store = Store(spark, root.resolve())
     steps.ingest(store, own, first, last)

@@ -24,13 +24,13 @@ import torch
 from petastorm import make_batch_reader
 from torch.profiler import ProfilerActivity, profile
 
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.contract import Contract, Sequence
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.streaming.batches import Stream
-from ecdctr_spark.tables.schemas import Contract, Sequence
 from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.job import Unit
-from ecdctr_spark.training.step import learner, step
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.training.step import start_state, step
 from tests.benchmarks.exchanged import gathered, measured, worked_out
 from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of, sharded
 from tests.benchmarks.results import Result, at_least, at_most, plain, publish
@@ -217,11 +217,11 @@ def from_files(contract: Contract, units: list[Unit]) -> float:
     """The rate of training from the files as a share of that from memory: the same batches, model and step, in turn."""
     torch.set_num_threads(THREADS)
     keep_freed_memory()
-    pupil = learner(Deep(SMALL, ALONE), TRAIN, ALONE)
+    state = start_state(Deep(SMALL, ALONE), TRAIN, ALONE)
     held = list(stream(contract, units).batches(0))
 
     def trained(batches: Iterable[Batch]) -> int:
-        return sum(int(step(pupil, batch, 0).rows) for batch in batches)
+        return sum(int(step(state, batch, 0).rows) for batch in batches)
 
     trained(held[:WARM_UP])
     rates = [(rate(lambda: trained(stream(contract, units).batches(0))), rate(lambda: trained(held))) for _ in range(3)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ecdctr_spark.training.step import learner, step
+from ecdctr_spark.training.step import start_state, step
 from ecdctr_spark.training.world import World
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
 from tests.benchmarks.turns import DIMENSION, FIELDS, Workload
@@ -38,9 +38,9 @@ def measured(rows: int, size: int) -> float:
 
     def one_step(world: World) -> int:
         counting = Counting(world)  # type: ignore[arg-type]
-        pupil = learner(Deep(rows, counting), TRAIN, counting)
+        state = start_state(Deep(rows, counting), TRAIN, counting)
         own = slice(world.rank, None, world.size)
-        step(pupil, batch_of(ids[own], labels[own], rows), 0)
+        step(state, batch_of(ids[own], labels[own], rows), 0)
         return counting.received
 
     return sum(on_ranks(size, one_step)) / size

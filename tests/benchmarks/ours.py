@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Optimiser
-from ecdctr_spark.models.embedding import Exchange, ShardedEmbedding
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.config import Optimisation
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.exchange import ALONE, Exchange
 from ecdctr_spark.training.allocation import keep_freed_memory
-from ecdctr_spark.training.step import learner, step
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.training.step import start_state, step
 from tests.benchmarks.turns import BATCH, DIMENSION, FIELDS, Contestant, Workload, network, serve
 
 WITH_FBGEMM = "ecdctr_spark with FBGEMM's updates"
-TRAIN = Optimiser(
+TRAIN = Optimisation(
     batch_size=BATCH,
     epochs=1,
     embedding_learning_rate=0.05,
@@ -47,11 +47,11 @@ def batch_of(ids: Tensor, labels: Tensor, rows: int) -> Batch:
     return Batch((ids + torch.arange(FIELDS) * rows).int(), nothing, {}, labels, torch.ones(len(labels)))
 
 
-def sharded(workload: Workload, train: Optimiser = TRAIN) -> Contestant:
+def sharded(workload: Workload, train: Optimisation = TRAIN) -> Contestant:
     """One rank with the trainer's own step, and the memory that it keeps."""
     keep_freed_memory()
-    pupil = learner(Deep(workload.rows, ALONE), train, ALONE)
-    return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(pupil, batch, 0))
+    state = start_state(Deep(workload.rows, ALONE), train, ALONE)
+    return Contestant(lambda ids, labels: batch_of(ids, labels, workload.rows), lambda batch: step(state, batch, 0))
 
 
 def with_fbgemm(workload: Workload) -> Contestant:

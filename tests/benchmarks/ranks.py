@@ -13,9 +13,10 @@ import time
 
 import torch
 
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.training.allocation import keep_freed_memory
-from ecdctr_spark.training.step import learner, step
-from ecdctr_spark.training.world import ALONE, World, join_world
+from ecdctr_spark.training.step import start_state, step
+from ecdctr_spark.training.world import World, join_world
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
 from tests.benchmarks.turns import BATCH, Workload
 
@@ -28,15 +29,15 @@ def main(rows: int, steps: int, how: str) -> None:
     keep_freed_memory()
     world = join_world()
     those: World = world if how == "together" else ALONE
-    pupil = learner(Deep(rows, those), TRAIN, those)
+    state = start_state(Deep(rows, those), TRAIN, those)
     own = slice(world.rank, None, world.size)
     batches = [batch_of(ids[own], labels[own], rows) for ids, labels in Workload(rows).batches()]
     for number in range(_WARM_UP):
-        step(pupil, batches[number], 0)
+        step(state, batches[number], 0)
     world.barrier()
     started = time.perf_counter()
     for number in range(steps):
-        step(pupil, batches[number % len(batches)], 0)
+        step(state, batches[number % len(batches)], 0)
     world.barrier()
     if world.rank == 0:
         rate = steps * BATCH / (time.perf_counter() - started)

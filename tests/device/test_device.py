@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ecdctr_spark.models.rowwise_adagrad import Table, by_fbgemm, by_torch
+from ecdctr_spark.models.exchange import ALONE, Alone
+from ecdctr_spark.models.rowwise_adagrad import Rows, by_fbgemm, by_torch
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
-from ecdctr_spark.training.step import evaluate, learner
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.training.step import evaluate, start_state
 from ecdctr_spark.training.trainer import fit
-from ecdctr_spark.training.world import ALONE, Alone, World
+from ecdctr_spark.training.world import World
 from tests.made_up import TRAIN, batch, built, ctr_spec, part, tpm_spec
 from tests.thread_ranks import on_ranks, whole
 
@@ -28,7 +29,7 @@ def trained(spec: ModelSpec, world: World, rows: slice = slice(None)) -> dict[st
     """Every tensor of a model, optimiser state of the rows included, after a few updates."""
     model = built(spec, world)
     batches = [part(batch(64, seed, spec.contract), rows) for seed in range(5)]
-    fit(learner(model, TRAIN, world), batches, lambda rows, loss: None)
+    fit(start_state(model, TRAIN, world), batches, lambda rows, loss: None)
     tensors = {**dense_tensors(model), **row_tensors(model)}
     assert {tensor.device.type for tensor in tensors.values()} == {world.device.type}
     return {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -61,7 +62,7 @@ def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
 
 def test_bfloat16_learns_and_leaves_the_tables_as_they_are_kept() -> None:
     half, samples, model = TRAIN.model_copy(update={"precision": "bfloat16"}), batch(256), built(ctr_spec(), ALONE)
-    fit(learner(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
+    fit(start_state(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
     tensors = {**dense_tensors(model), **row_tensors(model)}
     assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}
     assert evaluate(model, iter([samples]), ALONE).mean_loss < 0.2
@@ -72,7 +73,7 @@ def test_fbgemm_updates_a_table_on_the_gpu_as_torch_does() -> None:
         importlib.metadata.version("fbgemm-gpu")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("FBGEMM is not here, or its CPU build")
-    expected, found = (Table(torch.zeros(1000, 16).cuda(), torch.zeros(1000).cuda()) for _ in range(2))
+    expected, found = (Rows(torch.zeros(1000, 16).cuda(), torch.zeros(1000).cuda()) for _ in range(2))
     for seed in range(3):
         chance = torch.Generator().manual_seed(seed)
         rows = torch.randint(1000, (5000,), generator=chance, dtype=torch.int32).cuda()

@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 
+from ecdctr_spark.launching.rank import serve
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
-from ecdctr_spark.training.rank import serve
 from ecdctr_spark.training.trainer import Progress
 from ecdctr_spark.training.world import World, join_world
 

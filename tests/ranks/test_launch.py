@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import Config, ConfigError, Training
+from ecdctr_spark.config import Config, Training
+from ecdctr_spark.contract import Contract
+from ecdctr_spark.launching.horovodrun import Horovodrun
+from ecdctr_spark.launching.launch import open_ranks
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import Checkpoint
-from ecdctr_spark.training.horovodrun import Horovodrun
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, Unit
-from ecdctr_spark.training.launch import open_ranks
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
 SPEC = ModelSpec(model="tpm", contract=CONTRACT, rows=50, dimension=4, hidden=(4,))
@@ -78,7 +79,7 @@ def serving() -> list[psutil.Process]:
     """The ranks that this process started and that run."""
     children = psutil.Process().children(recursive=True)
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if child.cmdline()[1:3] == ["-m", "ecdctr_spark.training.rank"]]
+    return [child for child in alive if child.cmdline()[1:3] == ["-m", "ecdctr_spark.launching.rank"]]
 
 
 @pytest.mark.ranks
@@ -132,7 +133,7 @@ def test_an_interrupt_of_the_driver_ends_all(obedient: Horovodrun, config: Confi
 
 DRIVER = """
 from ecdctr_spark.config import load_config
-from ecdctr_spark.training.horovodrun import Horovodrun
+from ecdctr_spark.launching.horovodrun import Horovodrun
 from tests.ranks.test_launch import job
 Horovodrun(2, 1, "tests.ranks.obedient").train(job(load_config(), "wait"), lambda pid, _: print(pid, flush=True))
 """
@@ -170,7 +171,7 @@ def test_ranks_that_are_interrupted_while_they_start_end(config: Config, monkeyp
         started.update(process.pid for process in horovodruns())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecdctr_spark.training.horovodrun._Group.gather", interrupted)
+    monkeypatch.setattr("ecdctr_spark.launching.horovodrun._Group.gather", interrupted)
     with closing(Horovodrun(2, 1, "tests.ranks.obedient")) as ranks, pytest.raises(KeyboardInterrupt):
         ranks.train(job(config, "answer"), lambda *_: None)
     assert len(started) == 1 and ended(started)
@@ -226,7 +227,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
             killed.append(max(process.pid for process in serving()))
             os.kill(killed[0], signal.SIGKILL)
 
-    elastic = training("horovodrun", 2).model_copy(update={"least_ranks": 1})
+    elastic = training("horovodrun", 2).model_copy(update={"min_ranks": 1})
     with open_ranks(elastic, None) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100

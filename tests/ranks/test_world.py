@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from torch.testing import assert_close
 
-from ecdctr_spark.training.checkpoint import Checkpoint, dense_tensors, load, row_tensors
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.training.checkpoint import Checkpoint, load
 from tests.ranks.train_one_of_many import SPECS, train_share
 
 pytestmark = pytest.mark.ranks

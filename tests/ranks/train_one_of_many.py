@@ -11,7 +11,7 @@ from ecdctr_spark.models import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
-from ecdctr_spark.training.step import learner
+from ecdctr_spark.training.step import start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World, join_world
 from tests.made_up import CTR_CONTRACT, TRAIN, batch, ctr_spec, part
@@ -26,9 +26,9 @@ SPECS = {
 def train_share(spec: ModelSpec, world: World, output: Path) -> None:
     """Four steps on every `size`-th row of batches of 31, then the checkpoint."""
     model = build(spec, world)
-    pupil = learner(model, TRAIN, world)
+    state = start_state(model, TRAIN, world)
     batches = [part(batch(31, seed, spec.contract), slice(world.rank, None, world.size)) for seed in range(4)]
-    steps, totals = fit(pupil, batches, lambda rows, loss: None)
+    steps, totals = fit(state, batches, lambda rows, loss: None)
     result = TrainingResult(rows=int(totals.rows), steps=steps, seconds=1.0, loss=totals.mean_loss, waiting=0.0)
     manifest = Manifest(
         model_id=output.name,
@@ -39,7 +39,7 @@ def train_share(spec: ModelSpec, world: World, output: Path) -> None:
         restored=RestoreReport(),
         result=result,
     )
-    publish(output, model, pupil.optimiser, manifest, world)
+    publish(output, model, state.optimiser, manifest, world)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ import torch
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
+from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.features.samples import shuffled
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.streaming.batches import Stream
-from ecdctr_spark.tables import snapshot
-from ecdctr_spark.tables.schemas import Contract, Sequence
+from ecdctr_spark.tables import pinned
 
 CONTRACT = Contract(
     ids=("user_id",),
@@ -40,7 +40,7 @@ def write(spark: SparkSession, path: Path) -> str:
 
 
 def read(path: str, config: Config, rank: int) -> list[Batch]:
-    files = snapshot.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
+    files = pinned.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
     return list(Stream(files, CONTRACT, config.actr.train, 10, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
 
 

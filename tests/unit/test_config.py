@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.settings.base import ConfigError
 
 
 def test_base_configuration_is_complete_and_valid(config: Config) -> None:
@@ -79,5 +80,5 @@ def test_a_root_that_cannot_be_part_of_a_url_is_refused(root: str) -> None:
 
 
 def test_more_ranks_to_go_on_than_there_are_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"training: .*least_ranks is 3, and there are 2 ranks"):
-        load_config(overrides=["training.ranks=2", "training.least_ranks=3"])
+    with pytest.raises(ConfigError, match=r"training: .*min_ranks is 3, and there are 2 ranks"):
+        load_config(overrides=["training.ranks=2", "training.min_ranks=3"])

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import Behaviours
-from ecdctr_spark.streaming.batch import unpack
+from ecdctr_spark.models.batch import unpack
+from ecdctr_spark.settings.features import Behaviours
 from tests.labelled import Impression, at, indexed, labelled, looking_back
 
 RECENT = Behaviours(kind="behaviours", name="recent", of="item_id", length=3, days=10)

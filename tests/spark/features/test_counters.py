@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
-from ecdctr_spark.config import Count, Rate
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
+from ecdctr_spark.settings.features import Count, Rate
 from ecdctr_spark.tables.schemas import DAILY_COUNTS
 from tests.labelled import Impression, at, date, indexed, labelled, looking_back
 

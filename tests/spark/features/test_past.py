@@ -5,10 +5,10 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Behaviours, Count, Rate
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import asked, with_known
+from ecdctr_spark.settings.features import Behaviours, Count, Rate
 from tests.labelled import Impression, at, date, indexed, labelled, looking_back, made_up
 
 FEATURES = (

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import Behaviours, Config, Count, Features, Id, KeepRates, Number, Rate, Sampling
+from ecdctr_spark.config import Config, KeepRates, Sampling
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
@@ -19,6 +19,14 @@ from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
+from ecdctr_spark.settings.features import (
+    Behaviours,
+    Count,
+    Features,
+    Id,
+    Number,
+    Rate,
+)
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, ITEMS, USERS, VOCABULARY
 from tests.labelled import MIDNIGHT
 

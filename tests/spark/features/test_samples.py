@@ -11,13 +11,15 @@ import pytest
 from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import Behaviours, Config, ConfigError, Count, Features, KeepRates, Number, Sampling
+from ecdctr_spark.config import Config, KeepRates, Sampling
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Behaviours, Count, Features, Number
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, date, labelled, made_up

@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import KeepRates, Sampling
 from ecdctr_spark.features.sampling import keep
-from ecdctr_spark.streaming.batch import Batch, to_batch
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.models.batch import Batch, to_batch
+from ecdctr_spark.models.exchange import ALONE
 from tests.labelled import at, date
 from tests.made_up import ITEMS, TPM_CONTRACT, USERS, built, fitted, part, tpm_spec
 

@@ -8,10 +8,12 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import ConfigError, Count, Features, Id, load_config
+from ecdctr_spark.config import load_config
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.vocabulary import admit, encoded, reserve, surveyed
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Count, Features, Id
 from ecdctr_spark.tables.schemas import VOCABULARY
 from tests.labelled import Impression, at, date, labelled
 

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.vocabulary import admit, surveyed
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.care import forget, tidy
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, PREDICTIONS, SNAPSHOTS, VOCABULARY
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled

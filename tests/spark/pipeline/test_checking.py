@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
 from ecdctr_spark.pipeline.checking import check, refuse, summary
-from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, HEALTH, LABELLED, VOCABULARY, samples_table
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.tables.schemas import (
+    DAILY_CLICKS,
+    DAILY_COUNTS,
+    HEALTH,
+    LABELLED,
+    VOCABULARY,
+    samples_table,
+)
 from ecdctr_spark.tables.store import Store
 from tests.labelled import date, labelled, made_up
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.serving.score import score
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import PREDICTIONS
 from tests.published import ACTR, ADS_ONLY, publish_model, sample_columns
 

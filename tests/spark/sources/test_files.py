@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import ConfigError, load_config
+from ecdctr_spark.config import load_config
 from ecdctr_spark.features.ingest import checked_impressions, quarantined
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES, Raw
 
 COLUMNS = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", "title")

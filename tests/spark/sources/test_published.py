@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from ecdctr_spark.config import ConfigError, load_config
+from ecdctr_spark.config import load_config
 from ecdctr_spark.features.columns import source_column
 from ecdctr_spark.features.ingest import checked_impressions, checked_profiles
 from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.profiles import with_profiles
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES, TERMS, Raw
 
 ONEHOT = ",".join(f"onehot_feat{number}" for number in range(18))

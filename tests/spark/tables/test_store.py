@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import STEPS, Table
 from ecdctr_spark.tables.store import Store
 

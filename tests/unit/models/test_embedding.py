@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from ecdctr_spark.models.embedding import SCALE, ShardedEmbedding, ShardedTable, initial_vectors
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.training.world import World
 from tests.thread_ranks import on_ranks, whole
 
 ROWS, DIMENSION, SEED = 23, 4, 5

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import MonthAttention, SnapshotMemory
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.training.world import World
 from tests.made_up import ITEMS, USERS, ctr_spec
 from tests.thread_ranks import on_ranks, whole
 

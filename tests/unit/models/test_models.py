@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.models import MODELS, build
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.world import ALONE
+from ecdctr_spark.settings.base import ConfigError
 from tests.made_up import CTR_CONTRACT, ROWS, TPM_CONTRACT, UNKNOWN_ITEM, UNKNOWN_USER, batch, ctr_spec, part, tpm_spec
 
 SPECS = {

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.models.rowwise_adagrad import UPDATES, Table, Update, by_fbgemm
+from ecdctr_spark.models.rowwise_adagrad import UPDATES, Rows, Update, by_fbgemm
+from ecdctr_spark.settings.base import ConfigError
 
 ROWS, DIMENSION = 50, 8
 
 
-def in_use() -> Table:
+def in_use() -> Rows:
     """A table that was trained before."""
     chance = torch.Generator().manual_seed(1)
-    return Table(torch.randn(ROWS, DIMENSION, generator=chance), torch.rand(ROWS, generator=chance))
+    return Rows(torch.randn(ROWS, DIMENSION, generator=chance), torch.rand(ROWS, generator=chance))
 
 
-def by_the_book(table: Table, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+def by_the_book(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
     """The formula, with a gradient as large as the table."""
     whole = torch.zeros_like(table.weight).index_add_(0, rows.long(), gradients) * scale
     table.state.add_(whole.square().mean(1))
@@ -56,7 +56,7 @@ def test_leaves_the_other_rows_and_the_gradients_as_they_are(update: Update) -> 
 
 
 def test_a_row_that_was_never_trained_moves_by_the_learning_rate(update: Update) -> None:
-    table = Table(torch.zeros(ROWS, DIMENSION), torch.zeros(ROWS))
+    table = Rows(torch.zeros(ROWS, DIMENSION), torch.zeros(ROWS))
     update(table, torch.tensor([4], dtype=torch.int32), torch.full((1, DIMENSION), -3.0), 1.0, 0.25)
     assert_close(table.weight[4], torch.full((DIMENSION,), 0.25))
 
@@ -71,4 +71,4 @@ def test_tables_of_one_shape_do_not_meet(update: Update) -> None:
 def test_fbgemm_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fbgemm_gpu.split_embedding_configs", None)
     with pytest.raises(ConfigError, match=r"train\.kernel fbgemm: FBGEMM cannot be imported .* install fbgemm-gpu"):
-        by_fbgemm(Table(torch.zeros(3, 2), torch.zeros(3)), torch.tensor([1]), torch.ones(1, 2), 1.0, 0.1)
+        by_fbgemm(Rows(torch.zeros(3, 2), torch.zeros(3)), torch.tensor([1]), torch.ones(1, 2), 1.0, 0.1)

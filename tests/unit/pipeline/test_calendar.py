@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from ecdctr_spark.config import Config, ConfigError, load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline.calendar import Done, Model, Plan, Prediction, Training, due, plan
+from ecdctr_spark.settings.base import ConfigError
 
 FIRST, LAST = dt.date(2000, 12, 4), dt.date(2000, 12, 13)  # a Monday, and the Wednesday of the week after
 

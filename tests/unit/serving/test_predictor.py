@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.models.batch import to_batch
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.predictor import Predictor
-from ecdctr_spark.streaming.batch import to_batch
+from ecdctr_spark.settings.base import ConfigError
 from tests.published import ACTR, ADS_ONLY, CPM, ROWS, TPM, publish_model, sample_columns
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import movielens
 
 FILES = {"ml-1m.inter": b"ratings", "ml-1m.item": b"items", "ml-1m.user": b"users"}

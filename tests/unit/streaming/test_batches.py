@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ecdctr_spark.config import ConfigError, Optimiser
-from ecdctr_spark.streaming.batch import Batch
+from ecdctr_spark.config import Optimisation
+from ecdctr_spark.contract import Contract, Sequence
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.streaming.batches import Stream, _ahead
-from ecdctr_spark.tables.schemas import Contract, Sequence
 
 CONTRACT = Contract(
     ids=("user_id", "item_id"),
@@ -70,7 +71,7 @@ def stream(
     shuffle_rows: int = 10,
     until: dt.date = DAY,
 ) -> Stream:
-    train = Optimiser(
+    train = Optimisation(
         batch_size=batch_size,
         epochs=1,
         embedding_learning_rate=0.1,

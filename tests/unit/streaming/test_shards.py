@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecdctr_spark.config import ConfigError
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.streaming.shards import advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
 
 

@@ -11,21 +11,21 @@ import pytest
 import torch
 from torch import nn
 
-from ecdctr_spark.config import ConfigError
 from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import (
     DENSE,
     Checkpoint,
     Manifest,
     RestoreReport,
-    dense_tensors,
     load,
     publish,
-    row_tensors,
 )
 from ecdctr_spark.training.job import TrainingResult
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.training.world import World
 from tests.made_up import TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, tpm_spec
 from tests.thread_ranks import on_ranks, whole
 
@@ -37,12 +37,12 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
     model = built(spec, world)
     if "memory.table.weight" in row_tensors(model):
         row_tensors(model)["memory.table.weight"].normal_()
-    pupil = fitted(model, [batch(10, seed, spec.contract) for seed in range(2)], world)
+    state = fitted(model, [batch(10, seed, spec.contract) for seed in range(2)], world)
     report = RestoreReport(new=("everything",))
     manifest = Manifest(
         model_id="m", spec=spec, train=TRAIN, transfer="fresh", ranks=world.size, restored=report, result=RESULT
     )
-    publish(folder, model, pupil.optimiser, manifest, world)
+    publish(folder, model, state.optimiser, manifest, world)
     return model
 
 

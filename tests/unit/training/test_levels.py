@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
-from ecdctr_spark.training.world import ALONE
 from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec, write_samples
 
 Levels = tuple[Path, dict[str, TrainingResult]]

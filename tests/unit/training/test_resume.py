@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.training.checkpoint import dense_tensors, load, row_tensors
+from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.training.checkpoint import load
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.trainer import train
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.training.world import World
 from tests.made_up import TRAIN, batch, built, ctr_spec, write_samples
 from tests.thread_ranks import on_ranks
 
@@ -161,7 +163,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(units: list[Unit], tmp_path: Pa
 def test_a_training_ends_when_the_loss_on_what_is_held_out_rises_and_its_best_epoch_stays(tmp_path: Path) -> None:
     chance = [replace(batch(100, n), labels=torch.bernoulli(torch.full((100,), 0.5))) for n in range(4)]
     units = [write_samples(tmp_path / f"part-{n}.parquet", samples) for n, samples in enumerate(chance)]
-    greedy = {"epochs": 40, "held_out": 0.25, "embedding_learning_rate": 0.5, "dense_learning_rate": 0.05}
+    greedy = {"epochs": 40, "validation_share": 0.25, "embedding_learning_rate": 0.5, "dense_learning_rate": 0.05}
     result = carried_out(job(units, tmp_path / "model", **greedy))
     best = result.held_out.index(min(result.held_out))
     assert len(result.held_out) == best + 2 < 40

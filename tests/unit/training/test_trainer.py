@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ecdctr_spark.models import build
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.streaming.batch import Batch
-from ecdctr_spark.training.checkpoint import dense_tensors, row_tensors
-from ecdctr_spark.training.step import average_batch_norm, evaluate, learner, step
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state, step
 from ecdctr_spark.training.trainer import fit
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.training.world import World
 from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tpm_spec
 from tests.thread_ranks import on_ranks, whole
 
@@ -138,7 +139,7 @@ def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
     ((losses * samples.weights).sum() / samples.weights.sum()).backward()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    step(learner(model, FULL_STEP, ALONE)._replace(optimiser=plain), samples, 0)
+    step(start_state(model, FULL_STEP, ALONE)._replace(optimiser=plain), samples, 0)
     for (name, parameter), other in zip(model.named_parameters(), same.parameters(), strict=True):
         assert_close(before[name] - parameter, other.grad, rtol=1e-4, atol=1e-6)
     doubled = trained(tpm_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
@@ -150,7 +151,7 @@ def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
     clipped = FULL_STEP.model_copy(update={"gradient_clip": 1e-3})
-    step(learner(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TPM_CONTRACT), 0)
+    step(start_state(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TPM_CONTRACT), 0)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -160,7 +161,7 @@ def test_totals_and_progress_count_the_rows_of_all_ranks_and_their_weighted_loss
         heard: list[tuple[int, float]] = []
         model = built(tpm_spec(), world)
         own = [batch(10 + world.rank, 1, TPM_CONTRACT), batch(5, 2, TPM_CONTRACT)]
-        steps, totals = fit(learner(model, TRAIN, world), own, lambda rows, loss: heard.append((rows, loss)))
+        steps, totals = fit(start_state(model, TRAIN, world), own, lambda rows, loss: heard.append((rows, loss)))
         return totals.rows, steps, totals.mean_loss, heard
 
     first, second = on_ranks(2, told)
@@ -189,8 +190,8 @@ def test_rates_rise_over_the_first_steps() -> None:
     for train, number in ((FULL_STEP, 0), (slow, 0), (slow, 2), (slow, 9)):
         model = build(tpm_spec(), ALONE)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-        pupil = learner(model, train, ALONE)
-        step(pupil._replace(optimiser=torch.optim.SGD(model.parameters(), lr=1.0)), samples, number)
+        state = start_state(model, train, ALONE)
+        step(state._replace(optimiser=torch.optim.SGD(model.parameters(), lr=1.0)), samples, number)
         moved.append((nn.utils.parameters_to_vector(model.parameters()) - before).norm().item())
     assert [move / moved[0] for move in moved] == pytest.approx([1.0, 0.25, 0.75, 1.0], rel=1e-4)
 
@@ -200,8 +201,8 @@ def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None
     spec, batches = WITHOUT_BATCH_NORM["ctr"], [batch(30, seed, WITHOUT_BATCH_NORM["ctr"].contract) for seed in (1, 2)]
     whole = everything(trained(spec, batches))
     model = built(spec, ALONE)
-    in_parts = TRAIN.model_copy(update={"passes": passes})
-    steps, totals = fit(learner(model, in_parts, ALONE), batches, lambda rows, loss: None)
+    in_parts = TRAIN.model_copy(update={"accumulation_steps": passes})
+    steps, totals = fit(start_state(model, in_parts, ALONE), batches, lambda rows, loss: None)
     assert (steps, totals.rows) == (2, 60)
     for name, tensor in everything(model).items():
         assert_close(tensor, whole[name], rtol=1e-4, atol=1e-6)
@@ -211,7 +212,7 @@ def test_bfloat16_is_of_the_network_alone_and_learns_as_well() -> None:
     samples = batch(256)
     model = build(ctr_spec(), ALONE)
     half = TRAIN.model_copy(update={"precision": "bfloat16"})
-    fit(learner(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
+    fit(start_state(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
     assert {tensor.dtype for tensor in everything(model).values() if tensor.is_floating_point()} == {torch.float32}
     with torch.no_grad():
         right = (model.eval()(samples) > 0) == (samples.labels > 0)

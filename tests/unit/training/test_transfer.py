@@ -10,17 +10,20 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ecdctr_spark.config import ConfigError, Policy
+from ecdctr_spark.config import Policy
 from ecdctr_spark.models import build
 from ecdctr_spark.models.ctr import merge_memory
 from ecdctr_spark.models.embedding import initial_vectors
+from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, dense_tensors, publish, row_tensors
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
-from ecdctr_spark.training.step import learner
+from ecdctr_spark.training.step import start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.transfer import restore
-from ecdctr_spark.training.world import ALONE, World
+from ecdctr_spark.training.world import World
 from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec, fitted
 from tests.thread_ranks import on_ranks, whole
 
@@ -36,11 +39,11 @@ def published(folder: Path, spec: ModelSpec) -> nn.Module:
         if name.startswith("memory"):
             tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)).round(decimals=2))
             tensor[:, -1] = torch.arange(len(tensor)) % 2
-    pupil = fitted(model, [batch(64, 1), batch(64, 2)])
+    state = fitted(model, [batch(64, 1), batch(64, 2)])
     manifest = Manifest(
         model_id="parent", spec=spec, train=TRAIN, transfer="fresh", ranks=1, restored=RestoreReport(), result=RESULT
     )
-    publish(folder, model, pupil.optimiser, manifest, ALONE)
+    publish(folder, model, state.optimiser, manifest, ALONE)
     return model
 
 
@@ -65,7 +68,7 @@ def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> 
 def restored(task: TrainingJob, world: World = ALONE) -> tuple[nn.Module, torch.optim.Optimizer, RestoreReport]:
     """The model as its training starts."""
     model = built(task.model, world)
-    optimiser = learner(model, task.train, world).optimiser
+    optimiser = start_state(model, task.train, world).optimiser
     return model, optimiser, restore(model, optimiser, task, world)
 
 
@@ -94,13 +97,13 @@ def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: in
 
 def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
     whole_model = build(ctr_spec(), ALONE)
-    pupil = learner(whole_model, TRAIN, ALONE)
+    state = start_state(whole_model, TRAIN, ALONE)
     batches = [batch(64, seed) for seed in (1, 2, 3)]
     for half in (batches[:2], batches[2:]):
-        fit(pupil, half, lambda rows, loss: None)
+        fit(state, half, lambda rows, loss: None)
     published(tmp_path / "parent", ctr_spec())
     model, optimiser, _ = restored(job(ctr_spec(), tmp_path / "parent", "continue"))
-    fit(learner(model, TRAIN, ALONE)._replace(optimiser=optimiser), batches[2:], lambda rows, loss: None)
+    fit(start_state(model, TRAIN, ALONE)._replace(optimiser=optimiser), batches[2:], lambda rows, loss: None)
     for name, tensor in {**dense_tensors(whole_model), **row_tensors(whole_model)}.items():
         assert torch.equal({**dense_tensors(model), **row_tensors(model)}[name], tensor), name
 

@@ -1,6 +1,6 @@
 """A synthetic platform of any size, whose click probabilities are known.
 
-Event number n, user k and item k are each a pure function of (seed, number): the same world comes out whatever the
+Event number n, user k and item k are each a pure function of (seed, number): the same platform comes out whatever the
 partitioning, in parts or whole, and the driver holds nothing. What is drawn:
 
 - who and what: heavy-tailed activity and popularity (the k-th of P is met with a density falling as a power of k),
@@ -23,7 +23,9 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError, World
+from ecdctr_spark.config import Config
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources.raw import Raw
 from ecdctr_spark.tables.schemas import ORACLE
 from ecdctr_spark.tables.store import Store
@@ -38,16 +40,16 @@ _EVENTS_PER_FILE = 500_000
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The world's raw logs, written once under storage.root by the raw contract, with the oracle beside the tables."""
-    if config.world is None:
-        raise ConfigError("source.kind is world, and there are no settings under world: add --conf world")
+    """Raw logs by the raw contract, written once under storage.root, with the oracle beside the tables."""
+    if config.synthetic is None:
+        raise ConfigError("source.kind is synthetic, and there are no settings under synthetic: add --conf synthetic")
     root = Path(config.storage.root).resolve()
-    folder = root / "raw" / "world" / _name(config.world)
+    folder = root / "raw" / "synthetic" / _name(config.synthetic)
     whole = folder / "whole"
     if not whole.exists():
-        events = numbered_events(spark, config.world, 0, config.world.events)
-        write(raw(spark, config.world, config.calendar.first_day, events), folder)
-        Store(spark, root).replace(ORACLE, oracle(events, config.world), "true")
+        events = numbered_events(spark, config.synthetic, 0, config.synthetic.events)
+        write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
+        Store(spark, root).replace(ORACLE, oracle(events, config.synthetic), "true")
         whole.touch()  # last: what was cut off before is written again
     frames = (spark.read.parquet(str(folder / name)) for name in Raw._fields)
     return Raw(*frames)
@@ -60,59 +62,59 @@ def write(frames: Raw, folder: Path) -> None:
             frame.write.mode("overwrite").parquet(str(folder / name))
 
 
-def numbered_events(spark: SparkSession, world: World, first: int, last: int) -> DataFrame:
+def numbered_events(spark: SparkSession, platform: Synthetic, first: int, last: int) -> DataFrame:
     """The number `n` of the events first .. last - 1, in files of some hundred thousand when written."""
-    if not 0 <= first <= last <= world.events:
-        raise ValueError(f"events {first}..{last} of a world that has {world.events}")
+    if not 0 <= first <= last <= platform.events:
+        raise ValueError(f"events {first}..{last} of a platform that has {platform.events}")
     return spark.range(first, last, 1, max(1, math.ceil((last - first) / _EVENTS_PER_FILE))).withColumnRenamed(
         "id", "n"
     )
 
 
-def raw(spark: SparkSession, world: World, first_day: dt.date, events: DataFrame) -> Raw:
+def raw(spark: SparkSession, platform: Synthetic, first_day: dt.date, events: DataFrame) -> Raw:
     """The raw frames of the events `n`, and of every user and item that there ever is."""
-    happened = _clicked(with_probability(drawn(events, world), world), world)
+    happened = _clicked(with_probability(drawn(events, platform), platform), platform)
     return Raw(
-        impressions=_impressions(happened, world, first_day),
+        impressions=_impressions(happened, platform, first_day),
         clicks=_clicks(happened, first_day),
-        users=_users(spark, world, first_day),
-        items=_items(spark, world, first_day),
+        users=_users(spark, platform, first_day),
+        items=_items(spark, platform, first_day),
     )
 
 
-def oracle(events: DataFrame, world: World) -> DataFrame:
+def oracle(events: DataFrame, platform: Synthetic) -> DataFrame:
     """ORACLE's columns: the true click probability of the events `n`, and whether they were clicked."""
-    happened = _clicked(with_probability(drawn(events, world), world), world)
+    happened = _clicked(with_probability(drawn(events, platform), platform), platform)
     return happened.select(_event_id(), "domain", "probability", "clicked")
 
 
-def _name(world: World) -> str:
-    return hashlib.sha256(world.model_dump_json().encode()).hexdigest()[:8]
+def _name(platform: Synthetic) -> str:
+    return hashlib.sha256(platform.model_dump_json().encode()).hexdigest()[:8]
 
 
-def drawn(events: DataFrame, world: World) -> DataFrame:
+def drawn(events: DataFrame, platform: Synthetic) -> DataFrame:
     """Who met what, when and where: n, day, second (of the day), domain, user, item, position."""
-    numbered = events.select("n", F.expr(f"n div {world.impressions_per_day}").alias("day"))
-    kind = F.when(_uniform(world, "domain", "n") < world.ad_share, "ad").otherwise("natural")
+    numbered = events.select("n", F.expr(f"n div {platform.impressions_per_day}").alias("day"))
+    kind = F.when(_uniform(platform, "domain", "n") < platform.ad_share, "ad").otherwise("natural")
     return numbered.select(
         "n",
         "day",
-        _second(_uniform(world, "second", "n")).alias("second"),
+        _second(_uniform(platform, "second", "n")).alias("second"),
         kind.alias("domain"),
-        _met(world, "user", world.users, world.activity).alias("user"),
-        _met(world, "item", world.items, world.popularity).alias("item"),
-        F.floor(_uniform(world, "position", "n") * _POSITIONS).alias("position"),
+        _met(platform, "user", platform.users, platform.activity).alias("user"),
+        _met(platform, "item", platform.items, platform.popularity).alias("item"),
+        F.floor(_uniform(platform, "position", "n") * _POSITIONS).alias("position"),
     )
 
 
-def _met(world: World, entity: str, first: int, power: float) -> Column:
+def _met(platform: Synthetic, entity: str, first: int, power: float) -> Column:
     """The number of the user or item of event n: one of the newest for a share of the events, else of all there are."""
-    there = F.floor(first * (1 + world.births * F.col("day")))
-    newest = F.greatest(F.lit(1), F.floor(there * min(1.0, world.births * _RECENT_DAYS)))
-    place = _uniform(world, f"which {entity}", "n")
+    there = F.floor(first * (1 + platform.births * F.col("day")))
+    newest = F.greatest(F.lit(1), F.floor(there * min(1.0, platform.births * _RECENT_DAYS)))
+    place = _uniform(platform, f"which {entity}", "n")
     new = there - 1 - F.floor(newest * place)
     known = F.floor(there * F.pow(place, F.lit(power)))
-    return F.when(_uniform(world, f"new {entity}", "n") < world.newest_share, new).otherwise(known).cast("bigint")
+    return F.when(_uniform(platform, f"new {entity}", "n") < platform.newest_share, new).otherwise(known).cast("bigint")
 
 
 def _second(uniform: Column) -> Column:
@@ -122,69 +124,71 @@ def _second(uniform: Column) -> Column:
     return F.floor(warped * 86400).cast("int")
 
 
-def with_probability(met: DataFrame, world: World) -> DataFrame:
+def with_probability(met: DataFrame, platform: Synthetic) -> DataFrame:
     """The drawn events with the true `probability` of a click."""
     ad = F.col("domain") == "ad"
     # A column of its own: spelt out wherever it is used, the code that Spark generates outgrows a Java method.
-    seen = met.withColumn("category", _category_of(world, F.col("item")))
+    seen = met.withColumn("category", _category_of(platform, F.col("item")))
     hour = F.col("second") / 3600
     moods = (
-        world.weekly * _interested(world, "week", F.expr("day div 7"))
-        + world.seasonal * _interested(world, "season", F.expr(f"day div {world.season_days} % {_SEASONS}"))
-        - world.position_bias * F.col("position") / (_POSITIONS - 1)
+        platform.weekly * _interested(platform, "week", F.expr("day div 7"))
+        + platform.seasonal * _interested(platform, "season", F.expr(f"day div {platform.season_days} % {_SEASONS}"))
+        - platform.position_bias * F.col("position") / (_POSITIONS - 1)
         + _HOURLY * F.sin((hour - 14) * math.pi / 12)
     )
-    base = F.when(ad, world.ad_base).otherwise(world.natural_base)
+    base = F.when(ad, platform.ad_base).otherwise(platform.natural_base)
     # What is alike in both domains is so by the correlation: at zero, natural content tells nothing of ads.
-    alike = F.when(ad, world.correlation).otherwise(1.0)
-    own = F.when(ad, math.sqrt(1 - world.correlation**2)).otherwise(0.0)
-    quality = alike * _normal(world, "quality", "item") + own * _normal(world, "ad quality", "item")
-    logit = base + world.quality * quality + world.taste * _affinity(world, ad) + alike * moods
+    alike = F.when(ad, platform.correlation).otherwise(1.0)
+    own = F.when(ad, math.sqrt(1 - platform.correlation**2)).otherwise(0.0)
+    quality = alike * _normal(platform, "quality", "item") + own * _normal(platform, "ad quality", "item")
+    logit = base + platform.quality * quality + platform.taste * _affinity(platform, ad) + alike * moods
     return seen.withColumn("probability", 1 / (1 + F.exp(-logit)))
 
 
-def _affinity(world: World, ad: Column) -> Column:
+def _affinity(platform: Synthetic, ad: Column) -> Column:
     """Taste times item, of unit variance. For ads, user and item each keep the root of the correlation."""
-    turn = F.col("day") * (math.pi / 2 / world.drift_days)
-    kept = F.when(ad, math.sqrt(world.correlation)).otherwise(1.0)
-    own = F.when(ad, math.sqrt(1 - world.correlation)).otherwise(0.0)
+    turn = F.col("day") * (math.pi / 2 / platform.drift_days)
+    kept = F.when(ad, math.sqrt(platform.correlation)).otherwise(1.0)
+    own = F.when(ad, math.sqrt(1 - platform.correlation)).otherwise(0.0)
     total = F.lit(0.0)
     for taste in range(_TASTES):
-        early, late = _normal(world, f"taste {taste}", "user"), _normal(world, f"later taste {taste}", "user")
-        user = kept * (F.cos(turn) * early + F.sin(turn) * late) + own * _normal(world, f"ad taste {taste}", "user")
-        item = kept * _item_trait(world, taste) + own * _normal(world, f"ad trait {taste}", "item")
+        early, late = _normal(platform, f"taste {taste}", "user"), _normal(platform, f"later taste {taste}", "user")
+        user = kept * (F.cos(turn) * early + F.sin(turn) * late) + own * _normal(platform, f"ad taste {taste}", "user")
+        item = kept * _item_trait(platform, taste) + own * _normal(platform, f"ad trait {taste}", "item")
         total = total + user * item
     return total / math.sqrt(_TASTES)
 
 
-def _item_trait(world: World, taste: int) -> Column:
+def _item_trait(platform: Synthetic, taste: int) -> Column:
     """One dimension of an item's vector: mostly its category's."""
-    return 0.8 * _normal(world, f"category trait {taste}", "category") + 0.6 * _normal(world, f"trait {taste}", "item")
+    return 0.8 * _normal(platform, f"category trait {taste}", "category") + 0.6 * _normal(
+        platform, f"trait {taste}", "item"
+    )
 
 
-def _category_of(world: World, item: Column) -> Column:
+def _category_of(platform: Synthetic, item: Column) -> Column:
     """The number of an item's category."""
-    return F.floor(_uniform_of(world, "category", item) * world.categories)
+    return F.floor(_uniform_of(platform, "category", item) * platform.categories)
 
 
-def _interested(world: World, period: str, number: Column) -> Column:
+def _interested(platform: Synthetic, period: str, number: Column) -> Column:
     """1 where the category is among the user's interests of a week or season, else 0."""
-    return (_uniform_of(world, period, F.col("user"), number, F.col("category")) < _INTERESTED).cast("double")
+    return (_uniform_of(platform, period, F.col("user"), number, F.col("category")) < _INTERESTED).cast("double")
 
 
-def _clicked(happened: DataFrame, world: World) -> DataFrame:
+def _clicked(happened: DataFrame, platform: Synthetic) -> DataFrame:
     """`clicked`, and `delay` in seconds: a minute or two, or up to two days for the late ones."""
-    waiting = -F.log(1 - _uniform(world, "delay", "n"))
-    late = _uniform(world, "late", "n") < world.late_clicks
-    delay = F.when(late, 3600 + 86400 * 2 * _uniform(world, "lateness", "n")).otherwise(90 * waiting)
-    clicked = _uniform(world, "click", "n") < F.col("probability")
+    waiting = -F.log(1 - _uniform(platform, "delay", "n"))
+    late = _uniform(platform, "late", "n") < platform.late_clicks
+    delay = F.when(late, 3600 + 86400 * 2 * _uniform(platform, "lateness", "n")).otherwise(90 * waiting)
+    clicked = _uniform(platform, "click", "n") < F.col("probability")
     return happened.select("*", clicked.alias("clicked"), F.floor(delay).alias("delay"))
 
 
-def _impressions(happened: DataFrame, world: World, first_day: dt.date) -> DataFrame:
+def _impressions(happened: DataFrame, platform: Synthetic, first_day: dt.date) -> DataFrame:
     """Raw impressions. A malformed one lacks its user, or its domain or time is unusable; a duplicate comes twice."""
-    luck = _uniform(world, "malformed", "n") / max(world.malformed, 1e-12)
-    twice = _uniform(world, "duplicate", "n") < world.duplicates
+    luck = _uniform(platform, "malformed", "n") / max(platform.malformed, 1e-12)
+    twice = _uniform(platform, "duplicate", "n") < platform.duplicates
     rows = happened.withColumn(
         "copy", F.explode(F.when(twice, F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0))))
     )
@@ -195,7 +199,7 @@ def _impressions(happened: DataFrame, world: World, first_day: dt.date) -> DataF
         F.when((luck >= 2 / 3) & (luck < 1), F.lit(None)).otherwise(_named("u", F.col("user"))).alias("user_id"),
         _named("i", F.col("item")).alias("item_id"),
         F.col("position").cast("string").alias("position"),
-        F.element_at(F.array(*map(F.lit, ("phone", "phone", "tablet", "desktop"))), _of_four(world)).alias("device"),
+        F.element_at(F.array(*map(F.lit, ("phone", "phone", "tablet", "desktop"))), _of_four(platform)).alias("device"),
     )
 
 
@@ -204,45 +208,45 @@ def _clicks(happened: DataFrame, first_day: dt.date) -> DataFrame:
     return clicked.select(_event_id(), _moment(first_day, F.col("delay")).alias("click_time"))
 
 
-def _users(spark: SparkSession, world: World, first_day: dt.date) -> DataFrame:
+def _users(spark: SparkSession, platform: Synthetic, first_day: dt.date) -> DataFrame:
     """Every user, known from birth; a tenth of them tell another region halfway."""
-    users = spark.range(_ever(world, world.users)).withColumnRenamed("id", "user")
-    moves = _uniform(world, "moves", "user") < 0.1
+    users = spark.range(_ever(platform, platform.users)).withColumnRenamed("id", "user")
+    moves = _uniform(platform, "moves", "user") < 0.1
     changes = F.when(moves, F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0)))
-    born = _born(world, world.users, F.col("user"))
+    born = _born(platform, platform.users, F.col("user"))
     rows = users.withColumn("change", F.explode(changes))
-    moved = F.greatest(born, F.lit(world.days // 2)) * F.col("change") + born * (1 - F.col("change"))
+    moved = F.greatest(born, F.lit(platform.days // 2)) * F.col("change") + born * (1 - F.col("change"))
     return rows.select(
         _named("u", F.col("user")).alias("user_id"),
         _start_of(first_day, moved).alias("valid_from"),
         # The attribute tells something of the user's taste, as a profile does.
-        F.when(_normal(world, "taste 0", "user") + _normal(world, "age", "user") > 0, "old")
+        F.when(_normal(platform, "taste 0", "user") + _normal(platform, "age", "user") > 0, "old")
         .otherwise("young")
         .alias("age"),
-        _named("r", F.floor(_uniform_of(world, "region", F.col("user"), F.col("change")) * 20)).alias("region"),
+        _named("r", F.floor(_uniform_of(platform, "region", F.col("user"), F.col("change")) * 20)).alias("region"),
     )
 
 
-def _items(spark: SparkSession, world: World, first_day: dt.date) -> DataFrame:
-    items = spark.range(_ever(world, world.items)).withColumnRenamed("id", "item")
+def _items(spark: SparkSession, platform: Synthetic, first_day: dt.date) -> DataFrame:
+    items = spark.range(_ever(platform, platform.items)).withColumnRenamed("id", "item")
     return items.select(
         _named("i", F.col("item")).alias("item_id"),
-        _start_of(first_day, _born(world, world.items, F.col("item"))).alias("valid_from"),
-        _named("c", _category_of(world, F.col("item"))).alias("category"),
-        _named("a", F.floor(_uniform(world, "advertiser", "item") * world.advertisers)).alias("advertiser"),
+        _start_of(first_day, _born(platform, platform.items, F.col("item"))).alias("valid_from"),
+        _named("c", _category_of(platform, F.col("item"))).alias("category"),
+        _named("a", F.floor(_uniform(platform, "advertiser", "item") * platform.advertisers)).alias("advertiser"),
     )
 
 
-def _ever(world: World, first: int) -> int:
+def _ever(platform: Synthetic, first: int) -> int:
     """How many users or items there are at the end of the last day."""
-    return math.floor(first * (1 + world.births * world.days))
+    return math.floor(first * (1 + platform.births * platform.days))
 
 
-def _born(world: World, first: int, number: Column) -> Column:
+def _born(platform: Synthetic, first: int, number: Column) -> Column:
     """The day before which a user or item is never met: 0 for those who were there from the start."""
-    if world.births == 0:
+    if platform.births == 0:
         return F.lit(0)
-    return F.greatest(F.lit(0), F.floor((number + 1 - first) / (first * world.births))).cast("int")
+    return F.greatest(F.lit(0), F.floor((number + 1 - first) / (first * platform.births))).cast("int")
 
 
 def _event_id() -> Column:
@@ -262,22 +266,22 @@ def _start_of(first_day: dt.date, day: Column) -> Column:
     return F.date_add(F.lit(first_day), day.cast("int")).cast("timestamp")
 
 
-def _of_four(world: World) -> Column:
-    return F.floor(_uniform(world, "device", "n") * 4).cast("int") + 1
+def _of_four(platform: Synthetic) -> Column:
+    return F.floor(_uniform(platform, "device", "n") * 4).cast("int") + 1
 
 
-def _uniform(world: World, purpose: str, number: str) -> Column:
+def _uniform(platform: Synthetic, purpose: str, number: str) -> Column:
     """A number in [0, 1) that depends on the seed, the purpose and the column's number alone."""
-    return _uniform_of(world, purpose, F.col(number))
+    return _uniform_of(platform, purpose, F.col(number))
 
 
-def _uniform_of(world: World, purpose: str, *numbers: Column) -> Column:
-    salt = int.from_bytes(hashlib.sha256(f"{world.seed} {purpose}".encode()).digest()[:8], "big", signed=True)
+def _uniform_of(platform: Synthetic, purpose: str, *numbers: Column) -> Column:
+    salt = int.from_bytes(hashlib.sha256(f"{platform.seed} {purpose}".encode()).digest()[:8], "big", signed=True)
     typed = [number.cast("bigint") for number in numbers]  # a hash of an int is not that of a bigint
     return F.shiftrightunsigned(F.xxhash64(F.lit(salt), *typed), 11) / float(1 << 53)
 
 
-def _normal(world: World, purpose: str, number: str) -> Column:
+def _normal(platform: Synthetic, purpose: str, number: str) -> Column:
     """Near a standard normal: a logistic variate of unit variance, from one hash."""
-    uniform = F.greatest(_uniform(world, purpose, number), F.lit(2.0**-53))
+    uniform = F.greatest(_uniform(platform, purpose, number), F.lit(2.0**-53))
     return -F.log(1 / uniform - 1) * (math.sqrt(3) / math.pi)

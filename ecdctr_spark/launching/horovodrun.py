@@ -1,4 +1,4 @@
-"""Ranks on this machine: started once by horovodrun, then given job after job over a socket (training/rank.py).
+"""Ranks on this machine: started once by horovodrun, then given job after job over a socket (launching/rank.py).
 
 The socket lies in a folder of this user's alone. A port with a password would be open to others: horovodrun puts
 what it hands to its ranks on their command line, for all to see.
@@ -41,7 +41,7 @@ class Horovodrun:
     Not before: idle ranks ask each other every millisecond whether there is work, at the cost of those who do some.
     """
 
-    def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.training.rank") -> None:
+    def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.launching.rank") -> None:
         self._ranks = ranks
         self._threads = threads
         self._module = module

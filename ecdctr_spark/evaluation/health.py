@@ -11,12 +11,13 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Check, Config, Count, Features, Limits, Sampling
+from ecdctr_spark.config import Check, Config, Limits, Sampling
 from ecdctr_spark.features.columns import day_of, when_known
 from ecdctr_spark.features.counters import counter, daily_counts, with_counts
 from ecdctr_spark.features.past import asked, with_known
 from ecdctr_spark.features.sampling import clicked_that_day, keep_rate
 from ecdctr_spark.features.vocabulary import Vocabulary
+from ecdctr_spark.settings.features import Count, Features
 
 WEEK = 7
 _BUCKETS = 20

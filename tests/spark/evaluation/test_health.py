@@ -9,10 +9,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Check, Config, Features, Limit, Limits
-from ecdctr_spark.features import health
+from ecdctr_spark.config import Check, Config, Limit, Limits
+from ecdctr_spark.evaluation import health
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import Vocabulary, reserve, surveyed
+from ecdctr_spark.settings.features import Features
 from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
 from tests.labelled import Impression, at, date, labelled
 

@@ -1,6 +1,6 @@
-"""One rank's process: `python -m ecdctr_spark.training.rank SOCKET`, started by horovodrun, carries out job after job.
+"""One rank's process: `python -m ecdctr_spark.launching.rank SOCKET`, started by horovodrun, carries out job after job.
 
-It speaks with the launcher (training/launch.py) over a socket, a line of JSON a message: it introduces itself with
+It speaks with the launcher (launching/launch.py) over a socket, a line of JSON a message: it introduces itself with
 {"rank", "pid"}, then answers each job by any number of {"progress": [rows, loss]} and one {"result"} or {"error"}.
 """
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.config import ConfigError
-from ecdctr_spark.tables import snapshot
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.tables import pinned
 
 
 def frame(spark: SparkSession, rows: int) -> DataFrame:
@@ -26,7 +26,7 @@ def write(data: DataFrame, path: Path, mode: str = "append") -> str:
     return str(path)
 
 
-def ids(file: snapshot.DataFile) -> list[int]:
+def ids(file: pinned.DataFile) -> list[int]:
     return pq.ParquetFile(file.path).read(columns=["id"]).column("id").to_pylist()
 
 
@@ -34,32 +34,32 @@ def test_files_lie_where_they_are_said_to_and_hold_the_rows_they_are_said_to(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     path = write(frame(spark, 32), tmp_path / "a table")
-    found = snapshot.files(path, 0, {})
+    found = pinned.files(path, 0, {})
     assert sorted(number for file in found for number in ids(file)) == list(range(32))
     assert [file.rows for file in found] == [len(ids(file)) for file in found]
 
 
 def test_partitions_choose_files(spark: SparkSession, tmp_path: Path) -> None:
     path = write(frame(spark, 32), tmp_path / "table")
-    found = snapshot.files(path, 0, {"domain": ["a b:%"], "ds": ["2020-01-02", "2020-01-03"]})
+    found = pinned.files(path, 0, {"domain": ["a b:%"], "ds": ["2020-01-02", "2020-01-03"]})
     assert sorted(number for file in found for number in ids(file)) == list(range(3, 32, 4))
-    assert snapshot.files(path, 0, {"domain": []}) == []
+    assert pinned.files(path, 0, {"domain": []}) == []
     with pytest.raises(ValueError, match="no partition columns"):
-        snapshot.files(path, 0, {"id": ["1"]})
+        pinned.files(path, 0, {"id": ["1"]})
 
 
 def test_a_version_stays_what_it_was(spark: SparkSession, tmp_path: Path) -> None:
     path = write(frame(spark, 8), tmp_path / "table")
-    first = snapshot.files(path, snapshot.version(path), {})
+    first = pinned.files(path, pinned.version(path), {})
     write(frame(spark, 4), tmp_path / "table", mode="overwrite")
-    assert snapshot.version(path) == 1
-    assert snapshot.files(path, 0, {}) == first
-    assert sorted(number for file in snapshot.files(path, 1, {}) for number in ids(file)) == [0, 1, 2, 3]
+    assert pinned.version(path) == 1
+    assert pinned.files(path, 0, {}) == first
+    assert sorted(number for file in pinned.files(path, 1, {}) for number in ids(file)) == [0, 1, 2, 3]
 
 
 def test_the_same_rows_written_again_come_in_the_same_order(spark: SparkSession, tmp_path: Path) -> None:
     paths = [write(frame(spark, 32), tmp_path / name) for name in ("first", "second", "third")]
-    found = [snapshot.files(path, 0, {}) for path in paths]
+    found = [pinned.files(path, 0, {}) for path in paths]
     assert [ids(file) for file in found[0]] == [ids(file) for file in found[1]] == [ids(file) for file in found[2]]
     assert [ids(file)[0] for file in found[0]] == [1, 17, 3, 19, 0, 16, 2, 18]  # by domain, day, then task
 
@@ -72,7 +72,7 @@ def test_what_a_reader_of_bare_parquet_would_misread_is_refused(spark: SparkSess
         path = str(tmp_path / name)
         spark.range(1).write.format("delta").option(setting, value).save(path)
         with pytest.raises(ConfigError, match=rf"{path}: has {name}"):
-            snapshot.files(path, 0, {})
+            pinned.files(path, 0, {})
 
 
 def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path
     finally:
         spark.conf.unset("spark.databricks.delta.stats.collect")
     with pytest.raises(ConfigError, match=r"parquet: its table does not say how many rows"):
-        snapshot.files(path, 0, {})
+        pinned.files(path, 0, {})
 
 
 def test_a_missing_table_or_version_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: expected a Delta table"):
-        snapshot.version(str(tmp_path / "nowhere"))
+        pinned.version(str(tmp_path / "nowhere"))
     spark.range(1).write.format("delta").save(str(tmp_path / "table"))
     with pytest.raises(ConfigError, match=r"table: expected version 7 of a Delta table"):
-        snapshot.open_table(str(tmp_path / "table"), 7)
+        pinned.open_table(str(tmp_path / "table"), 7)

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import ConfigError, Training
-from ecdctr_spark.training.horovodrun import Horovodrun, Progress, last_words
+from ecdctr_spark.config import Training
+from ecdctr_spark.launching.horovodrun import Horovodrun, Progress, last_words
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
 
 _START_SECONDS = 120
@@ -79,8 +80,8 @@ class Inline:
         """See Ranks."""
         import torch
 
+        from ecdctr_spark.models.exchange import ALONE
         from ecdctr_spark.training.trainer import train
-        from ecdctr_spark.training.world import ALONE
 
         torch.set_num_threads(self.threads)
         return train(job, ALONE, progress)
@@ -105,7 +106,7 @@ class OnSpark:
         """See Ranks. Progress is told at the end only: executors need not reach the driver but through Spark."""
         import horovod.spark
 
-        from ecdctr_spark.training.rank import train_once
+        from ecdctr_spark.launching.rank import train_once
 
         with tempfile.TemporaryFile("w+", encoding="utf-8") as log, _signal_handlers_kept():
             try:
@@ -139,7 +140,7 @@ def _on_spark(training: Training, spark: SparkSession | None) -> OnSpark:
 
 
 def _elastic(ranks: Ranks, training: Training) -> Ranks:
-    return Elastic(ranks, training.ranks, training.least_ranks) if training.least_ranks else ranks
+    return Elastic(ranks, training.ranks, training.min_ranks) if training.min_ranks else ranks
 
 
 def _cause(log: str) -> RuntimeError:

@@ -9,42 +9,44 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from ecdctr_spark.config import Config, ConfigError, World, load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.ingest import checked_clicks, checked_impressions, kept
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources import SOURCES, Raw
-from ecdctr_spark.sources.world import numbered_events, oracle, raw, with_probability
+from ecdctr_spark.sources.synthetic import numbered_events, oracle, raw, with_probability
 from ecdctr_spark.tables.schemas import IMPRESSIONS, ORACLE
 from ecdctr_spark.tables.store import Store
 
 PRESETS = ("drifting", "seasonal", "cold_start", "unrelated")
-SMALL = ["world.days=40", "world.impressions_per_day=500", "world.users=300", "world.items=100"]
+SMALL = ["synthetic.days=40", "synthetic.impressions_per_day=500", "synthetic.users=300", "synthetic.items=100"]
 
 
 @pytest.fixture(scope="module")
 def configured() -> Config:
-    noisy = ["world.duplicates=0.02", "world.malformed=0.03", "world.ad_share=0.2", "world.births=0.02"]
-    return load_config(["world"], [*SMALL, *noisy])
+    noisy = ["synthetic.duplicates=0.02", "synthetic.malformed=0.03", "synthetic.ad_share=0.2", "synthetic.births=0.02"]
+    return load_config(["synthetic"], [*SMALL, *noisy])
 
 
 @pytest.fixture(scope="module")
-def world(configured: Config) -> World:
-    assert configured.world is not None
-    return configured.world
+def platform(configured: Config) -> Synthetic:
+    assert configured.synthetic is not None
+    return configured.synthetic
 
 
 @pytest.fixture(scope="module")
-def logs(spark: SparkSession, configured: Config, world: World) -> Raw:
-    frames = raw(spark, world, configured.calendar.first_day, numbered_events(spark, world, 0, world.events))
+def logs(spark: SparkSession, configured: Config, platform: Synthetic) -> Raw:
+    frames = raw(spark, platform, configured.calendar.first_day, numbered_events(spark, platform, 0, platform.events))
     return Raw(*(frame.cache() for frame in frames if frame is not None))
 
 
 @pytest.fixture(scope="module")
-def truth(spark: SparkSession, world: World) -> list[Row]:
-    return oracle(numbered_events(spark, world, 0, world.events), world).collect()
+def truth(spark: SparkSession, platform: Synthetic) -> list[Row]:
+    return oracle(numbered_events(spark, platform, 0, platform.events), platform).collect()
 
 
-def altered(world: World, **settings: float) -> World:
-    return world.model_copy(update=settings)
+def altered(platform: Synthetic, **settings: float) -> Synthetic:
+    return platform.model_copy(update=settings)
 
 
 def events_of(frame: DataFrame) -> list[tuple[object, ...]]:
@@ -52,24 +54,26 @@ def events_of(frame: DataFrame) -> list[tuple[object, ...]]:
 
 
 def test_parts_make_the_whole_whatever_the_partitioning(
-    spark: SparkSession, configured: Config, world: World, logs: Raw
+    spark: SparkSession, configured: Config, platform: Synthetic, logs: Raw
 ) -> None:
-    first_day, cut = configured.calendar.first_day, world.events // 3
+    first_day, cut = configured.calendar.first_day, platform.events // 3
     parts = [
-        raw(spark, world, first_day, numbered_events(spark, world, first, last).repartition(7))
-        for first, last in ((0, cut), (cut, world.events))
+        raw(spark, platform, first_day, numbered_events(spark, platform, first, last).repartition(7))
+        for first, last in ((0, cut), (cut, platform.events))
     ]
     for name in ("impressions", "clicks"):
         whole = events_of(getattr(logs, name))
         assert sorted(events_of(getattr(parts[0], name)) + events_of(getattr(parts[1], name)), key=str) == whole
 
 
-def test_another_seed_is_another_world(spark: SparkSession, world: World, truth: list[Row]) -> None:
-    other = oracle(numbered_events(spark, world, 0, 50), altered(world, seed=2)).collect()
+def test_another_seed_is_another_world(spark: SparkSession, platform: Synthetic, truth: list[Row]) -> None:
+    other = oracle(numbered_events(spark, platform, 0, 50), altered(platform, seed=2)).collect()
     assert {row.probability for row in other}.isdisjoint(row.probability for row in truth)
 
 
-def test_malformed_rows_are_quarantined_and_twins_counted_at_the_rate_that_was_set(world: World, logs: Raw) -> None:
+def test_malformed_rows_are_quarantined_and_twins_counted_at_the_rate_that_was_set(
+    platform: Synthetic, logs: Raw
+) -> None:
     verdicts = {
         row.reason: row["count"]
         for row in checked_impressions(logs.impressions, "UTC").groupBy("reason").count().collect()
@@ -81,15 +85,15 @@ def test_malformed_rows_are_quarantined_and_twins_counted_at_the_rate_that_was_s
         "domain is neither natural nor ad",
         "user_id is missing",
     }
-    assert duplicates / world.events == pytest.approx(0.02, abs=0.004)
-    assert sum(verdicts.values()) / world.events == pytest.approx(0.03, abs=0.006)
+    assert duplicates / platform.events == pytest.approx(0.02, abs=0.004)
+    assert sum(verdicts.values()) / platform.events == pytest.approx(0.03, abs=0.006)
     assert good + duplicates + sum(verdicts.values()) == logs.impressions.count()
 
 
-def test_ads_are_as_frequent_as_set_and_clicked_less(world: World, truth: list[Row]) -> None:
+def test_ads_are_as_frequent_as_set_and_clicked_less(platform: Synthetic, truth: list[Row]) -> None:
     ads = [row for row in truth if row.domain == "ad"]
     natural = [row for row in truth if row.domain == "natural"]
-    assert len(ads) / world.events == pytest.approx(world.ad_share, abs=0.01)
+    assert len(ads) / platform.events == pytest.approx(platform.ad_share, abs=0.01)
     assert 0 < mean(row.clicked for row in ads) < 0.6 * mean(row.clicked for row in natural)
 
 
@@ -102,13 +106,13 @@ def test_clicks_come_with_the_oracle_s_probability(truth: list[Row]) -> None:
         assert mean(row.clicked for row in rows) == pytest.approx(expected, abs=4 * (expected / tenth) ** 0.5)
 
 
-def test_late_clicks_are_as_many_as_set(world: World, logs: Raw) -> None:
+def test_late_clicks_are_as_many_as_set(platform: Synthetic, logs: Raw) -> None:
     assert logs.clicks is not None
     shown = kept(checked_impressions(logs.impressions, "UTC"), IMPRESSIONS)
     waited = F.col("click_time").cast("long") - F.col("event_time").cast("long")
     pairs = logs.clicks.join(shown, "event_id", how="inner").select(waited.alias("seconds")).collect()
     late = [pair.seconds >= 3600 for pair in pairs]
-    assert mean(late) == pytest.approx(world.late_clicks, abs=0.015)
+    assert mean(late) == pytest.approx(platform.late_clicks, abs=0.015)
     assert max(pair.seconds for pair in pairs) > 24 * 3600  # beyond the attribution window
     assert checked_clicks(logs.clicks, shown, "UTC").where("reason is null").count() == len(pairs)
 
@@ -123,7 +127,7 @@ def test_nobody_is_met_before_birth_and_the_newest_are_met(logs: Raw) -> None:
         assert max(row.born for row in met) > min(row.event_time for row in met)
 
 
-def test_few_users_have_most_of_the_events(logs: Raw, world: World) -> None:
+def test_few_users_have_most_of_the_events(logs: Raw, platform: Synthetic) -> None:
     counts = sorted((row["count"] for row in logs.impressions.groupBy("user_id").count().collect()), reverse=True)
     tenth = len(counts) // 10
     assert sum(counts[:tenth]) > 2.5 * sum(counts) / 10
@@ -134,11 +138,13 @@ def test_most_traffic_is_in_the_evening(logs: Raw) -> None:
     assert sum(17 <= hour < 20 for hour in hours if hour) > 4 * sum(5 <= hour < 8 for hour in hours if hour)
 
 
-def tastes(spark: SparkSession, world: World, day: int, domain: str) -> dict[tuple[int, int], float]:
+def tastes(spark: SparkSession, platform: Synthetic, day: int, domain: str) -> dict[tuple[int, int], float]:
     """The logit of each user for each item, of nothing but what the settings leave."""
     pairs = spark.range(40).crossJoin(spark.range(50).withColumnRenamed("id", "item")).withColumnRenamed("id", "user")
     met = pairs.selectExpr("user", "item", "0L n", f"{day}L day", "0 second", "0L position", f"'{domain}' domain")
-    rows = with_probability(met, world).select("user", "item", F.expr("ln(probability / (1 - probability))")).collect()
+    rows = (
+        with_probability(met, platform).select("user", "item", F.expr("ln(probability / (1 - probability))")).collect()
+    )
     return {(row[0], row[1]): row[2] for row in rows}
 
 
@@ -150,21 +156,23 @@ def correlation(some: dict[tuple[int, int], float], others: dict[tuple[int, int]
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.6, 1.0])
-def test_taste_in_ads_correlates_with_natural_taste_as_set(spark: SparkSession, world: World, wanted: float) -> None:
-    alone = altered(world, correlation=wanted, quality=0.0, weekly=0.0, seasonal=0.0)
+def test_taste_in_ads_correlates_with_natural_taste_as_set(
+    spark: SparkSession, platform: Synthetic, wanted: float
+) -> None:
+    alone = altered(platform, correlation=wanted, quality=0.0, weekly=0.0, seasonal=0.0)
     found = correlation(tastes(spark, alone, 3, "natural"), tastes(spark, alone, 3, "ad"))
     assert found == pytest.approx(wanted, abs=0.12)
 
 
-def test_taste_drifts_away_within_the_days_set(spark: SparkSession, world: World) -> None:
-    drifting = altered(world, drift_days=100, quality=0.0, weekly=0.0, seasonal=0.0)
+def test_taste_drifts_away_within_the_days_set(spark: SparkSession, platform: Synthetic) -> None:
+    drifting = altered(platform, drift_days=100, quality=0.0, weekly=0.0, seasonal=0.0)
     first, soon, late = (tastes(spark, drifting, day, "natural") for day in (0, 10, 100))
     assert correlation(first, soon) > 0.95
     assert abs(correlation(first, late)) < 0.15
 
 
-def test_a_season_s_interests_return_with_it(spark: SparkSession, world: World) -> None:
-    seasonal = altered(world, taste=0.0, quality=0.0, weekly=0.0, seasonal=1.0, season_days=30)
+def test_a_season_s_interests_return_with_it(spark: SparkSession, platform: Synthetic) -> None:
+    seasonal = altered(platform, taste=0.0, quality=0.0, weekly=0.0, seasonal=1.0, season_days=30)
     first, next_, again = (tastes(spark, seasonal, day, "natural") for day in (5, 35, 5 + 4 * 30))
     assert correlation(first, again) > 0.99
     assert abs(correlation(first, next_)) < 0.15
@@ -172,24 +180,24 @@ def test_a_season_s_interests_return_with_it(spark: SparkSession, world: World) 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_world_of_its_own(preset: str) -> None:
-    plain, changed = load_config(["world"]), load_config(["world", preset])
-    assert changed.world is not None
-    assert changed.world != plain.world
+    plain, changed = load_config(["synthetic"]), load_config(["synthetic", preset])
+    assert changed.synthetic is not None
+    assert changed.synthetic != plain.synthetic
     assert changed.storage.root != plain.storage.root
-    small = load_config(["world", preset, "small"]).world
-    assert small is not None and small.events < changed.world.events / 10
+    small = load_config(["synthetic", preset, "small"]).synthetic
+    assert small is not None and small.events < changed.synthetic.events / 10
 
 
 def test_unrelated_ads_have_no_taste_of_natural_content() -> None:
-    unrelated = load_config(["world", "unrelated"]).world
+    unrelated = load_config(["synthetic", "unrelated"]).synthetic
     assert unrelated is not None and unrelated.correlation == 0
 
 
 def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkSession, tmp_path: Path) -> None:
-    config = load_config(["world"], [*SMALL, "world.days=2", f"storage.root={tmp_path}"])
-    first = SOURCES["world"](spark, config)
+    config = load_config(["synthetic"], [*SMALL, "synthetic.days=2", f"storage.root={tmp_path}"])
+    first = SOURCES["synthetic"](spark, config)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")}
-    again = SOURCES["world"](spark, config)
+    again = SOURCES["synthetic"](spark, config)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")} == written
     assert again.impressions.count() == first.impressions.count() >= 1000
     truth = Store(spark, tmp_path).read(ORACLE)
@@ -199,8 +207,8 @@ def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkS
 
 
 def test_a_world_without_settings_is_refused(spark: SparkSession) -> None:
-    with pytest.raises(ConfigError, match="add --conf world"):
-        SOURCES["world"](spark, load_config([], ["source.kind=world"]))
+    with pytest.raises(ConfigError, match="add --conf synthetic"):
+        SOURCES["synthetic"](spark, load_config([], ["source.kind=synthetic"]))
 
 
 def mean(values: Iterable[float]) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecdctr_spark.training import horovodrun
-from ecdctr_spark.training.horovodrun import Message, _Group
+from ecdctr_spark.launching import horovodrun
+from ecdctr_spark.launching.horovodrun import Message, _Group
 from ecdctr_spark.training.job import TrainingJob
 from tests.made_up import TRAIN, ctr_spec
 

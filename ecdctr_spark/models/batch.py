@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecdctr_spark.tables.schemas import Contract
+from ecdctr_spark.contract import Contract
 
 
 @dataclass(frozen=True)
