@@ -1,4 +1,4 @@
-"""The `ecdctr` command: one verb a step. Each loads the configuration, opens the tables and calls one function."""
+"""The `ecdctr` command: one verb for each step, which loads the configuration and calls one function."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import click
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table as Grid
 
 from ecdctr_spark import doctor as health
-from ecdctr_spark.config import Config, Level, load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="E-CDCTR on Spark: TPM, CPM and the ad model.",
+    help="E-CDCTR on Spark: tri-level transfer learning for click-through-rate prediction.",
 )
 
 Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later wins")]
 Sets = Annotated[list[str], typer.Option("--set", help="a setting, dotted.key=value")]
 From = Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")]
 To = Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")]
+Methods = Annotated[list[str], typer.Option("--method", help="a method to run; the first is held against the others")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 ModelName = Annotated[str, typer.Option("--model", help="a model's name, as `ecdctr report` and the registry list it")]
 
@@ -53,7 +55,7 @@ def _end(text: str, code: int) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check Java, versions, Horovod and memory, and say how to mend what is wrong."""
+    """Check Java, versions, Horovod and memory, and say how to fix what is wrong."""
     raise typer.Exit(health.report(health.environment_findings()))
 
 
@@ -73,13 +75,22 @@ def demo(
 @app.command()
 def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Raw logs to the canonical tables; bad rows to quarantine."""
-    _counted("ingest", load_config(conf, set_), from_, to)
+    from ecdctr_spark.methods.planning import Ingest
+
+    counts = _counted(load_config(conf, set_), Ingest(_day("--from", from_), _day("--to", to)))
+    typer.echo(
+        f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
+        f" + {counts.quarantined:,} quarantined"
+    )
 
 
 @app.command()
 def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Canonical tables to samples."""
-    _counted("build", load_config(conf, set_), from_, to)
+    from ecdctr_spark.methods.planning import Build
+
+    counts = _counted(load_config(conf, set_), Build(_day("--from", from_), _day("--to", to)))
+    typer.echo(f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples")
 
 
 @app.command()
@@ -96,36 +107,54 @@ def check(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 
 @app.command()
-def plan(from_: From, to: To, conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+def plan(
+    from_: From,
+    to: To,
+    method: Methods = [],  # noqa: B006
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
     """What is due, from which inputs, and which models were trained on days that have changed since."""
-    from ecdctr_spark.pipeline.registry import outdated
-    from ecdctr_spark.pipeline.run import planned_for
+    from ecdctr_spark.pipeline import registry
+    from ecdctr_spark.pipeline.run import plan as planned
 
-    config = load_config(conf, set_)
-    store = _store(config)
-    planned = planned_for(store, config, _day("--from", from_), _day("--to", to))
-    restated = outdated(store, config)
+    config = load_config(conf, set_, method)
+    root, first, last = _root(config), _day("--from", from_), _day("--to", to)
+    steps = planned(registry.planner(config), config, first, last, registry.existing(root, config))
+    restated = registry.outdated(root, config)
     if as_json:
-        models = {"outdated": [model._asdict() for model in restated]}
-        typer.echo(json.dumps(asdict(planned) | models, default=str, indent=2))
+        rows = [{"step": type(step).__name__.lower(), **asdict(step)} for step in steps]
+        outdated = [model._asdict() for model in restated]
+        typer.echo(json.dumps({"steps": rows, "outdated": outdated}, default=_plain, indent=2))
         return
-    _show_plan(planned)
+    for step in steps:
+        typer.echo(str(step))
+    if not steps:
+        typer.echo("nothing is due")
     for model in restated:
         typer.echo(f"outdated {model.model_id}: {', '.join(map(str, model.days))} changed since it was trained")
 
 
 @app.command()
-def run(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+def run(
+    from_: From,
+    to: To,
+    method: Methods = [],  # noqa: B006
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
     """Ingest, build, train, predict and evaluate whatever is due."""
-    _run(load_config(conf, set_), _day("--from", from_), _day("--to", to))
+    _run(load_config(conf, set_, method), _day("--from", from_), _day("--to", to))
 
 
 @app.command()
 def train(
-    level: Annotated[str, typer.Option(help="tpm, cpm, actr or ads_only")],
+    level: Annotated[str, typer.Option(help="a level of the methods")],
     date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="the last day that the model sees")],
-    ranks: Annotated[int | None, typer.Option(help="Horovod ranks")] = None,
+    ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
     launcher: Annotated[str | None, typer.Option(help="inline, horovodrun or spark")] = None,
+    method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
@@ -134,19 +163,21 @@ def train(
 
     chosen = [f"training.ranks={ranks}"] if ranks else []
     chosen += [f"training.launcher={launcher}"] if launcher else []
-    config = load_config(conf, [*set_, *chosen])
-    if level not in get_args(Level):
-        raise ConfigError(f"--level {level}: expected {', '.join(get_args(Level))}")
-    row = train_alone(_store(config), config, cast(Level, level), _day("--date", date), Console())
-    typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published at {row['path']}")
+    config = load_config(conf, [*set_, *chosen], method)
+    row = train_alone(_store(config), config, level, _day("--date", date), Console())
+    typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
 
 @app.command()
-def metrics(conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  # noqa: B006
-    """A row for each evaluated (date, model, domain), and one over all days."""
-    from ecdctr_spark.pipeline.steps import read_metrics
-
-    rows = read_metrics(_store(load_config(conf, set_)))
+def metrics(
+    method: Methods = [],  # noqa: B006
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """One row of each evaluated (date, method, domain), and one over all days."""
+    config = load_config(conf, set_, method)
+    rows = _metrics(config)
     if not rows:
         raise ConfigError("nothing has been evaluated yet: run `ecdctr run` first")
     if as_json:
@@ -158,30 +189,32 @@ def metrics(conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  
 @app.command()
 def export(
     model: ModelName,
-    output: Annotated[Path, typer.Option(help="folder to write")],
+    output: Annotated[str, typer.Option(help="folder to write")],
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Write a model for serving: whole tables, no optimiser state, one signature."""
+    from ecdctr_spark.pipeline.jobs import checkpoint
     from ecdctr_spark.pipeline.registry import model_named
     from ecdctr_spark.serving.export import export as write
 
-    write(Path(model_named(_store(load_config(conf, set_)), model).path), output)
+    root = _root(load_config(conf, set_))
+    write(checkpoint(root, model_named(root, model)["model_id"]), Root.parse(output))
     typer.echo(f"{model}: exported to {output}")
 
 
 @app.command()
 def score(
     model: ModelName,
-    input_: Annotated[Path, typer.Option("--input", help="samples, a Delta table or Parquet files")],
-    output: Annotated[Path, typer.Option(help="Parquet folder to write")],
+    input_: Annotated[str, typer.Option("--input", help="samples, a Delta table or Parquet files")],
+    output: Annotated[str, typer.Option(help="Parquet folder to write")],
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Predict the click probability of samples with a registered model."""
     from ecdctr_spark.pipeline.steps import score_samples
 
-    rows = score_samples(_store(load_config(conf, set_)), model, input_, output)
+    rows = score_samples(_store(load_config(conf, set_)), model, Root.parse(input_), Root.parse(output))
     typer.echo(f"{model}: {rows:,} predictions in {output}")
 
 
@@ -211,18 +244,26 @@ def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
 
 
 @app.command()
-def report(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
+def report(
+    method: Methods = [],  # noqa: B006
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
     """Write the HTML report of what was trained and how it did."""
-    _report(load_config(conf, set_))
+    _report(load_config(conf, set_, method))
+
+
+def _root(config: Config) -> Root:
+    return Root.parse(config.storage.root)
 
 
 def _store(config: Config) -> Any:
-    """The tables. Imported here: a session takes seconds, and bad arguments should be told at once."""
+    """The tables. Imported here: a session takes seconds, and bad arguments should be reported at once."""
     from ecdctr_spark.session import spark_session
     from ecdctr_spark.tables.store import Store
 
     spark = spark_session(config.spark.master, config.spark.driver_memory)
-    return Store(spark, Path(config.storage.root).resolve())
+    return Store(spark, _root(config), config.logs_id, config.data_set_id)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
@@ -232,28 +273,28 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     carry_out(_store(config), config, first, last, Console())
 
 
-def _counted(step: str, config: Config, first: str, last: str) -> None:
+def _counted(config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
     _say_terms(config.source.kind)
-    counts = run_counted(_store(config), config, step, _day("--from", first), _day("--to", last), Console())
-    typer.echo(
-        f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
-        f" + {counts.quarantined:,} quarantined"
-        if step == "ingest"
-        else f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples"
-    )
+    return run_counted(_store(config), config, step, Console())
+
+
+def _metrics(config: Config) -> list[dict[str, Any]]:
+    from ecdctr_spark.pipeline import registry
+    from ecdctr_spark.pipeline.run import method_identities
+    from ecdctr_spark.pipeline.steps import read_metrics
+
+    return read_metrics(_root(config), method_identities(registry.planner(config)))
 
 
 def _report(config: Config) -> None:
     from ecdctr_spark.pipeline.reporting import write_report
-    from ecdctr_spark.pipeline.steps import read_metrics
 
-    store = _store(config)
-    _show_rows([row for row in read_metrics(store) if row["date"] == "all"])
-    path, headline = write_report(store, config)
+    place, headline = write_report(_store(config), config)
+    _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)
-    typer.echo(f"report: {path}")
+    typer.echo(f"report: {place}")
 
 
 def _say_terms(kind: str) -> None:
@@ -270,26 +311,8 @@ def _day(option: str, text: str) -> dt.date:
         raise ConfigError(f"{option} {text}: expected a day as YYYY-MM-DD") from error
 
 
-def _show_plan(planned: Any) -> None:
-    from ecdctr_spark.pipeline.calendar import Prediction
-
-    for name, ranges in (("ingest", planned.ingest), ("build", planned.build)):
-        for first, last in ranges:
-            typer.echo(f"{name:<8} {first}..{last}")
-    for step in planned.by_day():
-        if isinstance(step, Prediction):
-            typer.echo(f"predict  {step.day} by {', '.join(step.levels)}")
-        else:
-            typer.echo(f"train    {step.level:<8} {step.date} {_inputs(step)}")
-    if not len(planned):
-        typer.echo("nothing is due")
-
-
-def _inputs(training: Any) -> str:
-    read = f"on {training.first}..{training.date}"
-    parent = f", {training.transfer} {training.parent.level} {training.parent.date}" if training.parent else ", afresh"
-    months = f", snapshots {', '.join(training.snapshots)}" if training.snapshots else ""
-    return read + parent + months
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def _show_rows(rows: list[dict[str, Any]]) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import available_timezones
@@ -18,16 +16,17 @@ from zoneinfo import available_timezones
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
+from ecdctr_spark.methods.likeness import expanded
+from ecdctr_spark.methods.method import Method
+from ecdctr_spark.settings.base import ConfigError, Settings, explained
 from ecdctr_spark.settings.features import Features
 from ecdctr_spark.settings.sources import Source, Synthetic
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
 CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
-
-Level = Literal["tpm", "cpm", "actr", "ads_only"]
 
 
 class Storage(Settings):
@@ -106,89 +105,24 @@ class Samples(Settings):
     files_per_slice: int = Field(gt=0)
 
 
-class Optimisation(Settings):
-    """Row-wise Adagrad for the embedding, Adam for the rest. One training reads its rows `epochs` times."""
-
-    batch_size: int = Field(gt=0, description="rows of all ranks together")
-    epochs: int = Field(gt=0)
-    embedding_learning_rate: float = Field(gt=0)
-    dense_learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
-    warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise to what they are")
-    accumulation_steps: int = Field(
-        default=1, gt=0, description="parts in which a batch goes through the network: less memory"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network, not of updates")
-    kernel: Literal["torch", "fbgemm"] = Field(default="torch", description="of the embedding's updates")
-    validation_share: float = Field(default=0.0, ge=0, lt=1, description="share of the files that are not trained on")
-    patience: int = Field(default=1, gt=0, description="epochs without a better loss on what is held out, then it ends")
-    seed: int
-
-
-class Tpm(Settings):
-    months: int = Field(gt=0, description="natural months that the first training catches up on")
-    snapshots: int = Field(gt=0, description="newest monthly snapshots that the upper levels use")
-    dimension: int = Field(gt=0)
-    hidden: tuple[int, ...]
-    train: Optimisation
-
-
-class Cpm(Settings):
-    days: int = Field(gt=0, description="natural days that each weekly training reads")
-    weekday: int = Field(ge=0, le=6, description="day of the week it is trained on, Monday is 0")
-    max_snapshot_age_days: int = Field(gt=0)
-    train: Optimisation
-
-
-class Policy(Settings):
-    """What a model takes over from its parent. Patterns are globs over the names of tensors (`mlp.*`)."""
-
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = Field(default=(), description="as if the parent did not have them")
-    rename: dict[str, str] = Field(default={}, description="how names begin in the parent: and in the model")
-    reset: tuple[str, ...] = Field(default=(), description="begin afresh, whatever the parent's are like")
-    batch_norm: Literal["reset", "copied"] = "reset"
-    optimiser: Literal["fresh", "kept"] = "fresh"
-
-
-class Actr(Settings):
-    days: int = Field(gt=0, description="ad days read after each initialisation from CPM")
-    max_cpm_age_days: int = Field(gt=0)
-    from_cpm: Policy = Policy()
-    train: Optimisation
-
-
-class Network(Settings):
-    """CPM and A-CTR: the same network (paper, section 3.3)."""
-
-    dimension: int = Field(gt=0)
-    hidden: tuple[int, ...]
-    pooling: Literal["attention", "mean"]
-    attention_hidden: tuple[int, ...]
-    cross_layers: int = Field(ge=0)
-
-
 class Evaluation(Settings):
-    baselines: tuple[Literal["ads_only"], ...]
+    methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is held against the others")
     bootstrap: int = Field(gt=0)
 
 
-class Training(Settings):
+class Launching(Settings):
+    """Where trainings run. None of it is part of what a model is; the number of ranks is recorded with the model."""
+
     launcher: Literal["inline", "horovodrun", "spark"]
     ranks: int = Field(gt=0)
-    min_ranks: int | None = Field(default=None, gt=0, description="that go on where others die; null: the run fails")
+    min_ranks: int | None = Field(default=None, gt=0, description="that carry on where others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
-    shuffle_rows: int = Field(gt=0, description="rows that a rank holds and mixes")
-    checkpoint_steps: int = Field(
-        default=1000, gt=0, description="steps after which a training that is killed loses no more"
-    )
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
     )
 
     @model_validator(mode="after")
-    def _no_more_than_all(self) -> Training:
+    def _at_most_all(self) -> Launching:
         if self.min_ranks is not None and self.min_ranks > self.ranks:
             raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give no more")
         return self
@@ -218,54 +152,59 @@ class Config(Settings):
     sampling: Sampling
     samples: Samples
     check: Check
-    training: Training
-    network: Network
-    tpm: Tpm
-    cpm: Cpm
-    actr: Actr
+    training: Launching
+    methods: dict[str, Method]
     evaluation: Evaluation
     tracking: Tracking
     synthetic: Synthetic | None
     demo: Demo | None
 
-    def fingerprint(self) -> str:
-        """Eight hex digits over every setting that can change a model: not where it runs, reads or stores."""
-        elsewhere = {
-            "storage": True,
-            "spark": True,
-            "source": True,
-            "tracking": True,
-            "evaluation": True,
-            "check": True,
-            "synthetic": True,
-            "demo": True,
-        }
-        return _digest(self.model_dump(mode="json", exclude={**elsewhere, "training": _NO_MATTER}))
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _expanded(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        return expanded({name: node for name, node in nodes.items() if node is not None})
 
-    def samples_fingerprint(self) -> str:
-        """Eight hex digits over every setting that can change a sample."""
-        return _digest(self.model_dump(mode="json", include={"calendar", "labels", "features", "sampling", "samples"}))
+    @model_validator(mode="after")
+    def _chosen(self) -> Config:
+        for name in self.evaluation.methods:
+            if name not in self.methods:
+                raise ValueError(f"no method {name}; expected one of {', '.join(self.methods)}")
+        return self
+
+    @property
+    def chosen(self) -> tuple[Method, ...]:
+        """The methods of a run."""
+        return tuple(self.methods[name] for name in self.evaluation.methods)
+
+    @property
+    def logs_id(self) -> str:
+        """The identity of the canonical tables: where the logs come from, and which day an event belongs to."""
+        return identity(LOGS_FORMAT, source=self.source, synthetic=self.synthetic, calendar=self.calendar)
+
+    @property
+    def data_set_id(self) -> str:
+        """The identity of the samples: every setting that can change one, and the logs."""
+        made_by = {name: getattr(self, name) for name in ("labels", "features", "sampling", "samples")}
+        return identity(DATA_SET_FORMAT, logs=self.logs_id, **made_by)
 
 
-_NO_MATTER = {"launcher", "min_ranks", "keep_checkpoints"}
-
-
-def _digest(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def load_config(overlays: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> Config:
-    """conf/base.yaml, then the overlay files, then overrides of the form `dotted.key=value`.
+def load_config(
+    overlays: Sequence[str | Path] = (), overrides: Sequence[str] = (), methods: Sequence[str] = ()
+) -> Config:
+    """conf/base.yaml and conf/methods/*.yaml, then the overlay files, then overrides `dotted.key=value`, then the
+    methods to run where some are named.
 
     An overlay that is no path to a file is looked up in conf/ (`movielens` means conf/movielens.yaml). Raises
     ConfigError with one line that names the key at fault and its nearest neighbour.
     """
-    files = [CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays)]
     try:
-        tree = OmegaConf.merge(*(OmegaConf.load(file) for file in files), _dotlist(overrides))
-        return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
+        shipped = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
+        files = [OmegaConf.load(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
+        chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
+        tree = OmegaConf.merge({"methods": shipped}, *files, _dotlist(overrides), chosen)
+        return Config.model_validate(OmegaConf.to_container(tree, resolve=True, throw_on_missing=True))
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(f"configuration: {explained(error, Config)}") from error
     except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
 
@@ -283,19 +222,3 @@ def _dotlist(overrides: Sequence[str]) -> Any:
         if "=" not in override:
             raise ConfigError(f"configuration: --set {override!r} is not of the form dotted.key=value")
     return OmegaConf.from_dotlist(list(overrides))
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"configuration: {key or 'the tree'}: {first['msg']}"
-    nearest = difflib.get_close_matches(key, _every_key(Config), n=1, cutoff=0.0)
-    return f"configuration: unknown key {key}; the nearest known one is {nearest[0]}"
-
-
-def _every_key(node: type[BaseModel], prefix: str = "") -> Iterable[str]:
-    for name, field in node.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _every_key(field.annotation, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""What a person sees of long work: bars with rows/s and time left on a terminal, one line a step elsewhere."""
+"""What a person sees of long work: bars with rows/s and time left on a terminal, one line of each step elsewhere."""
 
 from __future__ import annotations
 
@@ -46,9 +46,14 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def expect(self, more: int) -> None:
+        """There are that many steps to come: the plan has changed."""
+        self._steps = self._finished + more
+        self._bars.update(self._overall, total=self._steps)
+
     @contextmanager
     def step(self, name: str, rows: int | None = None) -> Iterator[Update]:
-        """One step; the caller tells the rows done so far and a note (a loss, a count) as it goes."""
+        """One step; the caller reports the rows done so far and a note (a loss, a count) as it goes."""
         started = time.monotonic()
         last: dict[str, int | str] = {"rows": 0, "note": ""}
         bar = self._bars.add_task(name, total=rows, rate="")

@@ -9,24 +9,26 @@ from ecdctr_spark.evaluation.metrics import exact_sum
 
 
 def reliability(predictions: DataFrame, bins: int = 10) -> DataFrame:
-    """model, bin (1..bins), impressions, prediction (mean) and click_rate of labelled predictions.
+    """method, bin (1..bins), impressions, prediction (mean) and click_rate of labelled predictions, each counted by its
+    weight.
 
     Bins hold about as many impressions each, since predictions of ads crowd near zero; equal predictions share
     a bin, so a bin may be missing.
     """
-    lower = Window.partitionBy("model").orderBy("value").rowsBetween(Window.unboundedPreceding, -1)
-    below = F.coalesce(F.sum("impressions").over(lower), F.lit(0))
-    total = F.sum("impressions").over(Window.partitionBy("model"))
+    lower = Window.partitionBy("method").orderBy("value").rowsBetween(Window.unboundedPreceding, -1)
+    below = F.coalesce(F.sum("impressions").over(lower), F.lit(0.0))
+    total = F.sum("impressions").over(Window.partitionBy("method"))
+    clicked = F.when(F.col("label") == 1, F.col("weight")).otherwise(F.lit(0.0))
     return (
         predictions.where(F.col("label").isNotNull())
-        .groupBy("model", F.col("prediction").alias("value"))
-        .agg(F.count("label").alias("impressions"), F.sum("label").alias("clicks"))
+        .groupBy("method", F.col("prediction").alias("value"))
+        .agg(exact_sum(F.col("weight")).alias("impressions"), exact_sum(clicked).alias("clicks"))
         .withColumn("bin", (F.floor(below * bins / total) + 1).cast("int"))
-        .groupBy("model", "bin")
+        .groupBy("method", "bin")
         .agg(
-            (exact_sum(F.col("value") * F.col("impressions")) / F.sum("impressions")).alias("prediction"),
-            (F.sum("clicks") / F.sum("impressions")).alias("click_rate"),
-            F.sum("impressions").alias("impressions"),
+            (exact_sum(F.col("value") * F.col("impressions")) / exact_sum(F.col("impressions"))).alias("prediction"),
+            (exact_sum(F.col("clicks")) / exact_sum(F.col("impressions"))).alias("click_rate"),
+            exact_sum(F.col("impressions")).alias("impressions"),
         )
-        .select("model", "bin", "impressions", "prediction", "click_rate")
+        .select("method", "bin", "impressions", "prediction", "click_rate")
     )

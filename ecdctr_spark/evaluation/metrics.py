@@ -1,7 +1,8 @@
 """How well click probabilities rank and how well they are calibrated, computed exactly in Spark.
 
-Predictions are folded to their distinct values before they are ordered, and sums are taken in decimals: the
-same predictions give the same metrics bit for bit, however Spark splits the work.
+Each prediction counts by its weight, which stands for the ads that sampling left out: what comes out estimates the
+metrics of all ads. Predictions are folded to their distinct values before they are ordered, and sums are taken in
+decimals: the same predictions give the same metrics bit for bit, however Spark splits the work.
 """
 
 from __future__ import annotations
@@ -13,70 +14,79 @@ from pyspark.sql import functions as F
 
 _CLIP = 1e-7  # log loss of a prediction of exactly 0 or 1 that is wrong would be infinite
 _COLUMNS = (
-    "date", "model", "model_id", "domain",
+    "date", "method", "model_id", "domain",
     "auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks",
 )  # fmt: skip
 
 
 def metrics(predictions: DataFrame) -> DataFrame:
-    """The METRICS columns of each (ds as date, model, domain) of PREDICTIONS rows.
+    """The METRICS columns of each (ds as date, method, domain) of PREDICTIONS rows.
 
     AUC by average ranks: a tie of a click and a non-click counts half; null where one class is missing. GAUC
     (DIN, arXiv 1706.06978): the mean of per-user AUC weighted by impressions, over the users with both classes;
     `gauc_coverage` is the share of impressions that are theirs. PCOC: predicted over observed clicks, null
-    without clicks. `model_id` is null where several models answered. Predictions without a label are left out.
+    without clicks. Impressions and clicks are sums of weights, rounded. `model_id` is null where several models
+    predicted. Predictions without a label are left out.
     """
-    measured = _measured(predictions, ("ds", "model", "domain"))
+    measured = _measured(predictions, ("ds", "method", "domain"))
     return measured.withColumnRenamed("ds", "date").select(*_COLUMNS)
 
 
 def overall(predictions: DataFrame) -> DataFrame:
-    """As `metrics`, over all days pooled: a row a (model, domain), its date null. A user's days count as one."""
-    measured = _measured(predictions, ("model", "domain"))
+    """As `metrics`, over all days pooled: a row of each (method, domain), its date null. A user's days count as one."""
+    measured = _measured(predictions, ("method", "domain"))
     return measured.withColumn("date", F.lit(None).cast("date")).select(*_COLUMNS)
 
 
 def ranking(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """The keys, impressions, clicks and AUC (null with one class) of each group of labelled predictions."""
+    """The keys, impressions and clicks (sums of weights) and AUC (null with one class) of each group of labelled
+    predictions."""
     lower = Window.partitionBy(*keys).orderBy("prediction").rowsBetween(Window.unboundedPreceding, -1)
+    clicked = F.when(F.col("label") == 1, F.col("weight")).otherwise(F.lit(0.0))
     ordered = (
         predictions.groupBy(*keys, "prediction")
-        .agg(F.count("label").alias("impressions"), F.sum("label").alias("clicks"))
+        .agg(_decimal_sum(F.col("weight")).alias("impressions"), _decimal_sum(clicked).alias("clicks"))
         .withColumn("passed", F.col("impressions") - F.col("clicks"))
         .withColumn("passed_below", F.coalesce(F.sum("passed").over(lower), F.lit(0)))
     )
-    # Twice the pairs of a click and a non-click that are in order: whole numbers, so that the sum is exact.
-    twice = F.col("clicks") * (2 * F.col("passed_below") + F.col("passed")).cast("double")
-    pairs = F.sum("clicks").cast("double") * F.sum("passed")
+    # Twice the pairs of a click and a non-click that are in order.
+    pairs_in_order = F.col("clicks").cast("double") * (2 * F.col("passed_below") + F.col("passed")).cast("double")
+    pairs = F.sum("clicks").cast("double") * F.sum("passed").cast("double")
     return ordered.groupBy(*keys).agg(
-        F.sum("impressions").alias("impressions"),
-        F.sum("clicks").alias("clicks"),
-        _ratio(F.sum(twice), 2 * pairs).alias("auc"),
+        F.sum("impressions").cast("double").alias("impressions"),
+        F.sum("clicks").cast("double").alias("clicks"),
+        _ratio(F.sum(pairs_in_order.cast("decimal(38,6)")), 2 * pairs).alias("auc"),
     )
 
 
 def exact_sum(column: Column) -> Column:
     """The sum of a double column to 15 decimals, independent of the order in which rows come."""
-    return F.sum(column.cast("decimal(28,15)")).cast("double")
+    return _decimal_sum(column).cast("double")
+
+
+def _decimal_sum(column: Column) -> Column:
+    return F.sum(column.cast("decimal(28,15)"))
 
 
 def _measured(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
     labelled = predictions.where(F.col("label").isNotNull())
     ranked = ranking(labelled, keys)
     # Each frame below has a row for every group of keys, once.
-    return ranked.join(_by_user(labelled, keys), on=list(keys), how="inner").join(
+    measured = ranked.join(_by_user(labelled, keys), on=list(keys), how="inner").join(
         _calibration(labelled, keys), on=list(keys), how="inner"
     )
+    rounded = {name: F.round(name).cast("bigint") for name in ("impressions", "clicks")}
+    return measured.withColumns(rounded)
 
 
 def _by_user(labelled: DataFrame, keys: Sequence[str]) -> DataFrame:
-    covered = F.when(F.col("auc").isNotNull(), F.col("impressions")).otherwise(0)
+    covered = F.when(F.col("auc").isNotNull(), F.col("impressions")).otherwise(0.0)
     return (
         ranking(labelled, (*keys, "user_id"))
         .groupBy(*keys)
         .agg(
-            _ratio(exact_sum(F.col("auc") * F.col("impressions")), F.sum(covered)).alias("gauc"),
-            _ratio(F.sum(covered), F.sum("impressions")).alias("gauc_coverage"),
+            _ratio(exact_sum(F.col("auc") * F.col("impressions")), exact_sum(covered)).alias("gauc"),
+            _ratio(exact_sum(covered), exact_sum(F.col("impressions"))).alias("gauc_coverage"),
         )
     )
 
@@ -84,10 +94,11 @@ def _by_user(labelled: DataFrame, keys: Sequence[str]) -> DataFrame:
 def _calibration(labelled: DataFrame, keys: Sequence[str]) -> DataFrame:
     clipped = F.least(F.greatest(F.col("prediction"), F.lit(_CLIP)), F.lit(1 - _CLIP))
     loss = -F.when(F.col("label") == 1, F.ln(clipped)).otherwise(F.ln(1 - clipped))
+    weight = F.col("weight")
     return labelled.groupBy(*keys).agg(
         F.when(F.min("model_id") == F.max("model_id"), F.max("model_id")).alias("model_id"),
-        (exact_sum(loss) / F.count("label")).alias("logloss"),
-        _ratio(exact_sum(F.col("prediction")), F.sum("label")).alias("pcoc"),
+        _ratio(exact_sum(loss * weight), exact_sum(weight)).alias("logloss"),
+        _ratio(exact_sum(F.col("prediction") * weight), exact_sum(F.col("label") * weight)).alias("pcoc"),
     )
 
 

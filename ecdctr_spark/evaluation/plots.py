@@ -9,20 +9,21 @@ import plotly.graph_objects as go
 
 Rows = Sequence[Mapping[str, Any]]
 
-NAMES = {"tpm": "TPM", "cpm": "CPM", "actr": "A-CTR", "ads_only": "ads-only"}
-_COLOURS = {"tpm": "#8250df", "cpm": "#1a7f37", "actr": "#0969da", "ads_only": "#bc4c00"}
+Titles = Mapping[str, str]  # of what is drawn, in order: its name for people
+
+_PALETTE = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7ea4", "#57606a")
 
 
-def gauc_by_day(days: Rows) -> go.Figure:
-    """A line a model from rows of METRICS, one a (date, model)."""
+def gauc_by_day(days: Rows, methods: Titles) -> go.Figure:
+    """One line of each method from rows of METRICS, one of each (date, method)."""
     figure = go.Figure()
-    for model, rows in _by(days, "model"):
+    for method, rows in _by(days, "method", methods):
         figure.add_scatter(
             x=[str(row["date"]) for row in rows],
             y=[row["gauc"] for row in rows],
             mode="lines+markers",
-            name=named(model),
-            line={"color": _colour(model), "width": 2.5},
+            name=methods[method],
+            line={"color": _colour(method, methods), "width": 2.5},
             marker={"size": 8},
             hovertemplate="%{x}: %{y:.4f}",
         )
@@ -31,31 +32,31 @@ def gauc_by_day(days: Rows) -> go.Figure:
     return _styled(figure, 340)
 
 
-def calibration(reliability: Rows) -> go.Figure:
+def calibration(reliability: Rows, methods: Titles) -> go.Figure:
     """Observed against predicted click rate of each bin of `calibration.reliability`, and the diagonal."""
     figure = go.Figure()
     reach = 1.05 * max((max(row["prediction"], row["click_rate"]) for row in reliability), default=1.0)
     diagonal = {"color": "#8c959f", "width": 1.5, "dash": "dash"}
     figure.add_scatter(x=[0, reach], y=[0, reach], mode="lines", name="perfect", line=diagonal, hoverinfo="skip")
-    for model, rows in _by(reliability, "model"):
+    for method, rows in _by(reliability, "method", methods):
         figure.add_scatter(
             x=[row["prediction"] for row in rows],
             y=[row["click_rate"] for row in rows],
             customdata=[row["impressions"] for row in rows],
             mode="lines+markers",
-            name=named(model),
-            line={"color": _colour(model), "width": 2},
+            name=methods[method],
+            line={"color": _colour(method, methods), "width": 2},
             marker={"size": 8},
-            hovertemplate="predicted %{x:.4f}, clicked %{y:.4f}, %{customdata:,} impressions",
+            hovertemplate="predicted %{x:.4f}, clicked %{y:.4f}, %{customdata:,.0f} impressions",
         )
     figure.update_xaxes(title="mean predicted click probability", range=[0, reach])
     figure.update_yaxes(title="observed click rate", range=[0, reach])
     return _styled(figure, 420)
 
 
-def lineage(models: Rows) -> go.Figure:
-    """Every model of MODELS at its date, a row a level, with a line from each to the models it was made from."""
-    place = {model["model_id"]: (str(model["date"]), named(model["level"])) for model in models}
+def lineage(models: Rows, levels: Titles) -> go.Figure:
+    """Every model of MODELS at its date, one row of each level, with lines from the models it was made from."""
+    place = {model["model_id"]: (str(model["date"]), levels[model["level"]]) for model in models}
     edges = [
         (place[parent], place[model["model_id"]]) for model in models for parent in model["parents"] if parent in place
     ]
@@ -68,26 +69,26 @@ def lineage(models: Rows) -> go.Figure:
         showlegend=False,
         hoverinfo="skip",
     )
-    for level, rows in _by(models, "level"):
+    for level, rows in _by(models, "level", levels):
         figure.add_scatter(
             x=[str(row["date"]) for row in rows],
-            y=[named(level)] * len(rows),
+            y=[levels[level]] * len(rows),
             text=[row["model_id"] for row in rows],
             mode="markers",
-            marker={"size": 11, "color": _colour(level), "line": {"color": "white", "width": 1}},
+            marker={"size": 11, "color": _colour(level, levels), "line": {"color": "white", "width": 1}},
             showlegend=False,
             hovertemplate="%{text}<extra></extra>",
         )
-    present = [name for level, name in NAMES.items() if any(model["level"] == level for model in models)]
+    present = [title for level, title in levels.items() if any(model["level"] == level for model in models)]
     figure.update_yaxes(categoryorder="array", categoryarray=present[::-1])
-    # A step a date, not a date axis: months of TPM would squeeze the days of A-CTR together.
+    # One step of each date, not a date axis: monthly models would squeeze the daily ones together.
     dates = sorted({str(model["date"]) for model in models})
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=dates, tickangle=-50)
     return _styled(figure, 150 + 60 * len(present))
 
 
 def seconds(stages: Sequence[str], spent: Sequence[float]) -> go.Figure:
-    """A bar a stage."""
+    """One bar of each stage."""
     figure = go.Figure()
     figure.add_bar(
         x=list(spent),
@@ -104,19 +105,14 @@ def seconds(stages: Sequence[str], spent: Sequence[float]) -> go.Figure:
     return _styled(figure, 110 + 34 * len(stages))
 
 
-def named(level: str) -> str:
-    """A level as people write it."""
-    return NAMES.get(level, level)
+def _by(rows: Rows, field: str, titles: Titles) -> Iterable[tuple[str, Rows]]:
+    """The rows of each value of the field that has some, in the order of titles."""
+    grouped = ((value, [row for row in rows if row[field] == value]) for value in titles)
+    return ((value, found) for value, found in grouped if found)
 
 
-def _by(rows: Rows, field: str) -> Iterable[tuple[str, Rows]]:
-    """The rows of each value of the field, in the order in which they come."""
-    values = sorted({row[field] for row in rows})
-    return ((value, [row for row in rows if row[field] == value]) for value in values)
-
-
-def _colour(level: str) -> str:
-    return _COLOURS.get(level, "#57606a")
+def _colour(value: str, titles: Titles) -> str:
+    return _PALETTE[list(titles).index(value) % len(_PALETTE)]
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:

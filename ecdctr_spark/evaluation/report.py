@@ -1,4 +1,4 @@
-"""One HTML page that opens without a network: who ranks the next day's ads better, and what that rests on."""
+"""One HTML page that opens without a network: which method ranks the next day's ads better, and what that rests on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ecdctr_spark.evaluation import plots
-from ecdctr_spark.evaluation.plots import Rows, named
+from ecdctr_spark.evaluation.plots import Rows, Titles
 from ecdctr_spark.evaluation.significance import Interval
 
 ALL_DAYS = "all"  # the date of metrics over all days together
@@ -20,15 +20,17 @@ ALL_DAYS = "all"  # the date of metrics over all days together
 
 @dataclass(frozen=True)
 class Report:
-    """What the page tells, as rows of the tables METRICS (date "all": over all days), MODELS and STEPS, of
+    """What the page reports, as rows of the tables METRICS (date "all": over all days), MODELS and STEPS, of
     `calibration.reliability`, of quarantine counted (source, reason, rows) and of HEALTH summed up (domain, measure,
     feature, days, least, greatest, low, high, outside); the configuration as YAML.
-    `interval` is of the GAUC difference of `model` and `baseline`.
+
+    `methods` and `levels` have the title of each, in order. The first method is held `against` the others: for each of
+    them the interval of the GAUC difference.
     """
 
-    model: str
-    baseline: str
-    interval: Interval
+    methods: Titles
+    levels: Titles
+    against: Mapping[str, Interval]
     metrics: Rows
     reliability: Rows
     models: Rows
@@ -36,6 +38,11 @@ class Report:
     quarantine: Rows
     health: Rows
     configuration: str
+
+    @property
+    def method(self) -> str:
+        """The method that is held against the others."""
+        return next(iter(self.methods))
 
 
 class Column(NamedTuple):
@@ -55,7 +62,7 @@ class Grid(NamedTuple):
 
 _METRICS = (
     Column("Day", "date"),
-    Column("Model", "model"),
+    Column("Method", "method"),
     Column("GAUC", "gauc", "{:.4f}"),
     Column("GAUC coverage", "gauc_coverage", "{:.1%}"),
     Column("AUC", "auc", "{:.4f}"),
@@ -96,43 +103,47 @@ _MODELS = (
 )
 
 
-def render(report: Report, output: Path) -> None:
-    """Writes the page, plotly.js inlined, in one move."""
+def render(report: Report) -> str:
+    """The page, plotly.js inlined."""
     by_stage = _stages(report)
     daily = [row for row in report.metrics if row["date"] != ALL_DAYS]
     figures = {
-        "gauc": plots.gauc_by_day(daily),
-        "calibration": plots.calibration(report.reliability),
-        "lineage": plots.lineage(report.models),
+        "gauc": plots.gauc_by_day(daily, report.methods),
+        "calibration": plots.calibration(report.reliability, report.methods),
+        "lineage": plots.lineage(report.models, report.levels),
         "seconds": plots.seconds([row["stage"] for row in by_stage], [row["seconds"] for row in by_stage]),
     }
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("report.html").render(
+    page: str = environment.get_template("report.html").render(
         headline=headline(report),
         cards=_cards(report),
-        failures=[row["subject"] for row in report.steps if row["step"] == "failed"],
-        pooled=_grid(_metrics([row for row in report.metrics if row["date"] == ALL_DAYS]), _METRICS[1:]),
-        daily=_grid(_metrics(daily), _METRICS),
+        failures=[row["detail"] for row in report.steps if row["step"] == "failed"],
+        pooled=_grid(_metrics(report, [row for row in report.metrics if row["date"] == ALL_DAYS]), _METRICS[1:]),
+        daily=_grid(_metrics(report, daily), _METRICS),
         stages=_grid(by_stage, _STAGES),
         quarantine=_grid(report.quarantine, _QUARANTINE),
         health=_grid(report.health, _HEALTH),
-        models=_grid(_lineage(report.models), _MODELS),
+        models=_grid(_lineage(report), _MODELS),
         configuration=report.configuration,
         plotly=Markup(get_plotlyjs()),
         **{f"{name}_plot": _html(name, figure) for name, figure in figures.items()},
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    writing = output.with_name(f"{output.name}.writing")
-    writing.write_text(page, encoding="utf-8")
-    writing.replace(output)
+    return page
 
 
 def headline(report: Report) -> str:
-    """The result in a sentence or two: which model ranks better by GAUC, by how much, and how sure that is."""
-    ours, theirs = named(report.model), f"the {named(report.baseline)} baseline"
-    interval = report.interval
+    """The result in a sentence or two: which method ranks better by GAUC, by how much, and how sure that is."""
+    if not report.against:
+        title, gauc = report.methods[report.method], _all_days(report, report.method).get("gauc")
+        return f"{title} ranks the next day's ads with a GAUC of {_shown(gauc, '{:.4f}')}, {_covered(report)}"
+    compared = (_compared(report, baseline, interval) for baseline, interval in report.against.items())
+    return " ".join([*compared, f"GAUC is {_covered(report)}"])
+
+
+def _compared(report: Report, baseline: str, interval: Interval) -> str:
+    ours, theirs = report.methods[report.method], report.methods[baseline]
     if interval.users == 0:
         return f"{ours} and {theirs} cannot be compared: no user clicked some ads predicted by both and not others."
     if interval.low > 0:
@@ -143,69 +154,74 @@ def headline(report: Report) -> str:
         verdict = f"{ours} and {theirs} cannot be told apart on the next day's ads"
     return (
         f"{verdict}: the GAUC difference is {interval.difference:+.4f}, with a 95 % interval of "
-        f"{interval.low:+.4f} to {interval.high:+.4f}. GAUC is over {interval.users:,} users with both classes, "
-        f"a coverage of {_coverage(report)} of the impressions."
+        f"{interval.low:+.4f} to {interval.high:+.4f} over {interval.users:,} users with both classes."
     )
+
+
+def _covered(report: Report) -> str:
+    return f"over the users with both classes, who have {_coverage(report)} of the impressions."
 
 
 def _coverage(report: Report) -> str:
-    return _shown(_all_days(report, report.model).get("gauc_coverage"), "{:.1%}")
+    return _shown(_all_days(report, report.method).get("gauc_coverage"), "{:.1%}")
 
 
-def _all_days(report: Report, model: str) -> Mapping[str, Any]:
-    """The model's metrics on the ads of all days; empty where it predicted none."""
+def _all_days(report: Report, method: str) -> Mapping[str, Any]:
+    """The method's metrics on the ads of all days; empty where it predicted none."""
     rows = (row for row in report.metrics if (row["date"], row["domain"]) == (ALL_DAYS, "ad"))
-    return next((row for row in rows if row["model"] == model), {})
+    return next((row for row in rows if row["method"] == method), {})
 
 
 def _cards(report: Report) -> list[tuple[str, str]]:
-    gaucs = [
-        (f"GAUC, {named(model)}", _shown(_all_days(report, model).get("gauc"), "{:.4f}"))
-        for model in (report.model, report.baseline)
+    cards = [
+        (f"GAUC, {title}", _shown(_all_days(report, method).get("gauc"), "{:.4f}"))
+        for method, title in report.methods.items()
     ]
-    difference, low, high = (
-        _shown(number if report.interval.users else None, "{:+.4f}")
-        for number in (report.interval.difference, report.interval.low, report.interval.high)
-    )
-    return [
-        *gaucs,
-        ("GAUC difference", difference),
-        ("95 % interval", f"{low} to {high}"),
-        ("GAUC coverage", _coverage(report)),
-    ]
+    for baseline, interval in report.against.items():
+        difference, low, high = (
+            _shown(number if interval.users else None, "{:+.4f}")
+            for number in (interval.difference, interval.low, interval.high)
+        )
+        cards.append((f"Difference to {report.methods[baseline]}", difference))
+        cards.append(("95 % interval", f"{low} to {high}"))
+    return [*cards, ("GAUC coverage", _coverage(report))]
 
 
-def _metrics(metrics: Rows) -> Rows:
-    ordered = sorted(metrics, key=lambda row: (str(row["date"]), row["domain"], row["model"]))
-    return [{**row, "model": named(row["model"])} for row in ordered]
+def _metrics(report: Report, metrics: Rows) -> Rows:
+    place = list(report.methods)
+    ordered = sorted(metrics, key=lambda row: (str(row["date"]), row["domain"], place.index(row["method"])))
+    return [{**row, "method": report.methods[row["method"]]} for row in ordered]
 
 
 def _stages(report: Report) -> Rows:
     """Runs, rows and seconds of each stage, in the order that data pass: ingest, build, trainings, predict."""
     runs = [{**row, "stage": row["step"]} for row in report.steps]
-    runs += [{**row, "stage": f"train {named(row['level'])}", "rows_read": row["rows"]} for row in report.models]
-    order = ("ingest", "build", *(f"train {name}" for name in plots.NAMES.values()), "predict")
+    runs += [
+        {**row, "stage": f"train {report.levels[row['level']]}", "rows_read": row["rows"]} for row in report.models
+    ]
+    order = ("ingest", "build", *(f"train {title}" for title in report.levels.values()), "predict")
     return [_summed(stage, [run for run in runs if run["stage"] == stage]) for stage in order]
 
 
 def _summed(stage: str, runs: Rows) -> dict[str, Any]:
     sums: dict[str, Any] = {"stage": stage, "runs": len(runs), "seconds": sum(run["seconds"] for run in runs)}
     for field in ("rows_read", "rows_kept", "duplicates", "quarantined"):
-        told = [run[field] for run in runs if run.get(field) is not None]
-        sums[field] = sum(told) if told else None
+        counts = [run[field] for run in runs if run.get(field) is not None]
+        sums[field] = sum(counts) if counts else None
     return sums
 
 
-def _lineage(models: Rows) -> Rows:
+def _lineage(report: Report) -> Rows:
+    place = list(report.levels)
     return [
         {
             **model,
-            "level": named(model["level"]),
+            "level": report.levels[model["level"]],
             "read": f"{min(model['days'])} to {max(model['days'])}",
             "made_from": ", ".join(model["parents"]) or "logs alone",
             "versions": ", ".join(f"{table} {version}" for table, version in sorted(model["tables"].items())),
         }
-        for model in sorted(models, key=lambda model: (model["date"], list(plots.NAMES).index(model["level"])))
+        for model in sorted(report.models, key=lambda model: (model["date"], place.index(model["level"])))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Whether one model ranks better than another by more than chance: a paired bootstrap over users."""
+"""Whether one method ranks better than another by more than chance: a paired bootstrap over users."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Interval:
     users: int
 
 
-def gauc_difference(predictions: DataFrame, model: str, baseline: str, resamples: int, seed: int) -> Interval:
-    """GAUC of `model` less that of `baseline`, on the impressions that both predicted, all days pooled.
+def gauc_difference(predictions: DataFrame, method: str, baseline: str, resamples: int, seed: int) -> Interval:
+    """GAUC of the `method` less that of `baseline`, on the impressions that both predicted, all days pooled.
 
     Users are drawn anew `resamples` times (Efron's percentile bootstrap), each with all its impressions and both
-    its AUCs. One row a user leaves Spark.
+    its AUCs. One row of each user leaves Spark.
     """
-    users = _users(predictions, model, baseline).toPandas().sort_values("user_id")
+    users = _users(predictions, method, baseline).toPandas().sort_values("user_id")
     if users.empty:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     weights = users["impressions"].to_numpy(dtype=np.float64)
@@ -44,16 +44,16 @@ def gauc_difference(predictions: DataFrame, model: str, baseline: str, resamples
     return Interval(float(weighted.sum() / weights.sum()), float(low), float(high), len(users))
 
 
-def _users(predictions: DataFrame, model: str, baseline: str) -> DataFrame:
+def _users(predictions: DataFrame, method: str, baseline: str) -> DataFrame:
     """user_id, impressions and AUC difference of each user with both classes."""
     labelled = predictions.where(F.col("label").isNotNull())
-    ours, theirs = (labelled.where(F.col("model") == name) for name in (model, baseline))
+    ours, theirs = (labelled.where(F.col("method") == name) for name in (method, baseline))
     shared = ours.join(theirs, on="event_id", how="left_semi").unionByName(
         theirs.join(ours, on="event_id", how="left_semi")
     )
-    signed = F.when(F.col("model") == model, F.col("auc")).otherwise(-F.col("auc"))
+    signed = F.when(F.col("method") == method, F.col("auc")).otherwise(-F.col("auc"))
     return (
-        ranking(shared, ("model", "user_id"))
+        ranking(shared, ("method", "user_id"))
         .where(F.col("auc").isNotNull())
         .groupBy("user_id")
         .agg(F.max("impressions").alias("impressions"), F.sum(signed).alias("difference"))

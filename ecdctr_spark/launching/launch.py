@@ -17,7 +17,7 @@ from typing import Protocol
 
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import Training
+from ecdctr_spark.config import Launching
 from ecdctr_spark.launching.horovodrun import Horovodrun, Progress, last_words
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
@@ -55,19 +55,19 @@ class Elastic:
 
 
 @contextmanager
-def open_ranks(training: Training, spark: SparkSession | None) -> Iterator[Ranks]:
-    """The ranks that `training` asks for; the first job starts them. When the context ends, however it ends, none is
+def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Ranks]:
+    """The ranks that the settings ask for; the first job starts them. When the context ends, however it ends, none is
     left.
 
     `spark` is used by the launcher spark alone. Raises ConfigError where the ranks cannot be had.
     """
-    if training.launcher == "horovodrun":
-        with closing(Horovodrun(training.ranks, training.threads_per_rank)) as ranks:
-            yield _elastic(ranks, training)
-    elif training.launcher == "spark":
-        yield _elastic(_on_spark(training, spark), training)
+    if settings.launcher == "horovodrun":
+        with closing(Horovodrun(settings.ranks, settings.threads_per_rank)) as ranks:
+            yield _elastic(ranks, settings)
+    elif settings.launcher == "spark":
+        yield _elastic(_on_spark(settings, spark), settings)
     else:
-        yield _inline(training)
+        yield _inline(settings)
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class Inline:
         return train(job, ALONE, progress)
 
 
-def _inline(training: Training) -> Inline:
-    if training.ranks != 1:
+def _inline(settings: Launching) -> Inline:
+    if settings.ranks != 1:
         raise ConfigError(
-            f"training.launcher inline is one rank, and training.ranks is {training.ranks}: set it to 1 (--ranks 1)"
+            f"training.launcher inline is one rank, and training.ranks is {settings.ranks}: set it to 1 (--ranks 1)"
         )
-    return Inline(training.threads_per_rank)
+    return Inline(settings.threads_per_rank)
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,19 @@ class OnSpark:
         return result
 
 
-def _on_spark(training: Training, spark: SparkSession | None) -> OnSpark:
+def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
     if not isinstance(spark, SparkSession):
         raise ConfigError("training.launcher spark needs a classic Spark session, and there is none (Spark Connect?)")
     slots = spark.sparkContext.defaultParallelism
-    if slots < training.ranks:
+    if slots < settings.ranks:
         raise ConfigError(
-            f"training.ranks is {training.ranks}, and Spark has {slots} slots: lower it, or give Spark more cores"
+            f"training.ranks is {settings.ranks}, and Spark has {slots} slots: lower it, or give Spark more cores"
         )
-    return OnSpark(training.ranks, training.threads_per_rank)
+    return OnSpark(settings.ranks, settings.threads_per_rank)
 
 
-def _elastic(ranks: Ranks, training: Training) -> Ranks:
-    return Elastic(ranks, training.ranks, training.min_ranks) if training.min_ranks else ranks
+def _elastic(ranks: Ranks, settings: Launching) -> Ranks:
+    return Elastic(ranks, settings.ranks, settings.min_ranks) if settings.min_ranks else ranks
 
 
 def _cause(log: str) -> RuntimeError:

@@ -1,25 +1,47 @@
-"""The networks: one class a model, one method a class, forward(batch) -> logits."""
+"""The networks: one file each with its settings and its class, whose one method is forward(batch) -> logits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from ecdctr_spark.models.ctr import Ctr
+from ecdctr_spark.methods.method import Network
+from ecdctr_spark.models.ctr import Ctr, CtrSettings
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.models.tpm import Tpm
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.models.tiny import Tiny, TinySettings
+from ecdctr_spark.settings.base import ConfigError, explained
 
-MODELS: dict[str, Callable[[ModelSpec, Exchange], nn.Module]] = {"tpm": Tpm, "ctr": Ctr}
+
+class Kind(Protocol):
+    """A network's class: built from its own settings, the spec and the ranks that share its tables."""
+
+    def __call__(self, settings: Any, spec: ModelSpec, exchange: Exchange) -> nn.Module: ...
+
+
+MODELS: dict[str, tuple[type[Network], Kind]] = {
+    "tiny": (TinySettings, Tiny),
+    "ctr": (CtrSettings, Ctr),
+}
+
+
+def checked(network: Network, where: str = "network") -> Network:
+    """The network's settings as its kind knows them. Raises ConfigError that names an unknown kind or key below
+    `where`."""
+    if network.kind not in MODELS:
+        raise ConfigError(f"{where}.kind: no network {network.kind}; expected one of {', '.join(MODELS)}")
+    try:
+        return MODELS[network.kind][0].model_validate(network.model_dump())
+    except ValidationError as error:
+        raise ConfigError(explained(error, MODELS[network.kind][0], where)) from error
 
 
 def build(spec: ModelSpec, exchange: Exchange) -> nn.Module:
-    """The untrained model of a spec, the same on every rank. Raises ConfigError for an unknown name."""
-    if spec.model not in MODELS:
-        raise ConfigError(f"model {spec.model}: no such model; expected one of {', '.join(MODELS)}")
+    """The untrained model of a spec, the same on every rank. Raises ConfigError for unknown kinds and settings."""
+    settings = checked(spec.network)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return MODELS[spec.model](spec, exchange)
+        torch.manual_seed(settings.seed)
+        return MODELS[settings.kind][1](settings, spec, exchange)

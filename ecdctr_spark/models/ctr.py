@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
+from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
-from ecdctr_spark.models.memory import MergedMemory, SnapshotMemory
+from ecdctr_spark.models.memory import memory_of
 from ecdctr_spark.models.spec import ModelSpec
+
+
+class CtrSettings(Network):
+    """`pooling` of behaviours: DIN's target attention, with `attention_hidden` units, or their mean."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: tuple[int, ...]
+    pooling: Literal["attention", "mean"]
+    attention_hidden: tuple[int, ...]
+    cross_layers: int = Field(ge=0)
 
 
 class Ctr(nn.Module):
@@ -18,18 +33,18 @@ class Ctr(nn.Module):
     cross network and an MLP in parallel, whose outputs make the logit. Without cross layers, or without hidden ones,
     that part hands its inputs on as they are."""
 
-    def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
+    def __init__(self, settings: CtrSettings, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
         contract = spec.contract
         self.fields = Fields(spec, exchange)
         self.numbers = normed_numbers(spec)
-        self.interests = nn.ModuleList(_pooling(spec) for _ in contract.sequences)
+        self.interests = nn.ModuleList(_pooling(settings) for _ in contract.sequences)
         self.user, self.item = position_of(spec, "user_id"), position_of(spec, "item_id")
-        self.memory = _memory(spec, exchange)
-        width = (len(contract.ids) + len(contract.sequences)) * spec.dimension + len(contract.numbers)
+        self.memory = memory_of(spec, exchange)
+        width = (len(contract.ids) + len(contract.sequences)) * settings.dimension + len(contract.numbers)
         width += self.memory.outputs if self.memory else 0
-        self.cross = CrossNetwork(width, spec.cross_layers)
-        self.mlp = Mlp(width, spec.hidden)
+        self.cross = CrossNetwork(width, settings.cross_layers)
+        self.mlp = Mlp(width, settings.hidden)
         self.output = nn.Linear(width + self.mlp.outputs, 1)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -47,23 +62,7 @@ class Ctr(nn.Module):
         return logits.squeeze(1)
 
 
-def merge_memory(spec: ModelSpec, model: nn.Module) -> ModelSpec:
-    """Replaces a model's attention over snapshots, if it has one, by the merged table; the spec of what it is then.
-    Its predictions stay the same."""
-    memory = getattr(model, "memory", None)
-    if not isinstance(memory, SnapshotMemory):
-        return spec
-    model.memory = memory.merged()
-    return spec.model_copy(update={"memory": "merged", "months": ()})
-
-
-def _pooling(spec: ModelSpec) -> nn.Module:
-    return TargetAttention(spec.dimension, spec.attention_hidden) if spec.pooling == "attention" else MeanPooling()
-
-
-def _memory(spec: ModelSpec, exchange: Exchange) -> MergedMemory | SnapshotMemory | None:
-    if spec.memory == "snapshots":
-        return SnapshotMemory(spec, exchange)
-    if spec.memory == "merged":
-        return MergedMemory(spec.rows, spec.memory_dimension, exchange)
-    return None
+def _pooling(settings: CtrSettings) -> nn.Module:
+    if settings.pooling == "mean":
+        return MeanPooling()
+    return TargetAttention(settings.dimension, settings.attention_hidden)

@@ -32,7 +32,7 @@ class Fields(nn.Module):
     def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
         self.contract, self.rows = spec.contract, spec.rows
-        self.embedding = ShardedEmbedding(spec.rows, spec.dimension, exchange, spec.seed)
+        self.embedding = ShardedEmbedding(spec.rows, spec.network.dimension, exchange, spec.network.seed)
         self.register_buffer("unknown", torch.tensor(self.contract.unknown, dtype=torch.int32), persistent=False)
         self.positions = [position_of(spec, sequence.of) for sequence in self.contract.sequences]
 
@@ -59,7 +59,7 @@ def position_of(spec: ModelSpec, name: str) -> int:
     """The position of an id feature among the model's ids; raises ConfigError where the model does not read it."""
     if name not in spec.contract.ids:
         raise ConfigError(
-            f"model {spec.model}: needs the id feature {name}; declare it for this part in features.fields"
+            f"network {spec.network.kind}: needs the id feature {name}; let the level read it (features.fields)"
         )
     return spec.contract.ids.index(name)
 

@@ -1,7 +1,8 @@
-"""What is known of a user and an item from the monthly snapshots of the tiny model (paper, section 3.3).
+"""What is known of a user and an item from the monthly snapshots of another model (paper, section 3.3).
 
-CPM attends over the months and trains that attention. For A-CTR the attention is frozen, so each entity's months are
-merged into one vector ahead of time (paper, section 3.4).
+The complete model attends over the months and trains that attention. For the ad model the attention is frozen, so each
+entity's months are merged into one vector ahead of time (paper, section 3.4). The paper names self-attention and mean
+pooling and no further architecture: this is one reading of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.exchange import Exchange
-from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 
 _CHUNK = 1 << 16  # rows read or merged at a time
@@ -43,8 +44,29 @@ class MonthAttention(nn.Module):
         return total / present.sum(1, keepdim=True).clamp(min=1)
 
 
+class MonthMean(nn.Module):
+    """The mean of an entity's months, nothing trained."""
+
+    def forward(self, months: Tensor) -> Tensor:
+        """[B, D] from months [B, M, D], as MonthAttention."""
+        present = (months != 0).any(-1).sum(1, keepdim=True)
+        mean: Tensor = months.sum(1) / present.clamp(min=1)
+        return mean
+
+
+class MonthLast(nn.Module):
+    """An entity's newest month, nothing trained."""
+
+    def forward(self, months: Tensor) -> Tensor:
+        """[B, D] from months [B, M, D], the newest last, as MonthAttention."""
+        present = (months != 0).any(-1)
+        place = torch.arange(1, months.shape[1] + 1, device=months.device)
+        newest = (present * place).argmax(1)
+        return months[torch.arange(len(months), device=months.device), newest]
+
+
 class MergedMemory(nn.Module):
-    """One frozen vector an entity."""
+    """One frozen vector of each entity."""
 
     def __init__(self, rows: int, dimension: int, exchange: Exchange) -> None:
         super().__init__()
@@ -58,15 +80,14 @@ class MergedMemory(nn.Module):
 
 
 class SnapshotMemory(nn.Module):
-    """The snapshots of `spec.months` as one frozen table, a vector a month in each row, and trained attention over
-    them, user and item apart. Without months every vector is zero."""
+    """Snapshots as one frozen table, a vector for each of them in each row, and the pooling over them, user and item
+    apart. Without snapshots every vector is zero."""
 
-    def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
+    def __init__(self, rows: int, spec: MemorySpec, exchange: Exchange) -> None:
         super().__init__()
-        self.months, self.dimension = spec.months, spec.memory_dimension
-        self.table = ShardedTable(spec.rows, len(self.months) * self.dimension + 1, exchange)
-        self.user = MonthAttention(self.dimension)
-        self.item = MonthAttention(self.dimension)
+        self.snapshots, self.dimension = spec.snapshots, spec.dimension
+        self.table = ShardedTable(rows, len(self.snapshots) * self.dimension + 1, exchange)
+        self.user, self.item = _pooling(spec), _pooling(spec)
         self.outputs = 2 * self.dimension
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
@@ -76,9 +97,9 @@ class SnapshotMemory(nn.Module):
 
     def fill(self, files: Iterable[str]) -> None:
         """Lays the rows that this rank holds from Parquet files of columns index and vector, whose paths say
-        `month=` and `entity=` (partitions of the snapshots table). An index without a vector stays absent.
+        `model_id=` and `entity=` (partitions of the snapshots table). An index without a vector stays absent.
 
-        Raises ConfigError where a file's path, month or vectors do not fit.
+        Raises ConfigError where a file's path, model or vectors do not fit.
         """
         rank, size, weight = self.table.exchange.rank, self.table.exchange.size, self.table.weight
         for file in files:
@@ -101,19 +122,44 @@ class SnapshotMemory(nn.Module):
         return memory
 
     def _months(self, vectors: Tensor) -> Tensor:
-        return vectors[..., :-1].reshape(*vectors.shape[:-1], len(self.months), self.dimension)
+        return vectors[..., :-1].reshape(*vectors.shape[:-1], len(self.snapshots), self.dimension)
 
     def _place(self, file: str) -> tuple[int, float]:
-        """The first column of the file's month, and the mark of its entity."""
+        """The first column of the file's snapshot, and the mark of its entity."""
         folders = dict(folder.split("=", 1) for folder in unquote(file).split("/") if "=" in folder)
-        month, entity = folders.get("month"), folders.get("entity")
-        if month not in self.months or entity not in ("user_id", "item_id"):
-            wanted = ", ".join(self.months) or "none"
+        model, entity = folders.get("model_id"), folders.get("entity")
+        if model not in self.snapshots or entity not in ("user_id", "item_id"):
+            wanted = ", ".join(self.snapshots) or "none"
             raise ConfigError(
-                f"snapshots: {file} is of month {month} and entity {entity}; expected a month of {wanted} and "
-                "user_id or item_id: name the files of the model's months"
+                f"snapshots: {file} is of model {model} and entity {entity}; expected one of {wanted} and user_id or"
+                " item_id: name the files of the memory's snapshots"
             )
-        return self.months.index(month) * self.dimension, _ITEM if entity == "item_id" else 0.0
+        return self.snapshots.index(model) * self.dimension, _ITEM if entity == "item_id" else 0.0
+
+
+def memory_of(spec: ModelSpec, exchange: Exchange) -> MergedMemory | SnapshotMemory | None:
+    """The untrained memory that a spec asks for."""
+    if spec.memory is None:
+        return None
+    if spec.memory.pooling == "merged":
+        return MergedMemory(spec.rows, spec.memory.dimension, exchange)
+    return SnapshotMemory(spec.rows, spec.memory, exchange)
+
+
+def merge_memory(spec: ModelSpec, model: nn.Module) -> ModelSpec:
+    """Replaces a model's pooling over snapshots, if it has one, by the merged table; the spec of what it is then.
+    Its predictions stay the same."""
+    memory = getattr(model, "memory", None)
+    if spec.memory is None or not isinstance(memory, SnapshotMemory):
+        return spec
+    model.memory = memory.merged()
+    return spec.model_copy(update={"memory": MemorySpec(pooling="merged", dimension=spec.memory.dimension)})
+
+
+def _pooling(spec: MemorySpec) -> nn.Module:
+    if spec.pooling == "attention":
+        return MonthAttention(spec.dimension)
+    return MonthMean() if spec.pooling == "mean" else MonthLast()
 
 
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,6 +169,8 @@ def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
         for piece in pq.ParquetFile(source).iter_batches(_CHUNK, columns=["index", "vector"]):
             values = piece.column("vector").flatten().to_numpy(zero_copy_only=False)
             if len(values) != len(piece) * dimension:
-                raise ConfigError(f"snapshots: {file} has no vectors of {dimension}: tpm.dimension changed since")
+                raise ConfigError(
+                    f"snapshots: {file} has no vectors of {dimension}: train the model that left them again"
+                )
             rows = torch.tensor(piece.column("index").to_numpy(), dtype=torch.int64)
             yield rows, torch.tensor(values, dtype=torch.float32).view(len(piece), dimension)

@@ -5,26 +5,25 @@ from __future__ import annotations
 from typing import Literal
 
 from ecdctr_spark.contract import Contract
+from ecdctr_spark.methods.method import Network
 from ecdctr_spark.settings.base import Settings
 
 
-class ModelSpec(Settings):
-    """`model` names an entry of MODELS; `rows` is the embedding's number of rows, one vector of `dimension` each.
+class MemorySpec(Settings):
+    """What a model knows of users and items from snapshots of vectors of `dimension` (methods/method.py, Memory).
 
-    `pooling` of behaviours is DIN's target attention, with `attention_hidden` units, or their mean.
-    `memory` says what is known from the monthly snapshots of TPM: none (TPM itself, the ads-only baseline),
-    snapshots (CPM: attention over `months`, trained), or merged (A-CTR: one frozen vector an entity).
+    `snapshots` are the models whose vectors attention, mean or last pools, the oldest first; merged has none.
     """
 
-    model: str
+    pooling: Literal["attention", "mean", "last", "merged"]
+    dimension: int
+    snapshots: tuple[str, ...] = ()
+
+
+class ModelSpec(Settings):
+    """`rows` is the embedding's number of rows, one vector of network.dimension each."""
+
+    network: Network
     contract: Contract
     rows: int
-    dimension: int
-    hidden: tuple[int, ...]
-    pooling: Literal["attention", "mean"] = "attention"
-    attention_hidden: tuple[int, ...] = ()
-    cross_layers: int = 0
-    memory: Literal["none", "snapshots", "merged"] = "none"
-    memory_dimension: int = 0
-    months: tuple[str, ...] = ()
-    seed: int = 0
+    memory: MemorySpec | None = None

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation import health
 from ecdctr_spark.features.vocabulary import surveyed
-from ecdctr_spark.pipeline.calendar import DAY
+from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.pipeline.steps import between
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import (
@@ -40,13 +40,13 @@ def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[d
 def refuse(broken: list[dict[str, Any]]) -> None:
     """Raises ConfigError that names the first of the rows outside their limits, if there are any."""
     if broken:
-        told = "; ".join(_told(row) for row in broken[:_SHOWN])
+        named = "; ".join(_named(row) for row in broken[:_SHOWN])
         more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
-        raise ConfigError(f"the data are not healthy: {told}{more}. Mend the logs, or change check.limits")
+        raise ConfigError(f"the data are not healthy: {named}{more}. Fix the logs, or change check.limits")
 
 
 def summary(store: Store, where: str = "true") -> list[dict[str, Any]]:
-    """A row a (domain, measure, feature): the days measured, the least and greatest value, the days outside limits."""
+    """One row of each (domain, measure, feature): days measured, least and greatest value, days outside limits."""
     rows = store.read(HEALTH).where(where).groupBy("domain", "measure", "feature")
     outside = F.count_if(~F.col("ok")).alias("outside")
     ends = (
@@ -64,7 +64,9 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     here, timezone = labelled.where(between(first, last)), config.calendar.timezone
     back = labelled.where(between(first - config.check.known_days * DAY, last))
     a_week_more = samples.where(between(first - health.WEEK * DAY, last))
-    ingests = store.read(STEPS).where(f"step = 'ingest' and to_day >= '{first}' and to_day <= '{last}'")
+    ingests = store.read(STEPS).where(
+        f"step = 'ingest' and subject = '{config.logs_id}' and to_day >= '{first}' and to_day <= '{last}'"
+    )
     newest = ingests.orderBy(F.desc("finished")).limit(1)
     return [
         health.traffic(here, str(first), str(last)),
@@ -76,7 +78,7 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     ]
 
 
-def _told(row: dict[str, Any]) -> str:
+def _named(row: dict[str, Any]) -> str:
     what = f"{row['measure']} of {row['feature']}" if row["feature"] else row["measure"]
     limit = (
         f"at least {row['low']:g}"

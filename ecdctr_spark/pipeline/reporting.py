@@ -1,8 +1,7 @@
-"""Gathers from the tables what the HTML report tells."""
+"""Gathers from the tables what the HTML report says of the configured methods, and of nothing else under the root."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,41 +12,67 @@ from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
+from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
+from ecdctr_spark.pipeline.run import method_identities
 from ecdctr_spark.pipeline.steps import read_metrics
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
+from ecdctr_spark.tables.small import Row, among, read_rows
 from ecdctr_spark.tables.store import Store
 
-MODEL, BASELINE = "actr", "ads_only"
 _BINS = 10
 _SEED = 11  # of the bootstrap: the same predictions give the same interval
 
 
-def write_report(store: Store, config: Config) -> tuple[Path, str]:
-    """Writes <storage.root>/report.html; returns where it lies and its headline. Only results leave Spark: rows of
-    metrics, models and steps, a row a calibration bin, a quarantine reason or a measure of health, a row a user for
-    the interval.
+def write_report(store: Store, config: Config) -> tuple[Root, str]:
+    """Writes <storage.root>/reports/<methods>.html; returns where it lies and its headline. Only results leave Spark: a
+    row of each calibration bin, quarantine reason and measure of health, and of each user for the intervals.
+
+    Raises ConfigError where nothing was predicted.
     """
-    predictions = store.read(PREDICTIONS)
-    if predictions.isEmpty():
-        raise ConfigError(f"nothing has been predicted under {store.root}: run `ecdctr run` first")
+    methods = method_identities(registry.planner(config))
+    metrics = read_metrics(store.root, methods)
+    if not metrics:
+        named = " and ".join(config.evaluation.methods)
+        raise ConfigError(f"nothing has been predicted by {named} under {store.root}: run `ecdctr run` first")
+    predictions = store.read(PREDICTIONS).where(among("method", methods))
+    first, *others = methods
+    resamples = config.evaluation.bootstrap
     quarantined = store.read(QUARANTINE).groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"))
     report = Report(
-        model=MODEL,
-        baseline=BASELINE,
-        interval=gauc_difference(predictions, MODEL, BASELINE, config.evaluation.bootstrap, _SEED),
-        metrics=read_metrics(store),
+        methods={name: method.title for name, method in zip(methods, config.chosen, strict=True)},
+        levels={level.name: level.title for method in config.chosen for level in method.levels.values()},
+        against={other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others},
+        metrics=metrics,
         reliability=_rows(reliability(predictions, _BINS)),
-        models=_rows(store.read(MODELS).orderBy("date", "level")),
-        steps=_rows(store.read(STEPS).orderBy("finished")),
+        models=_lineage(store.root, {row["model_id"] for row in metrics}),
+        steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
         quarantine=_rows(quarantined.orderBy("source", "reason")),
         health=summary(store),
         configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
-    path = store.root / "report.html"
-    render(report, path)
-    return path, headline(report)
+    place = store.root.at("reports", f"{'+'.join(methods)}.html")
+    place.write_bytes(render(report).encode())
+    return place, headline(report)
+
+
+def _lineage(root: Root, named: set[str]) -> list[Row]:
+    """The registry's rows of the models that are named and of all that they were made from, the oldest first."""
+    known = {row["model_id"]: row for row in read_rows(root, MODELS)}
+    found: dict[str, Row] = {}
+    asked = sorted(named & known.keys())
+    while asked:
+        row = known[asked.pop()]
+        found[row["model_id"]] = row
+        asked += [parent for parent in row["parents"] if parent in known and parent not in found]
+    return sorted(found.values(), key=lambda row: (row["date"], row["level"]))
+
+
+def _steps(root: Root, subjects: set[str]) -> list[Row]:
+    rows = (row for row in read_rows(root, STEPS) if row["subject"] in subjects)
+    return sorted(rows, key=lambda row: row["finished"])
 
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:

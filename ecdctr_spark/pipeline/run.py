@@ -1,165 +1,212 @@
-"""Carries a plan out, in the order of time, and enters each finished step in the ledger."""
+"""Carries a plan out, in order, and enters each finished step in the ledger."""
 
 from __future__ import annotations
 
 import datetime as dt
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 
 from ecdctr_spark import tracking
-from ecdctr_spark.config import Config, Level
+from ecdctr_spark.config import Config
 from ecdctr_spark.launching.launch import Ranks, open_ranks
+from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training
+from ecdctr_spark.models import checked
 from ecdctr_spark.pipeline import registry, steps
-from ecdctr_spark.pipeline.calendar import Model, Plan, Prediction, Training, due, plan
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.steps import Counts
-from ecdctr_spark.progress import Reporter, Update
+from ecdctr_spark.progress import Reporter
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.tables.small import Row
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 
-def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> Plan:
-    """Does what is due for the days first..last, and nothing else; returns the plan that it carried out.
+@dataclass
+class Run:
+    """A run under way: where it works, and the errors of trainings that were passed over, by model."""
 
-    Raises ConfigError for days that cannot be planned, and RuntimeError, after all that could be done is done, where
-    a training failed.
+    store: Store
+    config: Config
+    planner: Planner
+    ranks: Ranks
+    reporter: Reporter
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> tuple[Step, ...]:
+    """Does what is due for the days first..last, and nothing else; returns the plan.
+
+    A level may be passed over when its training fails (Level.when_it_fails): the levels that refer to it are then
+    planned on its previous model. Raises ConfigError for days that cannot be planned, and RuntimeError, after all that
+    could be done is done, where a training failed.
     """
-    planned = planned_for(store, config, first, last)
-    if not len(planned):
+    check_networks(config)
+    planner, existing = registry.planner(config), registry.existing(store.root, config)
+    planned = plan(planner, config, first, last, existing)
+    if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
         return planned
-    failed: list[str] = []
     with Reporter(console, len(planned)) as reporter, open_ranks(config.training, store.spark) as ranks:
-        for begin, end in planned.ingest:
-            with reporter.step(f"ingest {begin}..{end}") as update:
-                counted = partial(steps.ingest, store, config, begin, end)
-                keep_count(store, "ingest", registry.LOGS, (begin, end), counted, update)
-        for begin, end in planned.build:
-            with reporter.step(f"build {begin}..{end}") as update:
-                counted = partial(build_checked, store, config, begin, end)
-                keep_count(store, "build", config.samples_fingerprint(), (begin, end), counted, update)
-        models = set(registry.done(store, config).models)
-        for step in planned.by_day():
-            if isinstance(step, Prediction):
-                _predict(store, config, step, reporter)
-            elif (error := _train(store, config, step, models, ranks, reporter)) is not None:
-                failed.append(error)
-        steps.evaluate_overall(store)
-    if failed:
-        raise RuntimeError("; ".join(failed))
+        under_way, due = Run(store, config, planner, ranks, reporter), planned
+        while due:
+            step, *rest = due
+            missed = STEPS[type(step)](under_way, step)
+            if missed is None:
+                due = tuple(rest)
+            else:
+                under_way.planner = under_way.planner.without(missed)
+                due = under_way.planner.plan(first, last, registry.existing(store.root, config))
+                reporter.expect(len(due))
+        steps.evaluate_overall(store, method_identities(planner))
+    if under_way.failed:
+        raise RuntimeError("; ".join(under_way.failed.values()))
     return planned
 
 
-def planned_for(store: Store, config: Config, first: dt.date, last: dt.date) -> Plan:
+def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
     """The plan of the days first..last on what exists; raises ConfigError where the days make no sense."""
-    if last < first:
-        raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
+    in_order(first, last)
     if first <= config.calendar.first_day:
         raise ConfigError(
             f"--from {first}: there are no logs before it (calendar.first_day is {config.calendar.first_day})"
         )
-    return plan(config, first, last, registry.done(store, config))
+    return planner.plan(first, last, existing)
 
 
-def run_counted(store: Store, config: Config, step: str, first: dt.date, last: dt.date, console: Console) -> Counts:
-    """`ecdctr ingest` and `ecdctr build`: the days first..last again, whether or not they were done before."""
-    if last < first:
-        raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
-    counted, subject = {
-        "ingest": (steps.ingest, registry.LOGS),
-        "build": (build_checked, config.samples_fingerprint()),
-    }[step]
-    with Reporter(console, 1) as reporter, reporter.step(f"{step} {first}..{last}") as update:
-        return keep_count(store, step, subject, (first, last), partial(counted, store, config, first, last), update)
+def run_counted(store: Store, config: Config, step: Ingest | Build, console: Console) -> Counts:
+    """`ecdctr ingest` and `ecdctr build`: the days of the step again, whether or not they were done before."""
+    in_order(step.first, step.last)
+    with Reporter(console, 1) as reporter:
+        return _counted(store, config, step, reporter)
 
 
 def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
     """Builds days and looks at their health: days that are not healthy do not count as built, so that nothing is
-    trained on them until their logs are mended or the limits changed."""
+    trained on them until their logs are fixed or the limits changed."""
     counts = steps.build(store, config, first, last)
     refuse(check(store, config, first, last))
     return counts
 
 
-def train_alone(store: Store, config: Config, level: Level, date: dt.date, console: Console) -> dict[str, Any]:
-    """`ecdctr train`: one model, from the models that exist. Training it again gives the same model."""
-    others = [model for model in registry.done(store, config).models if (model.level, model.date) != (level, date)]
-    training = due(config, level, date, others)
+def train_alone(store: Store, config: Config, level: str, date: dt.date, console: Console) -> Row:
+    """`ecdctr train`: one model, from those that it is made from, which must exist. Training it again gives the same
+    model.
+
+    Raises ConfigError where no configured method has the level, its clock does not strike on the date, or a model that
+    it is made from is missing.
+    """
+    check_networks(config)
+    training = _training_of(config, level, date)
+    existing = registry.existing(store.root, config)
+    missing = [model.model_id for model in training.parents if model.model_id not in existing.models]
+    if missing:
+        raise ConfigError(f"--level {level} --date {date}: is made from {', '.join(missing)}: train those first")
     with Reporter(console, 1) as reporter, open_ranks(config.training, store.spark) as ranks:
         return train_one(store, config, training, ranks, reporter)
 
 
-def keep_count(
-    store: Store,
-    step: str,
-    subject: str,
-    days: tuple[dt.date, dt.date],
-    counted: Callable[[], Counts],
-    update: Update,
-) -> Counts:
-    """Runs a counted step and enters it in the ledger."""
-    started = time.monotonic()
-    counts = counted()
-    entry = {"step": step, "subject": subject, "from_day": days[0], "to_day": days[1]}
-    registry.record(store, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
-    update(
-        counts.rows_read,
-        f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined" if step == "ingest" else "",
-    )
-    return counts
-
-
-def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> dict[str, Any]:
+def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
     """One training, shown as it goes, registered and tracked."""
-    results: list[TrainingResult] = []
-    with reporter.step(f"train {training.level} {training.date}") as update:
+    with reporter.step(f"train {training.level.name} {training.date}") as update:
 
         def trained(job: TrainingJob) -> TrainingResult:
             total = sum(unit.rows for unit in job.units) * job.train.epochs
-            results.append(ranks.train(job, lambda rows, loss: update(rows, f"of {total:,}, loss {loss:.4f}")))
-            return results[-1]
+            return ranks.train(job, lambda rows, loss: update(rows, f"of {total:,}, loss {loss:.4f}"))
 
-        row = steps.train(store, config, training, trained)
-        result = results[-1]
+        row, result = steps.train(store, config, training, trained)
         update(result.rows, f"loss {result.loss:.4f}")
     figures = {"rows": result.rows, "seconds": result.seconds, "loss": result.loss, "waiting": result.waiting}
     tracking.log_model(config, row, figures)
     return row
 
 
-def _train(
-    store: Store, config: Config, planned: Training, models: set[Model], ranks: Ranks, reporter: Reporter
-) -> str | None:
-    """Trains from the models that exist by now. A failed TPM or CPM is told and passed over: the levels below go on
-    with its previous model up to the age limit. A failed daily model ends the run."""
-    training = due(config, planned.level, planned.date, models)
+def check_networks(config: Config) -> None:
+    """Raises ConfigError that names the network and the key that its kind does not know, before anything is done."""
+    for method in config.chosen:
+        for level in method.levels.values():
+            checked(level.network, f"methods.{method.name}.levels.{level.name}.network")
+
+
+def method_identities(planner: Planner) -> list[str]:
+    """The identities of the planner's methods, in order."""
+    return [planner.method_identity(method) for method in planner.methods]
+
+
+def in_order(first: dt.date, last: dt.date) -> None:
+    """Raises ConfigError where the first day comes after the last."""
+    if last < first:
+        raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
+
+
+def _training_of(config: Config, level: str, date: dt.date) -> Training:
+    planner = registry.planner(config)
+    for method in planner.methods:
+        if level in method.levels:
+            clock = method.levels[level].clock
+            if clock.newest(date) != date:
+                raise ConfigError(f"--date {date}: {level} is due every {clock.every}, last on {clock.newest(date)}")
+            return planner.training(method, level, date)
+    known = dict.fromkeys(name for method in planner.methods for name in method.levels)
+    raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
+
+
+def _count(run: Run, step: Ingest | Build) -> None:
+    _counted(run.store, run.config, step, run.reporter)
+
+
+def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Reporter) -> Counts:
+    """Carries a counted step out and enters it in the ledger."""
+    name, subject, carry_out = {
+        Ingest: ("ingest", config.logs_id, steps.ingest),
+        Build: ("build", config.data_set_id, build_checked),
+    }[type(step)]
+    started = time.monotonic()
+    with reporter.step(f"{name} {step.first}..{step.last}") as update:
+        counts = carry_out(store, config, step.first, step.last)
+        entry = {"step": name, "subject": subject, "from_day": step.first, "to_day": step.last}
+        registry.record(store.root, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
+        lost = f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined"
+        update(counts.rows_read, lost if name == "ingest" else "")
+    return counts
+
+
+def _train(run: Run, step: Training) -> str | None:
+    """The model, where its training failed and its level may be passed over."""
     try:
-        train_one(store, config, training, ranks, reporter)
+        train_one(run.store, run.config, step, run.ranks, run.reporter)
     except RuntimeError as error:
-        if planned.level not in ("tpm", "cpm"):
+        if step.level.when_it_fails == "stop":
             raise
-        told = f"{planned.level} of {planned.date} failed: {error}"
-        registry.record(
-            store, [{"step": "failed", "subject": told, "from_day": training.first, "to_day": training.date}]
-        )
-        return told
-    models.add(training.model)
+        run.failed[step.model_id] = f"{step.level.name} of {step.date} failed: {error}"
+        entry = {"step": "failed", "subject": run.config.data_set_id, "detail": run.failed[step.model_id]}
+        registry.record(run.store.root, [{**entry, "from_day": step.first, "to_day": step.date}])
+        return step.model_id
     return None
 
 
-def _predict(store: Store, config: Config, prediction: Prediction, reporter: Reporter) -> None:
+def _predict(run: Run, step: Prediction) -> None:
     started = time.monotonic()
-    day = prediction.day
-    with reporter.step(f"predict {day}") as update:
-        rows = steps.predict(store, config, day, prediction.levels)
-        steps.evaluate(store, day, prediction.levels)
-        entry = {"step": "predict", "subject": ", ".join(prediction.levels), "from_day": day, "to_day": day}
+    with run.reporter.step(f"predict {step.day}") as update:
+        rows = steps.predict(run.store, run.config, step)
         counts = {"rows_read": rows, "rows_kept": rows, "duplicates": 0, "quarantined": 0}
-        registry.record(store, [{**entry, **counts, "seconds": time.monotonic() - started}])
+        # The seconds are those of all methods together: each bears its share.
+        entry = {"step": "predict", "from_day": step.day, "to_day": step.day, **counts}
+        seconds = (time.monotonic() - started) / len(step.models)
+        entries = [
+            {**entry, "subject": method, "detail": model.model_id, "seconds": seconds} for method, model in step.models
+        ]
+        registry.record(run.store.root, entries)
         update(rows, "")
+
+
+# What each kind of step does. A model that it could not make is returned: the rest is planned without it.
+STEPS: dict[type, Callable[[Run, Any], str | None]] = {
+    Ingest: _count,
+    Build: _count,
+    Training: _train,
+    Prediction: _predict,
+}

@@ -6,17 +6,15 @@ A step may be killed and run again: it replaces its own slice, or publishes its 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-import ecdctr_spark
-from ecdctr_spark.config import Config, Level
+from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation.metrics import metrics, overall
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import narrowed, when_known
@@ -34,13 +32,15 @@ from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
+from ecdctr_spark.methods.method import DAY
+from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
-from ecdctr_spark.pipeline.calendar import DAY, Training
-from ecdctr_spark.pipeline.training_jobs import model_folder, parents, training_job
-from ecdctr_spark.serving.export import export
+from ecdctr_spark.pipeline.jobs import checkpoint, training_job
+from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     CONTENT,
@@ -58,6 +58,7 @@ from ecdctr_spark.tables.schemas import (
     Table,
     samples_table,
 )
+from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
@@ -112,67 +113,60 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     return Counts(labelled, _keep_content(store, content(store.read(table).where(here)), here))
 
 
-def train(store: Store, config: Config, training: Training, run: Train) -> dict[str, Any]:
-    """Resolves a due training to a job, has the ranks run it, keeps TPM's snapshot, and registers the model."""
+def train(store: Store, config: Config, training: Training, run: Train) -> tuple[Row, TrainingResult]:
+    """Resolves a due training to a job, has the ranks run it, keeps its snapshot, and registers the model: its row."""
     job, versions = training_job(store, config, training)
     result = run(job)
-    if training.level == "tpm":
-        _keep_snapshot(store, training.date, job)
-    row = {
-        "model_id": job.model_id,
-        "level": training.level,
-        "date": training.date,
-        "path": job.output,
-        "parents": parents(config, training),
-        "tables": versions,
-        "days": [training.first, training.date],
-        "fingerprint": config.fingerprint(),
-        "code_version": ecdctr_spark.__version__,
-        "rows": result.rows,
-        "seconds": result.seconds,
-    }
-    registry.register(store, row)
-    return row
+    if "snapshot" in training.level.keeps:
+        _keep_snapshot(store, job)
+    return registry.register(store.root, config, training, versions, result), result
 
 
-def predict(store: Store, config: Config, day: dt.date, levels: tuple[Level, ...]) -> int:
-    """Predictions of the day's ads by the models of the day before, as they would be served. Rows predicted."""
-    exports: dict[str, str] = {
-        level: str(_exported(store, registry.model_id(level, day - DAY, config))) for level in levels
-    }
+def predict(store: Store, config: Config, prediction: Prediction) -> int:
+    """Predictions of the day's ads by the models that serve then, as they would be served, and their metrics. Rows
+    predicted."""
+    day, methods = prediction.day, [method for method, _ in prediction.models]
+    exports = {method: exported(store.root, model.model_id) for method, model in prediction.models}
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
-    names = ", ".join(f"'{level}'" for level in levels)
-    return _replace(store, PREDICTIONS, score(ads, exports), f"ds = '{day}' and model in ({names})")
+    here = f"ds = date'{day}' and {among('method', methods)}"
+    rows = _replace(store, PREDICTIONS, score(ads, exports), here)
+    _keep_metrics(
+        store, metrics(store.read(PREDICTIONS).where(here)), f"date = date'{day}' and {among('method', methods)}"
+    )
+    return rows
 
 
-def evaluate(store: Store, day: dt.date, levels: tuple[Level, ...]) -> None:
-    """Metrics of the day's predictions."""
-    names = ", ".join(f"'{level}'" for level in levels)
-    predictions = store.read(PREDICTIONS).where(f"ds = '{day}' and model in ({names})")
-    store.replace(METRICS, metrics(predictions), f"date = '{day}' and model in ({names})")
+def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
+    """Metrics of each method over all days that it predicted; their date is null."""
+    predictions = store.read(PREDICTIONS).where(among("method", methods))
+    _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
 
 
-def evaluate_overall(store: Store) -> None:
-    """Metrics over all predicted days together; their date is null."""
-    store.replace(METRICS, overall(store.read(PREDICTIONS)), "date is null")
+def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
+    """The metrics of these methods, days in order, then the rows over all days with date "all"."""
+    rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
+    rows.sort(key=lambda row: (row["date"] is None, row["date"] or dt.date.min, row["domain"], row["method"]))
+    return [{**row, "date": str(row["date"] or "all")} for row in rows]
 
 
-def read_metrics(store: Store) -> list[dict[str, Any]]:
-    """Every row of the metrics table, days in order, then the rows over all days with date "all"."""
-    rows = store.read(METRICS).orderBy(F.col("date").asc_nulls_last(), "domain", "model").collect()
-    return [{**row.asDict(), "date": str(row["date"] or "all")} for row in rows]
-
-
-def score_samples(store: Store, model_id: str, source: Path, output: Path) -> int:
+def score_samples(store: Store, model_id: str, source: Root, output: Root) -> int:
     """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Rows predicted."""
-    if not source.is_dir():
+    if not source.exists():
         raise ConfigError(f"--input {source}: no such folder; expected samples as a Delta table or Parquet files")
-    registry.model_named(store, model_id)
-    form = "delta" if (source / "_delta_log").is_dir() else "parquet"
-    exports = {model_id: str(_exported(store, model_id))}
-    scored = score(store.spark.read.format(form).load(str(source)), exports)
-    scored.write.mode("overwrite").parquet(str(output))
-    return store.spark.read.parquet(str(output)).count()
+    registry.model_named(store.root, model_id)
+    form = "delta" if source.at("_delta_log").exists() else "parquet"
+    samples = store.spark.read.format(form).load(source.addresses.spark)
+    scored = score(samples, {model_id: exported(store.root, model_id)})
+    scored.write.mode("overwrite").parquet(output.addresses.spark)
+    return store.spark.read.parquet(output.addresses.spark).count()
+
+
+def exported(root: Root, model_id: str) -> Root:
+    """The export of a registered model, made anew where there is none of the checkpoint as it is now."""
+    folder, model = root.at("exports", model_id), checkpoint(root, model_id)
+    if not current(folder, model):
+        export(model, folder)
+    return folder
 
 
 def between(first: dt.date, last: dt.date) -> str:
@@ -273,26 +267,19 @@ def _days_rationed(config: Config) -> dt.timedelta:
     return max([features.admission_days * DAY, *evicted])
 
 
-def _keep_snapshot(store: Store, date: dt.date, job: TrainingJob) -> None:
-    """TPM's trained user and item rows to the snapshots table, under the month that they end."""
-    month = date.strftime("%Y-%m")
-    parts = store.spark.read.parquet(f"{job.output}/snapshots")
+def _keep_metrics(store: Store, made: DataFrame, where: str) -> None:
+    """A handful of rows: they come to the driver."""
+    replace_rows(store.root, METRICS, [row.asDict() for row in made.collect()], where)
+
+
+def _keep_snapshot(store: Store, job: TrainingJob) -> None:
+    """The trained user and item rows of a model to the snapshots table."""
+    parts = store.spark.read.parquet(Root.parse(job.output).at("snapshots").addresses.spark)
     entities = store.read(VOCABULARY).where("field in ('user_id', 'item_id') and kind = 'token'")
-    frame = parts.join(entities, "index", how="inner").select(
-        F.col("field").alias("entity"),
-        F.lit(month).alias("month"),
-        "index",
-        "vector",
-        F.lit(job.model_id).alias("model_id"),
+    frame = parts.join(entities, "index", how="inner").select(  # an index is once in the vocabulary
+        F.lit(job.model_id).alias("model_id"), F.col("field").alias("entity"), "index", "vector"
     )
-    store.replace(SNAPSHOTS, frame, f"month = '{month}'")
-
-
-def _exported(store: Store, model_id: str) -> Path:
-    folder = store.root / "exports" / model_id
-    if not folder.exists():
-        export(model_folder(store, model_id), folder)
-    return folder
+    store.replace(SNAPSHOTS, frame, among("model_id", [job.model_id]))
 
 
 def _lag(config: Config) -> dt.timedelta:

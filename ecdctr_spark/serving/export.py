@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ecdctr_spark.models.ctr import merge_memory
 from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.memory import merge_memory
 from ecdctr_spark.serving.predictor import SIGNATURE, WEIGHTS, Signature, sha256
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import Checkpoint, load

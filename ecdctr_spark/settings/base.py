@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+from collections.abc import Sequence
+from typing import get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class ConfigError(ValueError):
@@ -13,3 +17,34 @@ class Settings(BaseModel):
     """Base of every node: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def explained(error: ValidationError, node: type[BaseModel], where: str = "") -> str:
+    """The first fault of a node that lies at `where`, in one line: its key, and for an unknown key the nearest one."""
+    first = error.errors()[0]
+    key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
+    if first["type"] != "extra_forbidden":
+        return f"{key or 'the tree'}: {first['msg'].removeprefix('Value error, ')}"
+    known = sorted(_keys_beside(first["loc"], node))
+    nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
+    return f"unknown key {key}; the nearest known one is {nearest[0]}"
+
+
+def _keys_beside(location: Sequence[int | str], root: type[BaseModel]) -> set[str]:
+    """The keys that a node may have where an error was found."""
+    nodes = {root}
+    for part in location[:-1]:
+        inside = {model for node in nodes if part in node.model_fields for model in _models(node, str(part))}
+        nodes = inside or nodes  # a position in a list, a name in a mapping or a kind: still the same nodes
+    return {key for node in nodes for key in node.model_fields}
+
+
+def _models(node: type[BaseModel], field: str) -> set[type[BaseModel]]:
+    """The classes of nodes that a field may hold."""
+    found, unseen = set(), [node.model_fields[field].annotation]
+    while unseen:
+        kind = unseen.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found.add(kind)
+        unseen += get_args(kind)
+    return found

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from petastorm import make_batch_reader
 
-from ecdctr_spark.config import Optimisation
 from ecdctr_spark.contract import PADDING, Contract
+from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch, to_batch
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.streaming.shards import File, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
+from ecdctr_spark.streaming.shards import Unit, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
 
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -45,10 +45,9 @@ class Stream:
     Raises ConfigError where a file does not hold the rows or the columns that it should: no row is lost silently.
     """
 
-    files: Sequence[File]
+    files: Sequence[Unit]
     contract: Contract
     train: Optimisation
-    shuffle_rows: int
     until: dt.date
     rank: int = 0
     size: int = 1
@@ -81,18 +80,18 @@ class Stream:
         before = done or [0] * self.size
         return advanced(self._lengths(epoch, len(before)), before, self.size, steps)
 
-    def _shards(self, epoch: int, shards: int) -> list[list[File]]:
+    def _shards(self, epoch: int, shards: int) -> list[list[Unit]]:
         return shard(self.files, shards, self.train.seed, epoch)
 
     def _lengths(self, epoch: int, shards: int) -> list[int]:
-        return lengths(self._shards(epoch, shards), self.train.batch_size, self.shuffle_rows)
+        return lengths(self._shards(epoch, shards), self.train.batch_size, self.train.shuffle_rows)
 
     def _portions(self, epoch: int, done: Sequence[int]) -> Generator[_Portion, None, None]:
         """What is left for this rank to read, in order."""
         shards, shares = self._shards(epoch, len(done)), batch_rows(self.train.batch_size, len(done))
         for shard_ in taken(self.rank, self.size, len(done)):
             passed = done[shard_]
-            for number, pool in enumerate(pools(shards[shard_], self.shuffle_rows)):
+            for number, pool in enumerate(pools(shards[shard_], self.train.shuffle_rows)):
                 held = cuts(pool, shares[shard_])
                 if passed < held:
                     yield _Portion(pool, [self.train.seed, epoch, shard_, number], held, passed)
@@ -115,7 +114,7 @@ class Stream:
 class _Portion(NamedTuple):
     """A pool of files, the seed by which its rows are mixed, the batches that it is cut into, and those passed over."""
 
-    pool: list[File]
+    pool: list[Unit]
     seed: list[int]
     batches: int
     passed: int
@@ -135,7 +134,7 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[R
         thread.shutdown(cancel_futures=True)
 
 
-def _read(files: Sequence[File], contract: Contract, until: dt.date) -> Batch:
+def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
     """All rows of the files, in the order of the list and of the rows in each file, labelled as of `until`."""
     with make_batch_reader(
         [_url(file.path) for file in files],
@@ -151,6 +150,8 @@ def _read(files: Sequence[File], contract: Contract, until: dt.date) -> Batch:
             raise ConfigError(
                 f"samples column {name} holds nulls in {files[0].path} or a file read with it; build again"
             )
+    weights = np.repeat([np.float32(file.weight) for file in files], [file.rows for file in files])
+    columns["weight"] = columns["weight"] * weights
     columns["label"] = np.where(columns["click_day"] <= (until - _EPOCH).days, columns["label"], 0)
     return to_batch(columns, contract)
 
@@ -159,13 +160,13 @@ def _url(path: str) -> str:
     return path if "://" in path else f"file://{path}"
 
 
-def _concatenated(groups: list[Columns], name: str, files: Sequence[File]) -> np.ndarray[Any, Any]:
+def _concatenated(groups: list[Columns], name: str, files: Sequence[Unit]) -> np.ndarray[Any, Any]:
     if any(name not in group for group in groups):
         raise ConfigError(f"{files[0].path}: no column {name}; build the samples again with this configuration")
     return np.concatenate([group[name] for group in groups])
 
 
-def _check_rows(files: Sequence[File], groups: list[int]) -> None:
+def _check_rows(files: Sequence[Unit], groups: list[int]) -> None:
     """Row groups come in the order of the files: each file must end where a row group ends."""
     ends = set(np.cumsum(groups).tolist())
     expected = 0

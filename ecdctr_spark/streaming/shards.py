@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, Settings
 
 
-class File(Protocol):
-    """A Parquet file that is read as a whole, and the number of its rows."""
+class Unit(Settings):
+    """The smallest portion of samples that is handed to a rank: one Parquet file of one row group, read as a whole.
 
-    @property
-    def path(self) -> str: ...
+    `weight` is what each of its rows weighs in the loss, beside its own weight.
+    """
 
-    @property
-    def rows(self) -> int: ...
-
-
-AnyFile = TypeVar("AnyFile", bound=File)
+    path: str
+    rows: int
+    weight: float = 1.0
 
 
-def split(files: Sequence[AnyFile], share: float, seed: int) -> tuple[list[AnyFile], list[AnyFile]]:
+def split(files: Sequence[Unit], share: float, seed: int) -> tuple[list[Unit], list[Unit]]:
     """The files to train on, and a share of them, at least one unless it is 0, that is held out by (seed, order)."""
     number = math.ceil(share * len(files))
     chosen = set(np.random.default_rng(seed).permutation(len(files))[:number].tolist())
@@ -35,7 +32,7 @@ def split(files: Sequence[AnyFile], share: float, seed: int) -> tuple[list[AnyFi
     return kept, [files[position] for position in sorted(chosen)]
 
 
-def shard(files: Iterable[AnyFile], size: int, seed: int, epoch: int) -> list[list[AnyFile]]:
+def shard(files: Iterable[Unit], size: int, seed: int, epoch: int) -> list[list[Unit]]:
     """The files of each of `size` ranks in one epoch, in reading order: shuffled by (seed, epoch), then balanced.
 
     The largest file goes first, to the rank with the fewest rows so far (the lowest rank where they tie): no rank has
@@ -51,10 +48,10 @@ def shard(files: Iterable[AnyFile], size: int, seed: int, epoch: int) -> list[li
     return [[filled[position] for position in order if owner[position] == rank] for rank in range(size)]
 
 
-def pools(files: Iterable[AnyFile], shuffle_rows: int) -> list[list[AnyFile]]:
+def pools(files: Iterable[Unit], shuffle_rows: int) -> list[list[Unit]]:
     """Consecutive files in groups of at least `shuffle_rows` rows, the last one excepted: the rows of a group are
     held in memory together and mixed."""
-    grouped: list[list[AnyFile]] = []
+    grouped: list[list[Unit]] = []
     held = shuffle_rows
     for file in files:
         if held >= shuffle_rows:
@@ -74,12 +71,12 @@ def batch_rows(batch_size: int, size: int) -> list[int]:
     return [batch_size // size + (rank < batch_size % size) for rank in range(size)]
 
 
-def cuts(pool: Iterable[File], rows: int) -> int:
+def cuts(pool: Iterable[Unit], rows: int) -> int:
     """Batches of at most `rows` rows that a pool is cut into."""
     return -(-sum(file.rows for file in pool) // rows)
 
 
-def lengths(shards: Iterable[Sequence[File]], batch_size: int, shuffle_rows: int) -> list[int]:
+def lengths(shards: Iterable[Sequence[Unit]], batch_size: int, shuffle_rows: int) -> list[int]:
     """Batches of each shard in one epoch."""
     split = list(shards)
     shares = batch_rows(batch_size, len(split))

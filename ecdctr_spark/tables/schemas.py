@@ -5,9 +5,15 @@ Neither Spark nor torch is imported: columns are DDL text, so that a rank withou
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from ecdctr_spark.settings.features import Features
+
+# What a table's rows were made from decides where it lies: with the logs or with the data set of that identity, or at
+# the root, where rows carry the identities.
+Scope = Literal["logs", "data_set", "root"]
 
 
 class Table(BaseModel):
@@ -21,12 +27,14 @@ class Table(BaseModel):
     columns: str
     key: tuple[str, ...]
     partitions: tuple[str, ...] = ()
+    scope: Scope = "root"
     laid_out: bool = False
     varied: tuple[str, ...] = ()
 
 
 IMPRESSIONS = Table(
     name="impressions",
+    scope="logs",
     columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
     " context map<string,string>, clicked int, ds date",  # clicked is null where clicks come as a table of their own
     key=("event_id",),
@@ -35,6 +43,7 @@ IMPRESSIONS = Table(
 )
 CLICKS = Table(
     name="clicks",
+    scope="logs",
     columns="event_id string, click_time timestamp, ds date",  # ds is the day of the click
     key=("event_id",),
     partitions=("ds",),
@@ -42,22 +51,26 @@ CLICKS = Table(
 )
 USERS = Table(
     name="users",
+    scope="logs",
     columns="user_id string, valid_from timestamp, attributes map<string,string>",
     key=("user_id", "valid_from"),
 )
 ITEMS = Table(
     name="items",
+    scope="logs",
     columns="item_id string, valid_from timestamp, attributes map<string,string>",
     key=("item_id", "valid_from"),
 )
 QUARANTINE = Table(
     name="quarantine",
+    scope="logs",
     columns="source string, reason string, row string, ds date",  # ds is null where the row has no readable time
     key=(),
     partitions=("source", "ds"),
 )
 LABELLED = Table(
     name="labelled",
+    scope="data_set",
     columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
     " context map<string,string>, user map<string,string>, item map<string,string>,"
     " label int, click_time timestamp, ds date",
@@ -67,12 +80,14 @@ LABELLED = Table(
 )
 DAILY_COUNTS = Table(
     name="daily_counts",
+    scope="data_set",
     columns="entity string, key string, domain string, impressions bigint, clicks bigint, ds date",
     key=("entity", "key", "domain", "ds"),
     partitions=("ds",),
 )
 DAILY_CLICKS = Table(
-    name="daily_clicks",  # natural clicks of a user that were known on a day, the newest of them
+    name="daily_clicks",
+    scope="data_set",  # natural clicks of a user that were known on a day, the newest of them
     columns="user_id string, clicks int,"
     " rows map<string,binary>,"  # for an id feature its row of each click as big-endian int32, the newest last
     " ds date",
@@ -81,60 +96,65 @@ DAILY_CLICKS = Table(
 )
 VOCABULARY = Table(
     name="vocabulary",
+    scope="data_set",
     # kind is null, unknown or bucket for rows reserved when the field is first seen (their token is a number),
     # and token for the rest.
     columns="field string, kind string, token string, index int, since timestamp",
     key=("field", "kind", "token"),
 )
 SNAPSHOTS = Table(
-    name="snapshots",
-    columns="entity string, month string, index int, vector array<float>, model_id string",
-    key=("entity", "month", "index"),
-    partitions=("month", "entity"),
+    name="snapshots",  # vectors of the users and items that a model has trained; index is that of the data set
+    scope="data_set",
+    columns="model_id string, entity string, index int, vector array<float>",
+    key=("model_id", "entity", "index"),
+    partitions=("model_id", "entity"),
 )
 MODELS = Table(
     name="models",
-    columns="model_id string, level string, date date, path string, parents array<string>,"
-    " tables map<string,bigint>, days array<date>, fingerprint string, code_version string, rows bigint,"
+    columns="model_id string, level string, date date, data_set string, domains array<string>, days array<date>,"
+    " parents array<string>, tables map<string,bigint>, settings string, code_version string, ranks int, rows bigint,"
     " seconds double, created timestamp",
     key=("model_id",),
 )
 PREDICTIONS = Table(
     name="predictions",
-    columns="event_id string, user_id string, item_id string, model string, model_id string, domain string,"
-    " label int, prediction double, ds date",
-    key=("event_id", "model"),
+    # method is its name and identity; weight stands for the ads that sampling left out.
+    columns="event_id string, user_id string, item_id string, method string, model_id string, domain string,"
+    " label int, weight double, prediction double, ds date",
+    key=("event_id", "method"),
     partitions=("ds",),
     varied=("event_id", "prediction"),
 )
 METRICS = Table(
-    name="metrics",
-    columns="date date, model string, model_id string, domain string, auc double, gauc double,"
+    name="metrics",  # date is null over all days
+    columns="date date, method string, model_id string, domain string, auc double, gauc double,"
     " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint",
-    key=("date", "model", "domain"),
-    partitions=("date",),
+    key=("date", "method", "domain"),
 )
 CONTENT = Table(
-    name="content",  # what the samples of a day hold, told apart by a checksum, and since when
+    name="content",
+    scope="data_set",  # what the samples of a day hold, told apart by a checksum, and since when
     columns="domain string, ds date, rows bigint, checksum bigint, changed timestamp",
     key=("domain", "ds"),
 )
 HEALTH = Table(
-    name="health",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    name="health",
+    scope="data_set",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",
     key=("ds", "domain", "measure", "feature"),
     partitions=("ds",),
 )
 STEPS = Table(
-    name="steps",
-    columns="step string, subject string, from_day date, to_day date, rows_read bigint, rows_kept bigint,"
-    " duplicates bigint, quarantined bigint, seconds double, finished timestamp",
+    name="steps",  # subject is the identity of logs, a data set or a method, detail the model or error it was about
+    columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
+    " rows_kept bigint, duplicates bigint, quarantined bigint, seconds double, finished timestamp",
     key=(),
 )
 
 ORACLE = Table(
-    name="oracle",  # of a synthetic platform; no step reads it
+    name="oracle",
+    scope="logs",  # of a synthetic platform; no step reads it
     columns="event_id string, domain string, probability double, clicked boolean",
     key=("event_id",),
     varied=("event_id", "probability"),
@@ -154,6 +174,7 @@ def samples_table(features: Features) -> Table:
     encoded = "".join(f", {feature.name} {_SAMPLE_TYPE[feature.kind]}" for feature in features.fields)
     return Table(
         name="samples",
+        scope="data_set",
         # click_day counts from 1970, 0 without a click: a model learns of no click after the last day that it saw.
         # The user's and item's own names stay beside their indices: GAUC groups by user.
         columns=f"event_id string, event_time timestamp, user string, item string{encoded}, label float,"

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import Table
+from ecdctr_spark.tables.schemas import Scope, Table
 
 _PROPERTIES = {
     "delta.enableDeletionVectors": "false",
@@ -44,14 +44,26 @@ def _schema(spark: SparkSession, columns: str) -> StructType:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of Delta tables, one sub-folder each."""
+    """The Delta tables under a root, one folder each: those of some logs and of a data set by their identities, beside
+    those that all share. Without an identity they lie side by side."""
 
     spark: SparkSession
     root: Path
+    logs: str = ""
+    data_set: str = ""
+
+    def place(self, table: Table) -> Path:
+        """Where the table lies."""
+        return self.home(table.scope) / "tables" / table.name
+
+    def home(self, scope: Scope) -> Path:
+        """The folder of what has this scope."""
+        identity = {"logs": self.logs, "data_set": self.data_set, "root": ""}[scope]
+        return self.root / scope / identity if identity else self.root
 
     def path(self, table: Table) -> str:
-        """Where the table lies."""
-        return str(self.root / "tables" / table.name)
+        """Where the table lies, as Spark names it."""
+        return str(self.place(table))
 
     def exists(self, table: Table) -> bool:
         """Whether anything was ever written to the table."""

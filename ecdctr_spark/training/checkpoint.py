@@ -4,7 +4,7 @@ manifest.json                      what the model is, how it came about, and the
 dense.safetensors                  parameters and batch-norm statistics
 dense_optimiser.safetensors        Adam's state by parameter
 rows-<rank>-of-<ranks>.safetensors what each rank holds of every table: vectors and optimiser state
-snapshots/part-<rank>.parquet      of TPM only: index and vector of every row that was ever trained
+snapshots/part-<rank>.parquet      where the level keeps them: index and vector of every row that was ever trained
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Optimisation
+from ecdctr_spark.methods.method import Optimisation, Product
 from ecdctr_spark.models import build
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
@@ -72,7 +72,8 @@ class Manifest(Settings):
     model_id: str
     spec: ModelSpec
     train: Optimisation
-    transfer: str
+    how: str
+    keeps: tuple[Product, ...] = ()
     ranks: int
     restored: RestoreReport
     result: TrainingResult | None = None
@@ -94,7 +95,7 @@ def publish(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ma
         save_file(optimiser_tensors(model, optimiser), writing / OPTIMISER)
     world.barrier()
     save_file(row_tensors(model), writing / _rows_file(world.rank, world.size))
-    if manifest.spec.model == "tpm" and manifest.cursor is None:
+    if "snapshot" in manifest.keeps and manifest.cursor is None:
         _write_snapshot(model, writing / _SNAPSHOTS / f"part-{world.rank}.parquet")
     world.barrier()
     if world.rank == 0:

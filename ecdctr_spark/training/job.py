@@ -5,43 +5,44 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from ecdctr_spark.config import Optimisation, Policy
+from ecdctr_spark.methods.method import Optimisation, Policy, Product
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.streaming.shards import Unit
 
 
 class RankDiedError(RuntimeError):
     """A rank's process ended in the middle of a job; its text says which, and what it said last."""
 
 
-class Unit(Settings):
-    """The smallest portion of samples that is handed to a rank: one Parquet file of one row group."""
+class TaughtBy(Settings):
+    """A teacher: the place of its checkpoint, and its share of the loss (methods/method.py, Teacher)."""
 
-    path: str
-    rows: int
+    checkpoint: str
+    share: float
 
 
 class TrainingJob(Settings):
     """One training of one model, resolved: nothing else is read but the files named here.
 
-    `until` is the last day that the model sees: a click after it counts as none. `parent` is the folder of a published
-    checkpoint that is taken over as `transfer` says, from_cpm by the `policy` (training/transfer.py); `snapshots` are
-    the Parquet files of the pinned snapshots table that hold the months `model.months`. Every `checkpoint_steps` steps
-    a checkpoint is written, from the newest of which the same job goes on; so many are kept.
+    `until` is the last day that the model sees: a click after it counts as none. `parent` is the place of a published
+    checkpoint, taken over as `how` and the `policy` say (training/transfer.py); `snapshots` are the Parquet files of
+    the pinned snapshots table that hold the models `model.memory.snapshots`. A checkpoint is written every
+    train.checkpoint_steps steps, and the newest `keep_checkpoints` of them are kept.
     """
 
     model_id: str
     model: ModelSpec
     train: Optimisation
     units: tuple[Unit, ...]
-    shuffle_rows: int
     until: dt.date
     output: str
-    parent: str | None = None
-    transfer: Literal["fresh", "continue", "from_cpm"] = "fresh"
+    how: Literal["fresh", "continue", "from"] = "fresh"
     policy: Policy = Policy()
+    parent: str | None = None
     snapshots: tuple[str, ...] = ()
-    checkpoint_steps: int = 1000
+    teacher: TaughtBy | None = None
+    keeps: tuple[Product, ...] = ()
     keep_checkpoints: int = 2
 
 

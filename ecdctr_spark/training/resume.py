@@ -68,7 +68,7 @@ def best(job: TrainingJob) -> Checkpoint:
 
 
 def digest(job: TrainingJob) -> str:
-    """Tells jobs apart by all that their result hangs on, and nothing else."""
+    """Tells jobs apart by all that their result depends on, and nothing else."""
     meaning = job.model_dump_json(exclude={"output", "keep_checkpoints"})
     return hashlib.sha256(meaning.encode()).hexdigest()
 
@@ -78,7 +78,8 @@ def _manifest(job: TrainingJob, restored: RestoreReport, world: World) -> Manife
         model_id=job.model_id,
         spec=job.model,
         train=job.train,
-        transfer=job.transfer,
+        how=job.how,
+        keeps=job.keeps,
         ranks=world.size,
         restored=restored,
     )

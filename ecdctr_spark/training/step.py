@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Optimisation
+from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.rowwise_adagrad import UPDATES
+from ecdctr_spark.training.objective import CLICKS, Objective
 from ecdctr_spark.training.world import World
 
 
@@ -47,9 +47,10 @@ class TrainState(NamedTuple):
     gradient: Tensor
     train: Optimisation
     world: World
+    objective: Objective = CLICKS
 
 
-def start_state(model: nn.Module, train: Optimisation, world: World) -> TrainState:
+def start_state(model: nn.Module, train: Optimisation, world: World, objective: Objective = CLICKS) -> TrainState:
     """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser. The model
     moves to this rank's device."""
     parameters = list(model.to(world.device).parameters())
@@ -58,7 +59,7 @@ def start_state(model: nn.Module, train: Optimisation, world: World) -> TrainSta
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
     for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
         parameter.grad = piece.view_as(parameter)
-    return TrainState(model, optimiser, gradient, train, world)
+    return TrainState(model, optimiser, gradient, train, world, objective)
 
 
 def step(state: TrainState, batch: Batch, number: int) -> Totals:
@@ -105,7 +106,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
     for batch in batches:
-        sums += _totals(_loss(model, batch.to(world.device), "float32"), batch)
+        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch)
     model.train(training)
     return Totals(*world.all_reduce(sums).tolist())
 
@@ -117,15 +118,15 @@ def rows_of(batch: Batch) -> int:
 
 def _pass(state: TrainState, part: Batch) -> Tensor:
     _use_batch(state.model, rows_of(part) > 1)
-    loss = _loss(state.model, part.to(state.world.device), state.train.precision)
+    loss = _loss(state.model, part.to(state.world.device), state.train.precision, state.objective)
     loss.backward()  # type: ignore[no-untyped-call]
     return _totals(loss.detach(), part)
 
 
-def _loss(model: nn.Module, batch: Batch, precision: str) -> Tensor:
+def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) -> Tensor:
     with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         logits = model(batch)
-    return F.binary_cross_entropy_with_logits(logits.float(), batch.labels, batch.weights, reduction="sum")
+    return objective.loss(logits.float(), batch)
 
 
 def _totals(loss: Tensor, batch: Batch) -> Tensor:

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.streaming.batches import Stream
-from ecdctr_spark.streaming.shards import split
+from ecdctr_spark.streaming.shards import Unit, split
 from ecdctr_spark.training import resume
 from ecdctr_spark.training.allocation import keep_freed_memory
-from ecdctr_spark.training.checkpoint import RestoreReport
-from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.checkpoint import RestoreReport, load
+from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
+from ecdctr_spark.training.objective import CLICKS, Objective, Teaching
 from ecdctr_spark.training.step import Totals, TrainState, average_batch_norm, evaluate, rows_of, start_state, step
 from ecdctr_spark.training.transfer import restore
 from ecdctr_spark.training.world import World
@@ -100,12 +102,19 @@ def fit(state: TrainState, batches: Iterable[Batch], progress: Progress, done: M
 
 
 def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
-    return Stream(files, job.model.contract, job.train, job.shuffle_rows, job.until, world.rank, world.size)
+    return Stream(files, job.model.contract, job.train, job.until, world.rank, world.size)
+
+
+def _objective(job: TrainingJob, world: World) -> Objective:
+    if job.teacher is None:
+        return CLICKS
+    _, teacher = load(Path(job.teacher.checkpoint), world)
+    return Objective(Teaching(teacher.to(world.device).eval().requires_grad_(False), job.teacher.share))
 
 
 def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt, Cursor]:
     """Where the job was left, or its start."""
-    state = start_state(build(job.model, world), job.train, world)
+    state = start_state(build(job.model, world), job.train, world, _objective(job, world))
     checkpoint = resume.newest(job, world)
     if checkpoint:
         cursor, restored = resume.restore_from(state, checkpoint)
@@ -115,8 +124,8 @@ def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt
 
 
 def _epoch(training: _Attempt, stream: Stream, cursor: Cursor) -> Cursor:
-    """What is left of the cursor's epoch, with a checkpoint every job.checkpoint_steps steps; the start of the next."""
-    every = training.job.checkpoint_steps
+    """What is left of the cursor's epoch, with checkpoints on the way; the start of the next."""
+    every = training.job.train.checkpoint_steps
     left = stream.steps(cursor.epoch, cursor.made)
     with closing(stream.batches(cursor.epoch, cursor.made)) as batches:
         while left:

@@ -1,10 +1,10 @@
 """What a model takes over from the one before it, and the report of what became of each tensor.
 
-fresh: nothing. continue: everything, optimiser state included; tables grow. from_cpm: A-CTR's start, by the policy
-actr.from_cpm, which says unless told otherwise (paper, section 3.4): everything but batch norm, whose weights and
-statistics describe natural traffic. CPM's attention over the snapshots is frozen into one vector an entity. The rows'
-Adagrad state goes with the rows: without it the first step would move every row that a few ads touch by the full
-learning rate, whatever its gradient, and wipe out what months of natural traffic had taught it.
+fresh: nothing. continue: everything, optimiser state included; tables grow. from: what the job's policy says, by
+default (paper, section 3.4) everything but batch norm, whose weights and statistics describe natural traffic. Attention
+over snapshots is frozen into one vector of each entity. The rows' Adagrad state goes with the rows: without it the
+first step would move every row that a few ads touch by the full learning rate, whatever its gradient, and wipe out what
+months of natural traffic had taught it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Policy
+from ecdctr_spark.methods.method import Policy
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
@@ -32,18 +32,14 @@ _MEMORY = "memory."
 _MEMORY_TABLE = "memory.table.weight"
 
 
-# `continue` goes on with the same model: there is nothing to choose.
-EVERYTHING = Policy(batch_norm="copied", optimiser="kept")
+_EVERYTHING = Policy(batch_norm="copied", optimiser="kept")
 # The fields of its spec in which a parent may differ. Where a network differs, the tensors must not be taken over.
-_MAY_DIFFER = {
-    "continue": {"rows"},
-    "from_cpm": {"rows", "memory", "months", "hidden", "pooling", "attention_hidden", "cross_layers"},
-}
+_MAY_DIFFER = {"continue": {"rows"}, "from": {"rows", "memory", "network"}}
 
 
 @torch.no_grad()
 def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob, world: World) -> RestoreReport:
-    """Brings a freshly built model to where its training starts, by job.transfer; every tensor is in the report.
+    """Brings a freshly built model to where its training starts, by job.how; every tensor is in the report.
 
     Raises ConfigError for anything that the policy does not expect: a tensor missing, unknown or of another shape, a
     parent of another kind, a table that would shrink.
@@ -52,9 +48,9 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
     if job.snapshots:
         _fill_memory(model, job)
         fates[_MEMORY_TABLE] = "taken_over"
-    if job.transfer == "fresh":
+    if job.how == "fresh":
         return _report(fates, parent=None)
-    parent, policy = _parent(job), EVERYTHING if job.transfer == "continue" else job.policy
+    parent, policy = _parent(job), _EVERYTHING if job.how == "continue" else job.policy
     _check_patterns(model, policy)
     fates |= _take_dense(model, parent, policy)
     fates |= _take_rows(model, parent, policy, world)
@@ -66,9 +62,9 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
 @torch.no_grad()
 def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
     """Everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
-    _take_dense(model, checkpoint, EVERYTHING)
-    _take_rows(model, checkpoint, EVERYTHING, world)
-    _take_optimiser(model, optimiser, checkpoint, EVERYTHING)
+    _take_dense(model, checkpoint, _EVERYTHING)
+    _take_rows(model, checkpoint, _EVERYTHING, world)
+    _take_optimiser(model, optimiser, checkpoint, _EVERYTHING)
 
 
 def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
@@ -79,17 +75,19 @@ def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
 def _fill_memory(model: nn.Module, job: TrainingJob) -> None:
     memory = getattr(model, "memory", None)
     if not isinstance(memory, SnapshotMemory):
-        raise ConfigError(f"training {job.model_id}: snapshots are given, but its model's memory is {job.model.memory}")
+        raise ConfigError(f"training {job.model_id}: snapshots are given, but its model has no memory of them")
     memory.fill(job.snapshots)
 
 
 def _parent(job: TrainingJob) -> Checkpoint:
     """The checkpoint that a job starts from, of the kind that its policy expects."""
     if job.parent is None:
-        raise ConfigError(f"training {job.model_id}: transfer {job.transfer} needs a parent: train that model first")
+        raise ConfigError(f"training {job.model_id}: start {job.how} needs a parent: train that model first")
     parent = Checkpoint.open(Path(job.parent))
     theirs, ours = parent.manifest.spec.model_dump(), job.model.model_dump()
-    wrong = [key for key in ours if theirs[key] != ours[key] and key not in _MAY_DIFFER[job.transfer]]
+    wrong = [key for key in ours if theirs[key] != ours[key] and key not in _MAY_DIFFER[job.how]]
+    if theirs["network"]["dimension"] != ours["network"]["dimension"]:
+        wrong.append("network.dimension")
     if theirs["rows"] > ours["rows"]:
         wrong.append(f"rows ({theirs['rows']} would shrink to {ours['rows']})")
     if wrong:
@@ -177,18 +175,21 @@ def _check_patterns(model: nn.Module, policy: Policy) -> None:
     for pattern in (*policy.include, *policy.exclude, *policy.reset):
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
-                f"actr.from_cpm: no tensor is called {pattern!r}; the model has {', '.join(sorted(names))}"
+                f"start from another level: no tensor matches {pattern!r}; the model has {', '.join(sorted(names))}"
             )
 
 
 def _merges(model: nn.Module, parent: Checkpoint) -> bool:
     memory = getattr(model, "memory", None)
-    return parent.manifest.spec.memory == "snapshots" and not isinstance(memory, SnapshotMemory)
+    theirs = parent.manifest.spec.memory
+    return theirs is not None and theirs.pooling != "merged" and not isinstance(memory, SnapshotMemory)
 
 
 def _merged_memory(parent: Checkpoint, world: World) -> Tensor:
     """This rank's share of the parent's memory, its attention carried out."""
-    memory = SnapshotMemory(parent.manifest.spec, world)
+    spec = parent.manifest.spec
+    assert spec.memory is not None  # _merges
+    memory = SnapshotMemory(spec.rows, spec.memory, world)
     attention = {
         name.removeprefix(_MEMORY): tensor for name, tensor in parent.tensors(DENSE).items() if name.startswith(_MEMORY)
     }

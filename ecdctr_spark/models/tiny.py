@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers
@@ -13,19 +15,27 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 
 
-class Tpm(nn.Module):
+class TinySettings(Network):
+    """Widths of the MLP's hidden layers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: tuple[int, ...]
+
+
+class Tiny(nn.Module):
     """Vectors of the ids and the numbers, side by side, through the MLP."""
 
-    def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
+    def __init__(self, settings: TinySettings, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
         if spec.contract.sequences:
             names = ", ".join(sequence.name for sequence in spec.contract.sequences)
             raise ConfigError(
-                f"model tpm: reads no behaviours, but features.fields declares {names} for it: use parts: [ctr]"
+                f"network tiny: reads no behaviours, but its contract has {names}: let the level read basic features"
             )
         self.fields = Fields(spec, exchange)
         self.numbers = normed_numbers(spec)
-        self.mlp = Mlp(len(spec.contract.ids) * spec.dimension + len(spec.contract.numbers), spec.hidden)
+        self.mlp = Mlp(len(spec.contract.ids) * settings.dimension + len(spec.contract.numbers), settings.hidden)
         self.output = nn.Linear(self.mlp.outputs, 1)
 
     def forward(self, batch: Batch) -> Tensor:

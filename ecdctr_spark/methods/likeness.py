@@ -1,0 +1,86 @@
+"""`like:` in methods, levels and networks: what differs from another one is all that has to be said.
+
+    methods:
+      no_memory: {like: ecdctr, levels: {cpm: {memory: null}, actr: {memory: null}}}
+
+A method is like another method. A level, or a level's network, is like a level of the same method (`like: cpm`) or of
+another one (`like: ecdctr.actr`). Keys that are named replace those of the other; mappings are merged key by key, but
+for those of another `kind` or clock, which replace the other whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Node = Mapping[str, Any]
+
+_KINDS = ("kind", "every", "how")  # a node that differs in one of them has other keys
+
+
+def expanded(methods: Mapping[str, Node]) -> dict[str, dict[str, Any]]:
+    """The methods as plain nodes by name, without any `like`, each node and level with its `name`.
+
+    Raises ValueError that names a method or level that is like one that does not exist, or like itself.
+    """
+    return {name: _method(name, methods) for name in methods}
+
+
+def _method(name: str, methods: Mapping[str, Node]) -> dict[str, Any]:
+    node = _whole(name, methods, ())
+    others = {other: node for other, node in methods.items() if other != name}  # none is like itself, however far round
+    levels: dict[str, dict[str, Any]] = {}
+    for key, level in dict(node.get("levels") or {}).items():
+        if level is None:  # dropped by an overlay
+            continue
+        merged = _like(level, f"methods.{name}.levels.{key}", levels, others)
+        network = merged.get("network")
+        if isinstance(network, Mapping) and "like" in network:
+            other = _found(network["like"], f"methods.{name}.levels.{key}.network", levels, others)
+            merged["network"] = _merged(other.get("network") or {}, _without_like(network))
+        levels[key] = {**merged, "name": key}
+    return {**node, "name": name, "levels": levels}
+
+
+def _whole(name: str, methods: Mapping[str, Node], users: tuple[str, ...]) -> dict[str, Any]:
+    """The method's node merged into the one it is like, levels still as they were written."""
+    node = methods[name]
+    other = node.get("like")
+    if other is None:
+        return dict(node)
+    if other not in methods or other in (*users, name):
+        raise ValueError(f"methods.{name}: like {other!r}, expected another method: {', '.join(sorted(methods))}")
+    return _merged(_whole(other, methods, (*users, name)), _without_like(node))
+
+
+def _like(level: Node, where: str, levels: Mapping[str, Node], methods: Mapping[str, Node]) -> dict[str, Any]:
+    if "like" not in level:
+        return dict(level)
+    return _merged(_found(level["like"], where, levels, methods), _without_like(level))
+
+
+def _found(name: Any, where: str, levels: Mapping[str, Node], methods: Mapping[str, Node]) -> Node:
+    """The level that is named; one of the same method must come before."""
+    method, _, level = str(name).rpartition(".")
+    if not method and level in levels:
+        return levels[level]
+    if method in methods:
+        found = _method(method, methods)["levels"].get(level)
+        if found is not None:
+            return dict(found)
+    known = ", ".join(levels) or "none"
+    raise ValueError(f"{where}: like {name!r}, expected METHOD.LEVEL or a level before it in its method: {known}")
+
+
+def _merged(other: Node, node: Node) -> dict[str, Any]:
+    if any(key in node and key in other and node[key] != other[key] for key in _KINDS):
+        return dict(node)
+    merged = dict(other)
+    for key, value in node.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _without_like(node: Node) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "like"}

@@ -1,0 +1,125 @@
+"""What a planned training means on the tables as they stand: its job, and all that it pins."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config
+from ecdctr_spark.contract import contract
+from ecdctr_spark.features.columns import day_of
+from ecdctr_spark.features.vocabulary import surveyed
+from ecdctr_spark.methods.method import Policy
+from ecdctr_spark.methods.planning import Training, days
+from ecdctr_spark.models.spec import MemorySpec, ModelSpec
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
+from ecdctr_spark.streaming.shards import Unit
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, Table, samples_table
+from ecdctr_spark.tables.store import Store
+from ecdctr_spark.training.job import TaughtBy, TrainingJob
+
+_RESERVED = dt.date(1970, 1, 1)  # a day before all logs: reserved rows of the vocabulary were always known
+
+
+def training_job(store: Store, config: Config, training: Training) -> tuple[TrainingJob, dict[str, int]]:
+    """The job that a training means on the tables as they stand, and the table versions that it pins.
+
+    Raises ConfigError where there are no samples.
+    """
+    table = samples_table(config.features)
+    if not store.exists(table):
+        raise ConfigError(f"no samples under {store.root}: run `ecdctr build` for {training.first}..{training.date}")
+    read = [table, VOCABULARY, *([SNAPSHOTS] if training.snapshots else [])]
+    versions = {each.name: pinned.version(store.place(each)) for each in read}
+    job = TrainingJob(
+        model_id=training.model_id,
+        model=_model_spec(store, config, training, versions[VOCABULARY.name]),
+        train=training.level.train,
+        units=_units(store, table, training, versions[table.name]),
+        keep_checkpoints=config.training.keep_checkpoints,
+        until=training.date,
+        output=str(checkpoint(store.root, training.model_id)),
+        how=training.how,
+        policy=training.policy or Policy(),
+        parent=str(checkpoint(store.root, training.parent.model_id)) if training.parent else None,
+        snapshots=_snapshot_files(store, training, versions),
+        teacher=_taught_by(store.root, training),
+        keeps=training.level.keeps,
+    )
+    return job, versions
+
+
+def checkpoint(root: Root, model_id: str) -> Root:
+    """Where a model's checkpoint is published."""
+    return root.at("models", model_id)
+
+
+def _units(store: Store, table: Table, training: Training, version: int) -> tuple[Unit, ...]:
+    """The files of the days that are read, domain by domain."""
+    read = [str(day) for day in days(training.first, training.date)]
+    domains = training.level.reads.domains
+    return tuple(
+        Unit(path=file.path, rows=file.rows, weight=domains[domain])
+        for domain in sorted(domains)
+        for file in pinned.files(store.place(table), version, {"domain": [domain], "ds": read})
+    )
+
+
+def _taught_by(root: Root, training: Training) -> TaughtBy | None:
+    teacher = training.level.teacher
+    if teacher is None or training.teacher is None:
+        return None
+    return TaughtBy(checkpoint=str(checkpoint(root, training.teacher.model_id)), share=teacher.share)
+
+
+def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:
+    vocabulary = _vocabulary(store, config.calendar.timezone, version)
+    return ModelSpec(
+        network=training.level.network,
+        contract=contract(config.features, vocabulary.unknown, training.level.reads.features),
+        rows=vocabulary.rows(training.date),
+        memory=_memory(training),
+    )
+
+
+def _memory(training: Training) -> MemorySpec | None:
+    if training.level.memory is None:
+        return None
+    return MemorySpec(
+        pooling=training.level.memory.pooling,
+        dimension=training.snapshot_dimension,
+        snapshots=tuple(model.model_id for model in training.snapshots),
+    )
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """The first unknown row of each field, and how many rows the embedding has at the end of each day."""
+
+    unknown: dict[str, int]
+    by_day: list[tuple[dt.date, int]]
+
+    def rows(self, date: dt.date) -> int:
+        return max(rows for day, rows in self.by_day if day <= date)
+
+
+@lru_cache(maxsize=4)
+def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
+    """One row of each day comes to the driver; a version never changes, so it is asked for once."""
+    table = store.read(VOCABULARY, version)
+    day = F.coalesce(day_of("since", timezone), F.lit(_RESERVED))
+    newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
+    return _Vocabulary(surveyed(table).starts, [(row["day"], row["rows"]) for row in newest])
+
+
+def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:
+    if not training.snapshots:
+        return ()
+    chosen = {"model_id": [model.model_id for model in training.snapshots]}
+    files = pinned.files(store.place(SNAPSHOTS), versions[SNAPSHOTS.name], chosen)
+    return tuple(file.path for file in files)
