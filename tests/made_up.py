@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from ecdctr_spark.config import Optimisation
 from ecdctr_spark.contract import Contract
 from ecdctr_spark.contract import Sequence as Behaviours
+from ecdctr_spark.methods.method import Network, Optimisation
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.training.job import Unit
+from ecdctr_spark.models.spec import MemorySpec, ModelSpec
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.step import TrainState, start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
@@ -30,10 +30,10 @@ _BUILDING = threading.Lock()
 ROWS, LENGTH = 40, 5
 USERS, ITEMS, UNKNOWN_USER, UNKNOWN_ITEM = range(4, 20), range(23, 40), 2, 21  # rows of known tokens
 
-TPM_CONTRACT = Contract(
+TINY_CONTRACT = Contract(
     ids=("user_id", "item_id"), unknown=(UNKNOWN_USER, UNKNOWN_ITEM), unknown_rows=2, numbers=(), sequences=()
 )
-CTR_CONTRACT = TPM_CONTRACT.model_copy(
+CTR_CONTRACT = TINY_CONTRACT.model_copy(
     update={"numbers": ("rate",), "sequences": (Behaviours(name="clicks", length=LENGTH, of="item_id"),)}
 )
 TRAIN = Optimisation(
@@ -47,26 +47,27 @@ TRAIN = Optimisation(
 )
 
 
-def tpm_spec(**changes: Any) -> ModelSpec:
-    """A tiny model of the contract."""
-    spec = ModelSpec(model="tpm", contract=TPM_CONTRACT, rows=ROWS, dimension=4, hidden=(8,), seed=3)
-    return spec.model_copy(update=changes)
+def tiny_spec(**changes: Any) -> ModelSpec:
+    """A tiny model of the contract. Changes are of the spec, of the network, or `memory`, a pooling of `months`."""
+    return _spec({"kind": "tiny", "hidden": (8,), "contract": TINY_CONTRACT, **changes})
 
 
 def ctr_spec(**changes: Any) -> ModelSpec:
-    """A complete model of the contract."""
-    spec = ModelSpec(
-        model="ctr",
-        contract=CTR_CONTRACT,
-        rows=ROWS,
-        dimension=4,
-        hidden=(8, 4),
-        attention_hidden=(6,),
-        cross_layers=1,
-        memory_dimension=4,
-        seed=3,
-    )
-    return spec.model_copy(update=changes)
+    """A complete model of the contract; changes as of tiny_spec."""
+    network = {"kind": "ctr", "hidden": (8, 4), "pooling": "attention", "attention_hidden": (6,), "cross_layers": 1}
+    return _spec({**network, "contract": CTR_CONTRACT, **changes})
+
+
+def network(spec: ModelSpec, **changes: Any) -> ModelSpec:
+    """The spec with other settings of its network."""
+    return spec.model_copy(update={"network": Network(**{**spec.network.model_dump(), **changes})})
+
+
+def _spec(settings: dict[str, Any]) -> ModelSpec:
+    own = {name: settings.pop(name) for name in ("contract", "rows") if name in settings}
+    pooling, months = settings.pop("memory", None), settings.pop("months", ())
+    memory = MemorySpec(pooling=pooling, dimension=4, snapshots=months) if pooling else None
+    return ModelSpec(network=Network(**{"dimension": 4, "seed": 3, **settings}), **{"rows": ROWS, **own}, memory=memory)
 
 
 def built(spec: ModelSpec, world: World) -> nn.Module:

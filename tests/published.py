@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.models import build
 from ecdctr_spark.models.exchange import ALONE
@@ -17,6 +16,7 @@ from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
+from tests.made_up import TRAIN, ctr_spec, tiny_spec
 
 ROWS, LENGTH = 40, 3
 CONTRACT = Contract(
@@ -26,14 +26,11 @@ CONTRACT = Contract(
     numbers=("item_rate",),
     sequences=(Sequence(name="recent_clicks", length=LENGTH, of="item_id"),),
 )
-TPM = ModelSpec(
-    model="tpm", contract=CONTRACT.model_copy(update={"sequences": ()}), rows=ROWS, dimension=4, hidden=(8,)
-)
-ADS_ONLY = ModelSpec(
-    model="ctr", contract=CONTRACT, rows=ROWS, dimension=4, hidden=(8,), attention_hidden=(4,), cross_layers=1
-)
-CPM = ADS_ONLY.model_copy(update={"memory": "snapshots", "memory_dimension": 2, "months": ("2024-01", "2024-02")})
-ACTR = ADS_ONLY.model_copy(update={"memory": "merged", "memory_dimension": 2})
+_OWN = {"rows": ROWS, "contract": CONTRACT, "dimension": 4, "hidden": (8,)}
+TPM = tiny_spec(**{**_OWN, "contract": CONTRACT.model_copy(update={"sequences": ()})})
+ADS_ONLY = ctr_spec(**_OWN, attention_hidden=(4,))
+CPM = ctr_spec(**_OWN, attention_hidden=(4,), memory="attention", months=("2024-01", "2024-02"))
+ACTR = ctr_spec(**_OWN, attention_hidden=(4,), memory="merged")
 
 
 def publish_model(folder: Path, spec: ModelSpec, model_id: str = "model-1") -> nn.Module:
@@ -50,8 +47,8 @@ def publish_model(folder: Path, spec: ModelSpec, model_id: str = "model-1") -> n
     manifest = Manifest(
         model_id=model_id,
         spec=spec,
-        train=load_config().actr.train,
-        transfer="fresh",
+        train=TRAIN,
+        how="fresh",
         ranks=1,
         restored=RestoreReport(),
         result=TrainingResult(rows=8, steps=1, seconds=1.0, loss=0.5, waiting=0.0),

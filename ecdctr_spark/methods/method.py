@@ -8,7 +8,7 @@ and report ask these fields, and no level is known by its name.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -78,6 +78,12 @@ class Network(Settings):
     kind: str
     dimension: int = Field(gt=0, description="of the embedding's vectors")
     seed: int = Field(description="of the initial weights")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_json(cls, node: Any) -> Any:
+        """A sequence is a list, as it is after a journey as JSON: equal networks are equal wherever they come from."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in dict(node).items()}
 
 
 class Optimisation(Settings):

@@ -9,6 +9,8 @@ import datetime as dt
 import shutil
 from pathlib import Path
 
+from ecdctr_spark.pipeline.calendar import DAY, Training
+from ecdctr_spark.pipeline.training_jobs import training_job
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
@@ -16,8 +18,6 @@ from ecdctr_spark.evaluation.metrics import overall
 from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.launching.launch import Inline
 from ecdctr_spark.pipeline import steps
-from ecdctr_spark.pipeline.calendar import DAY, Training
-from ecdctr_spark.pipeline.training_jobs import training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.session import spark_session

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecdctr_spark.config import Optimisation
+from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import ALONE, Exchange

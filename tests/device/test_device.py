@@ -16,13 +16,13 @@ from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.training.step import evaluate, start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
-from tests.made_up import TRAIN, batch, built, ctr_spec, part, tpm_spec
+from tests.made_up import TRAIN, batch, built, ctr_spec, part, tiny_spec
 from tests.thread_ranks import on_ranks, whole
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 CPU = Alone(device=torch.device("cpu"))
-SPECS = [tpm_spec(), ctr_spec(memory="snapshots", months=("2000-05",))]
+SPECS = [tiny_spec(), ctr_spec(memory="attention", months=("2000-05",))]
 
 
 def trained(spec: ModelSpec, world: World, rows: slice = slice(None)) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ def test_a_training_repeated_is_the_same_bit_for_bit(spec: ModelSpec) -> None:
 
 
 def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
-    spec = tpm_spec(hidden=())  # batch norm sees a rank's own rows only
+    spec = tiny_spec(hidden=())  # batch norm sees a rank's own rows only
     expected = trained(spec, CPU)
     ranks = on_ranks(2, lambda world: trained(spec, world, slice(0, 20) if world.rank == 0 else slice(20, 64)))
     for name in row_tensors(built(spec, CPU)):

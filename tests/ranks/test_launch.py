@@ -19,33 +19,37 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import Config, Training
+from ecdctr_spark.config import Config, Launching
 from ecdctr_spark.contract import Contract
 from ecdctr_spark.launching.horovodrun import Horovodrun
 from ecdctr_spark.launching.launch import open_ranks
+from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, Unit
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
-SPEC = ModelSpec(model="tpm", contract=CONTRACT, rows=50, dimension=4, hidden=(4,))
+SPEC = ModelSpec(
+    network=Network(kind="tiny", dimension=4, seed=0, hidden=(4,)),  # type: ignore[call-arg]
+    contract=CONTRACT,
+    rows=50,
+)
 
 
 def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "") -> TrainingJob:
     return TrainingJob(
         model_id=name,
         model=SPEC,
-        train=config.tpm.train,
+        train=config.methods["ecdctr"].levels["tpm"].train.model_copy(update={"shuffle_rows": 500}),
         units=units,
-        shuffle_rows=500,
         until=dt.date(2024, 1, 1),
         output=output,
     )
 
 
-def training(launcher: str, ranks: int) -> Training:
-    return Training.model_validate({"launcher": launcher, "ranks": ranks, "threads_per_rank": 1, "shuffle_rows": 500})
+def training(launcher: str, ranks: int) -> Launching:
+    return Launching.model_validate({"launcher": launcher, "ranks": ranks, "threads_per_rank": 1})
 
 
 @pytest.fixture(scope="module")
@@ -257,8 +261,8 @@ def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSessio
 
 def long(task: TrainingJob) -> TrainingJob:
     """The same with hundreds of steps, and a checkpoint now and then."""
-    train = task.train.model_copy(update={"batch_size": 8, "epochs": 8})
-    return task.model_copy(update={"train": train, "checkpoint_steps": 100})
+    train = task.train.model_copy(update={"batch_size": 8, "epochs": 8, "checkpoint_steps": 100})
+    return task.model_copy(update={"train": train})
 
 
 def write_units(folder: Path) -> tuple[Unit, ...]:

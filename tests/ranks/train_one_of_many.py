@@ -34,7 +34,7 @@ def train_share(spec: ModelSpec, world: World, output: Path) -> None:
         model_id=output.name,
         spec=spec,
         train=TRAIN,
-        transfer="fresh",
+        how="fresh",
         ranks=world.size,
         restored=RestoreReport(),
         result=result,

@@ -15,7 +15,7 @@ from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.models.batch import Batch, to_batch
 from ecdctr_spark.models.exchange import ALONE
 from tests.labelled import at, date
-from tests.made_up import ITEMS, TPM_CONTRACT, USERS, built, fitted, part, tpm_spec
+from tests.made_up import ITEMS, TINY_CONTRACT, USERS, built, fitted, part, tiny_spec
 
 SAMPLING = Sampling(seed=7, natural=KeepRates(positive=1.0, negative=0.25), ad=KeepRates(positive=0.5, negative=0.8))
 ROWS = 20_000
@@ -90,12 +90,12 @@ def test_a_model_of_the_sampled_events_is_calibrated_on_all_of_them(spark: Spark
 def batch_of(events: DataFrame) -> Batch:
     rows = events.orderBy(F.xxhash64("event_id")).drop("click_time", "ds").toPandas()
     columns = {"user_id": rows["user"], "item_id": rows["item"], "label": rows["label"]}
-    return to_batch({**columns, "weight": rows.get("weight", np.ones(len(rows)))}, TPM_CONTRACT)
+    return to_batch({**columns, "weight": rows.get("weight", np.ones(len(rows)))}, TINY_CONTRACT)
 
 
 def predicted_to_clicked(learnt: Batch, judged: Batch) -> float:
     """PCOC on the events judged of a model that learnt of others."""
-    model = built(tpm_spec(hidden=()), ALONE)  # what batch norm remembers of a few batches would blur it
+    model = built(tiny_spec(hidden=()), ALONE)  # what batch norm remembers of a few batches would blur it
     batches = [part(learnt, slice(start, start + 128)) for start in range(0, len(learnt), 128)]
     for _ in range(3):
         fitted(model, batches)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ecdctr_spark.pipeline.calendar import Model
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.pipeline import registry
-from ecdctr_spark.pipeline.calendar import Model
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import MODELS
 from ecdctr_spark.tables.store import Store

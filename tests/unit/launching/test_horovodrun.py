@@ -34,7 +34,6 @@ def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
         model=ctr_spec(),
         train=TRAIN,
         units=(),
-        shuffle_rows=1,
         until=dt.date(2024, 1, 1),
         output="nowhere",
     )

@@ -12,18 +12,20 @@ from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import MonthAttention, SnapshotMemory
+from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.world import World
 from tests.made_up import ITEMS, USERS, ctr_spec
 from tests.thread_ranks import on_ranks, whole
 
 MONTHS = ("2000-04", "2000-05", "2000-06")
-SPEC = ctr_spec(memory="snapshots", months=MONTHS)
+SPEC = ctr_spec()
+MEMORY = MemorySpec(pooling="attention", dimension=4, snapshots=MONTHS)
 
 
 def write(folder: Path, month: str, entity: str, rows: list[int], dimension: int = 4) -> str:
     """A file of the snapshots table, as Spark lays it out."""
-    path = folder / f"month={month}" / f"entity={entity}" / "part-00000.snappy.parquet"
+    path = folder / f"model_id={month}" / f"entity={entity}" / "part-00000.snappy.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     vectors = [[float(row * 10 + int(month[-2:]) + column) for column in range(dimension)] for row in rows]
     vector = pa.array(vectors, pa.list_(pa.float32()))
@@ -46,7 +48,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def filled(files: list[str], world: World = ALONE) -> SnapshotMemory:
-    memory = SnapshotMemory(SPEC, world)
+    memory = SnapshotMemory(SPEC.rows, MEMORY, world)
     for seed, parameter in enumerate(memory.parameters()):
         parameter.data.normal_(generator=torch.Generator().manual_seed(seed))
     memory.fill(files)
@@ -102,7 +104,7 @@ def test_user_and_item_have_an_attention_of_their_own(files: list[str]) -> None:
 
 
 def test_without_months_nothing_is_known() -> None:
-    memory = SnapshotMemory(ctr_spec(memory="snapshots"), ALONE)
+    memory = SnapshotMemory(SPEC.rows, MemorySpec(pooling="attention", dimension=4), ALONE)
     known = memory(torch.tensor([USERS[0]]), torch.tensor([ITEMS[0]]))
     assert torch.equal(known, torch.zeros(1, 8))
     assert torch.equal(memory.merged().table.weight, torch.zeros(SPEC.rows, 4))
@@ -111,7 +113,7 @@ def test_without_months_nothing_is_known() -> None:
 @pytest.mark.parametrize(
     ("month", "entity", "dimension", "told"),
     [
-        ("1999-12", "user_id", 4, "month 1999-12"),
+        ("1999-12", "user_id", 4, "model 1999-12"),
         ("2000-06", "item_category", 4, "entity item_category"),
         ("2000-06", "user_id", 3, "no vectors of 4"),
     ],

@@ -11,15 +11,25 @@ from ecdctr_spark.models import MODELS, build
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
-from tests.made_up import CTR_CONTRACT, ROWS, TPM_CONTRACT, UNKNOWN_ITEM, UNKNOWN_USER, batch, ctr_spec, part, tpm_spec
+from tests.made_up import (
+    CTR_CONTRACT,
+    ROWS,
+    TINY_CONTRACT,
+    UNKNOWN_ITEM,
+    UNKNOWN_USER,
+    batch,
+    ctr_spec,
+    part,
+    tiny_spec,
+)
 
 SPECS = {
-    "tpm": tpm_spec(),
+    "tpm": tiny_spec(),
     "ads only": ctr_spec(),
-    "CPM": ctr_spec(memory="snapshots", months=("2000-05", "2000-06")),
-    "CPM without months": ctr_spec(memory="snapshots"),
+    "CPM": ctr_spec(memory="attention", months=("2000-05", "2000-06")),
+    "CPM without months": ctr_spec(memory="attention"),
     "A-CTR": ctr_spec(memory="merged"),
-    "without numbers and behaviours": ctr_spec(contract=TPM_CONTRACT),
+    "without numbers and behaviours": ctr_spec(contract=TINY_CONTRACT),
     "mean": ctr_spec(pooling="mean"),
     "linear": ctr_spec(hidden=(), attention_hidden=(), cross_layers=0),
 }
@@ -84,9 +94,9 @@ def test_behaviours_memory_and_numbers_reach_the_logit() -> None:
 
 def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
     with pytest.raises(ConfigError, match="expected one of " + ", ".join(MODELS)):
-        build(tpm_spec(model="ffm"), ALONE)
+        build(tiny_spec(kind="ffm"), ALONE)
     with pytest.raises(ConfigError, match="reads no behaviours"):
-        build(tpm_spec(contract=CTR_CONTRACT), ALONE)
+        build(tiny_spec(contract=CTR_CONTRACT), ALONE)
     with pytest.raises(ConfigError, match="needs the id feature item_id"):
         no_items = CTR_CONTRACT.model_copy(update={"ids": ("user_id",), "unknown": (UNKNOWN_USER,)})
         build(ctr_spec(contract=no_items), ALONE)

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ecdctr_spark.config import Optimisation
 from ecdctr_spark.contract import Contract, Sequence
+from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.streaming.batches import Stream, _ahead
+from ecdctr_spark.streaming.shards import Unit
 
 CONTRACT = Contract(
     ids=("user_id", "item_id"),
@@ -33,12 +34,7 @@ CLICKED = (DAY - dt.date(1970, 1, 1)).days
 FIRST_ID = 2**24  # from here on a float32 no longer tells one integer from the next
 
 
-class File(NamedTuple):
-    path: str
-    rows: int
-
-
-def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> File:
+def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> Unit:
     """Samples whose every value follows from the user's index, and a column that the contract does not name."""
     columns = {
         "user_id": pa.array(ids, pa.int32()),
@@ -52,10 +48,10 @@ def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> F
         **others,
     }
     pq.write_table(pa.table({name: values for name, values in columns.items() if values is not None}), path, row_group)
-    return File(str(path), len(ids))
+    return Unit(path=str(path), rows=len(ids))
 
 
-def write_sizes(folder: Path, sizes: list[int]) -> list[File]:
+def write_sizes(folder: Path, sizes: list[int]) -> list[Unit]:
     starts = [FIRST_ID + sum(sizes[:position]) for position in range(len(sizes))]
     return [
         write(folder / f"part-{position}.parquet", list(range(start, start + size)))
@@ -64,7 +60,7 @@ def write_sizes(folder: Path, sizes: list[int]) -> list[File]:
 
 
 def stream(
-    files: list[File],
+    files: list[Unit],
     rank: int = 0,
     size: int = 1,
     batch_size: int = 8,
@@ -79,8 +75,9 @@ def stream(
         weight_decay=0.0,
         gradient_clip=1.0,
         seed=1,
+        shuffle_rows=shuffle_rows,
     )
-    return Stream(files, CONTRACT, train, shuffle_rows, until, rank, size)
+    return Stream(files, CONTRACT, train, until, rank, size)
 
 
 def users(batches: list[Batch]) -> list[int]:
@@ -199,7 +196,7 @@ def test_order_follows_the_list_of_files_and_not_their_names(tmp_path: Path) -> 
 @pytest.mark.parametrize("position", [0, 2])
 def test_a_file_with_other_rows_than_its_table_says_is_named(tmp_path: Path, told: int, position: int) -> None:
     files = write_sizes(tmp_path, [5, 5, 5])
-    files[position] = files[position]._replace(rows=told)
+    files[position] = files[position].model_copy(update={"rows": told})
     with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {told} rows"):
         list(stream(files, shuffle_rows=100).batches(epoch=0))
 
@@ -217,7 +214,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"gone.parquet"):
-        list(stream([File(str(tmp_path / "gone.parquet"), 1)]).batches(epoch=0))
+        list(stream([Unit(path=str(tmp_path / "gone.parquet"), rows=1)]).batches(epoch=0))
 
 
 def test_waiting_is_measured(tmp_path: Path) -> None:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.streaming.shards import advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
+from ecdctr_spark.streaming.shards import Unit, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
 
 
-class File(NamedTuple):
-    path: str
-    rows: int
-
-
-def named(rows: list[int]) -> list[File]:
-    return [File(f"file-{number}", count) for number, count in enumerate(rows)]
+def named(rows: list[int]) -> list[Unit]:
+    return [Unit(path=f"file-{number}", rows=count) for number, count in enumerate(rows)]
 
 
 some_files = st.lists(st.integers(0, 50), max_size=20).map(named)
 
 
 @given(some_files, st.integers(1, 5), st.integers(0, 3))
-def test_each_file_with_rows_goes_to_one_rank(files: list[File], size: int, epoch: int) -> None:
+def test_each_file_with_rows_goes_to_one_rank(files: list[Unit], size: int, epoch: int) -> None:
     shards = shard(files, size, seed=1, epoch=epoch)
     assert len(shards) == size
-    assert sorted(file for files in shards for file in files) == sorted(file for file in files if file.rows)
+    assert sorted(file.path for files in shards for file in files) == sorted(file.path for file in files if file.rows)
 
 
 @given(some_files, st.integers(1, 5))
-def test_no_rank_has_more_rows_than_another_by_more_than_the_largest_file(files: list[File], size: int) -> None:
+def test_no_rank_has_more_rows_than_another_by_more_than_the_largest_file(files: list[Unit], size: int) -> None:
     loads = [sum(file.rows for file in files) for files in shard(files, size, seed=1, epoch=0)]
     assert max(loads) - min(loads) <= max((file.rows for file in files), default=0)
 

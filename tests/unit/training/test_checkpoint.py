@@ -26,7 +26,7 @@ from ecdctr_spark.training.checkpoint import (
 )
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.training.world import World
-from tests.made_up import TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, tpm_spec
+from tests.made_up import TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, tiny_spec
 from tests.thread_ranks import on_ranks, whole
 
 RESULT = TrainingResult(rows=20, steps=2, seconds=1.0, loss=0.5, waiting=0.0)
@@ -40,7 +40,14 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
     state = fitted(model, [batch(10, seed, spec.contract) for seed in range(2)], world)
     report = RestoreReport(new=("everything",))
     manifest = Manifest(
-        model_id="m", spec=spec, train=TRAIN, transfer="fresh", ranks=world.size, restored=report, result=RESULT
+        model_id="m",
+        spec=spec,
+        train=TRAIN,
+        how="fresh",
+        keeps=("snapshot",),
+        ranks=world.size,
+        restored=report,
+        result=RESULT,
     )
     publish(folder, model, state.optimiser, manifest, world)
     return model
@@ -61,9 +68,9 @@ def test_what_some_ranks_wrote_any_number_reads(tmp_path: Path, writers: int, re
 
 
 def test_the_manifest_says_what_the_model_is_and_hashes_every_file(tmp_path: Path) -> None:
-    published(tmp_path / "model", tpm_spec())
+    published(tmp_path / "model", tiny_spec())
     manifest = Checkpoint.open(tmp_path / "model").manifest
-    assert (manifest.model_id, manifest.spec, manifest.result) == ("m", tpm_spec(), RESULT)
+    assert (manifest.model_id, manifest.spec, manifest.result) == ("m", tiny_spec(), RESULT)
     assert set(manifest.files) == {
         "dense.safetensors",
         "dense_optimiser.safetensors",
@@ -73,12 +80,12 @@ def test_the_manifest_says_what_the_model_is_and_hashes_every_file(tmp_path: Pat
 
 
 def test_the_tiny_model_leaves_a_vector_for_every_row_that_it_trained(tmp_path: Path) -> None:
-    models = on_ranks(2, lambda world: published(tmp_path / "model", tpm_spec(), world))
+    models = on_ranks(2, lambda world: published(tmp_path / "model", tiny_spec(), world))
     embeddings = [module for model in models for module in model.modules() if isinstance(module, ShardedEmbedding)]
     parts = pq.read_table(tmp_path / "model" / "snapshots")
     assert str(parts.schema.field("index").type) == "int32"
     trained = whole([embedding.state for embedding in embeddings]).nonzero().squeeze(1)
-    seen = torch.cat([batch(10, seed, TPM_CONTRACT).ids.flatten() for seed in range(2)]).unique()
+    seen = torch.cat([batch(10, seed, TINY_CONTRACT).ids.flatten() for seed in range(2)]).unique()
     assert sorted(parts["index"].to_pylist()) == trained.tolist() == seen.tolist()
     table = whole([embedding.weight for embedding in embeddings])
     for index, vector in zip(parts["index"].to_pylist(), parts["vector"].to_pylist(), strict=True):
@@ -87,14 +94,14 @@ def test_the_tiny_model_leaves_a_vector_for_every_row_that_it_trained(tmp_path: 
 
 def test_publishing_again_replaces_the_model_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "model.writing" / "half").mkdir(parents=True)  # of a run that was killed
-    published(tmp_path / "model", tpm_spec())
+    published(tmp_path / "model", tiny_spec())
     published(tmp_path / "model", ctr_spec())
     assert load(tmp_path / "model", ALONE)[0] == ctr_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_training_that_was_killed_while_writing_has_published_nothing(tmp_path: Path) -> None:
-    published(tmp_path / "model", tpm_spec())
+    published(tmp_path / "model", tiny_spec())
     (tmp_path / "model" / "manifest.json").unlink()
     with pytest.raises(ConfigError, match=r"no manifest\.json"):
         load(tmp_path / "model", ALONE)
@@ -118,7 +125,7 @@ def test_a_file_that_was_harmed_is_refused_by_name(tmp_path: Path, file: str, ha
     ("change", "told"), [({"format": 2}, "format"), ({"ranks": "many"}, "ranks"), ({"pickle": True}, "pickle")]
 )
 def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[str, object], told: str) -> None:
-    published(tmp_path / "model", tpm_spec())
+    published(tmp_path / "model", tiny_spec())
     path = tmp_path / "model" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ConfigError, match=f"manifest.json: {told}"):
@@ -129,7 +136,7 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
     published(tmp_path / "model", ctr_spec())
     path = tmp_path / "model" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["spec"]["hidden"] = [16, 4]
+    manifest["spec"]["network"]["hidden"] = [16, 4]
     path.write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="another shape"):
         load(tmp_path / "model", ALONE)

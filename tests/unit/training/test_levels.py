@@ -14,7 +14,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
-from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tpm_spec, write_samples
+from tests.made_up import ITEMS, ROWS, TRAIN, USERS, batch, ctr_spec, tiny_spec, write_samples
 
 Levels = tuple[Path, dict[str, TrainingResult]]
 
@@ -31,9 +31,8 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
             {
                 "model_id": name,
                 "model": spec,
-                "train": TRAIN.model_copy(update={"epochs": 2}),
+                "train": TRAIN.model_copy(update={"epochs": 2, "shuffle_rows": 300}),
                 "units": units,
-                "shuffle_rows": 300,
                 "until": "2024-01-01",
                 "output": str(folder / name),
                 **changes,
@@ -41,15 +40,15 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
         )
         results[name] = train(job, ALONE, lambda rows, loss: None)
 
-    run("tpm", tpm_spec())
+    run("tpm", tiny_spec(), keeps=("snapshot",))
     snapshots = keep_snapshot(folder)
-    run("cpm", ctr_spec(memory="snapshots", months=("2000-05",)), snapshots=snapshots)
+    run("cpm", ctr_spec(memory="attention", months=("2000-05",)), snapshots=snapshots)
     actr = ctr_spec(memory="merged", rows=ROWS + 3)
-    run("actr", actr, parent=str(folder / "cpm"), transfer="from_cpm")
-    next_day = {"parent": str(folder / "actr"), "transfer": "continue"}
+    run("actr", actr, parent=str(folder / "cpm"), how="from")
+    next_day = {"parent": str(folder / "actr"), "how": "continue"}
     run("next", ctr_spec(memory="merged", rows=ROWS + 9), **next_day | {"units": units[:1]})
     run("idle", actr, **next_day | {"units": ()})
-    run("again", actr, parent=str(folder / "cpm"), transfer="from_cpm")
+    run("again", actr, parent=str(folder / "cpm"), how="from")
     return folder, results
 
 
@@ -58,7 +57,7 @@ def keep_snapshot(folder: Path) -> list[str]:
     trained = pq.read_table(folder / "tpm" / "snapshots").to_pylist()
     files = []
     for entity, rows in (("user_id", USERS), ("item_id", ITEMS)):
-        file = folder / f"month=2000-05/entity={entity}/part.parquet"
+        file = folder / f"model_id=2000-05/entity={entity}/part.parquet"
         file.parent.mkdir(parents=True)
         kept = pa.Table.from_pylist([row for row in trained if row["index"] in rows])
         assert len(kept) > 0

@@ -55,17 +55,15 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
 
 
 def job(units: list[Unit], output: Path, **changes: object) -> TrainingJob:
-    train = TRAIN.model_copy(update={"epochs": EPOCHS, **changes})
+    train = TRAIN.model_copy(update={"epochs": EPOCHS, "shuffle_rows": 150, "checkpoint_steps": 3, **changes})
     return TrainingJob.model_validate(
         {
             "model_id": "m",
             "model": ctr_spec(),
             "train": train,
             "units": units,
-            "shuffle_rows": 150,
             "until": "2024-01-01",
             "output": str(output),
-            "checkpoint_steps": 3,
         }
     )
 

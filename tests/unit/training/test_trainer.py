@@ -18,17 +18,17 @@ from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state, step
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
-from tests.made_up import CTR_CONTRACT, TPM_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tpm_spec
+from tests.made_up import CTR_CONTRACT, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tiny_spec
 from tests.thread_ranks import on_ranks, whole
 
 FULL_STEP = TRAIN.model_copy(update={"dense_learning_rate": 1.0})
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
 WITHOUT_BATCH_NORM = {
-    "tpm": tpm_spec(hidden=()),
+    "tpm": tiny_spec(hidden=()),
     "ctr": ctr_spec(
         hidden=(),
         contract=CTR_CONTRACT.model_copy(update={"numbers": ()}),
-        memory="snapshots",
+        memory="attention",
         months=("2000-05",),
     ),
 }
@@ -75,7 +75,7 @@ def test_a_training_repeated_is_the_same_bit_for_bit() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("spec", [tpm_spec(), ctr_spec()], ids=["tpm", "ctr"])
+@pytest.mark.parametrize("spec", [tiny_spec(), ctr_spec()], ids=["tpm", "ctr"])
 def test_a_model_learns_what_can_be_learnt(spec: ModelSpec) -> None:
     samples = batch(256, contract=spec.contract)
     model = trained(spec, [samples] * 150).eval()
@@ -85,8 +85,8 @@ def test_a_model_learns_what_can_be_learnt(spec: ModelSpec) -> None:
 
 
 def test_a_sample_of_weight_two_counts_as_two() -> None:
-    spec = tpm_spec(hidden=())
-    samples = batch(8, contract=TPM_CONTRACT)
+    spec = tiny_spec(hidden=())
+    samples = batch(8, contract=TINY_CONTRACT)
     twice = part(samples, [row for row in range(8) for _ in range(int(samples.weights[row]))])
     weighted, repeated = (
         everything(trained(spec, [each])) for each in (samples, replace(twice, weights=torch.ones(len(twice))))
@@ -133,8 +133,8 @@ def test_batch_norm_statistics_are_those_of_all_rows_together() -> None:
 
 
 def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
-    samples = batch(16, contract=TPM_CONTRACT)
-    model, same = build(tpm_spec(), ALONE), build(tpm_spec(), ALONE)
+    samples = batch(16, contract=TINY_CONTRACT)
+    model, same = build(tiny_spec(), ALONE), build(tiny_spec(), ALONE)
     losses = F.binary_cross_entropy_with_logits(same(samples), samples.labels, reduction="none")
     ((losses * samples.weights).sum() / samples.weights.sum()).backward()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
@@ -142,16 +142,16 @@ def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
     step(start_state(model, FULL_STEP, ALONE)._replace(optimiser=plain), samples, 0)
     for (name, parameter), other in zip(model.named_parameters(), same.parameters(), strict=True):
         assert_close(before[name] - parameter, other.grad, rtol=1e-4, atol=1e-6)
-    doubled = trained(tpm_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
+    doubled = trained(tiny_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
     assert_close(row_tensors(doubled)["fields.embedding.state"], row_tensors(model)["fields.embedding.state"])
 
 
 def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
-    model = build(tpm_spec(), ALONE)
+    model = build(tiny_spec(), ALONE)
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
     clipped = FULL_STEP.model_copy(update={"gradient_clip": 1e-3})
-    step(start_state(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TPM_CONTRACT), 0)
+    step(start_state(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TINY_CONTRACT), 0)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -159,8 +159,8 @@ def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
 def test_totals_and_progress_count_the_rows_of_all_ranks_and_their_weighted_loss() -> None:
     def told(world: World) -> tuple[float, int, float, list[tuple[int, float]]]:
         heard: list[tuple[int, float]] = []
-        model = built(tpm_spec(), world)
-        own = [batch(10 + world.rank, 1, TPM_CONTRACT), batch(5, 2, TPM_CONTRACT)]
+        model = built(tiny_spec(), world)
+        own = [batch(10 + world.rank, 1, TINY_CONTRACT), batch(5, 2, TINY_CONTRACT)]
         steps, totals = fit(start_state(model, TRAIN, world), own, lambda rows, loss: heard.append((rows, loss)))
         return totals.rows, steps, totals.mean_loss, heard
 
@@ -185,10 +185,10 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 def test_rates_rise_over_the_first_steps() -> None:
     slow = FULL_STEP.model_copy(update={"warmup_steps": 3})
-    samples = batch(16, contract=TPM_CONTRACT)
+    samples = batch(16, contract=TINY_CONTRACT)
     moved = []
     for train, number in ((FULL_STEP, 0), (slow, 0), (slow, 2), (slow, 9)):
-        model = build(tpm_spec(), ALONE)
+        model = build(tiny_spec(), ALONE)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         state = start_state(model, train, ALONE)
         step(state._replace(optimiser=torch.optim.SGD(model.parameters(), lr=1.0)), samples, number)

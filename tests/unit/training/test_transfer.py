@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ecdctr_spark.config import Policy
+from ecdctr_spark.methods.method import Policy
 from ecdctr_spark.models import build
-from ecdctr_spark.models.ctr import merge_memory
 from ecdctr_spark.models.embedding import initial_vectors
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.models.memory import merge_memory
+from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
@@ -24,10 +24,10 @@ from ecdctr_spark.training.step import start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.transfer import restore
 from ecdctr_spark.training.world import World
-from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec, fitted
+from tests.made_up import ROWS, TRAIN, batch, built, ctr_spec, fitted, network
 from tests.thread_ranks import on_ranks, whole
 
-CPM = ctr_spec(memory="snapshots", months=("2000-05",))
+CPM = ctr_spec(memory="attention", months=("2000-05",))
 ACTR = ctr_spec(memory="merged", rows=ROWS + 7)
 RESULT = TrainingResult(rows=1, steps=1, seconds=1.0, loss=0.5, waiting=0.0)
 
@@ -41,13 +41,13 @@ def published(folder: Path, spec: ModelSpec) -> nn.Module:
             tensor[:, -1] = torch.arange(len(tensor)) % 2
     state = fitted(model, [batch(64, 1), batch(64, 2)])
     manifest = Manifest(
-        model_id="parent", spec=spec, train=TRAIN, transfer="fresh", ranks=1, restored=RestoreReport(), result=RESULT
+        model_id="parent", spec=spec, train=TRAIN, how="fresh", ranks=1, restored=RestoreReport(), result=RESULT
     )
     publish(folder, model, state.optimiser, manifest, ALONE)
     return model
 
 
-def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> TrainingJob:
+def job(spec: ModelSpec, parent: Path | None, how: str, **changes: Any) -> TrainingJob:
     """A training that starts from a parent."""
     return TrainingJob.model_validate(
         {
@@ -55,11 +55,10 @@ def job(spec: ModelSpec, parent: Path | None, transfer: str, **changes: Any) -> 
             "model": spec,
             "train": TRAIN,
             "units": (),
-            "shuffle_rows": 1,
             "until": "2024-01-01",
             "output": "nowhere",
             "parent": parent and str(parent),
-            "transfer": transfer,
+            "how": how,
             **changes,
         }
     )
@@ -92,7 +91,7 @@ def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: in
     for name, tensor in row_tensors(parent).items():
         assert torch.equal(whole([row_tensors(model)[name] for model, _, _ in results])[:ROWS], tensor)
     grown = whole([row_tensors(model)["fields.embedding.weight"] for model, _, _ in results])
-    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.seed))
+    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.network.seed))
 
 
 def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
@@ -110,7 +109,7 @@ def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None
 
 def test_actr_takes_everything_from_cpm_but_batch_norm_and_the_attention(tmp_path: Path) -> None:
     cpm = published(tmp_path / "cpm", CPM)
-    model, optimiser, report = restored(job(ACTR, tmp_path / "cpm", "from_cpm"))
+    model, optimiser, report = restored(job(ACTR, tmp_path / "cpm", "from"))
     norms = {
         f"{name}.{kind}"
         for name, module in model.named_modules()
@@ -139,7 +138,7 @@ def test_actr_takes_everything_from_cpm_but_batch_norm_and_the_attention(tmp_pat
 @pytest.mark.parametrize("size", [1, 2])
 def test_actr_knows_of_each_entity_what_the_attention_of_cpm_made_of_it(tmp_path: Path, size: int) -> None:
     cpm = published(tmp_path / "cpm", CPM)
-    models = on_ranks(size, lambda world: restored(job(ACTR, tmp_path / "cpm", "from_cpm"), world)[0])
+    models = on_ranks(size, lambda world: restored(job(ACTR, tmp_path / "cpm", "from"), world)[0])
     table = whole([row_tensors(model)["memory.table.weight"] for model in models])
     users, items = torch.arange(4, 20, 2), torch.arange(23, 39, 2)  # even rows are users', odd ones items', as filled
     with torch.no_grad():
@@ -158,35 +157,35 @@ def test_merging_the_memory_of_a_model_does_not_change_its_predictions(tmp_path:
         before = cpm(samples)
         spec = merge_memory(CPM, cpm)
         assert_close(cpm(samples), before, rtol=1e-5, atol=1e-5)
-    assert (spec.memory, spec.months) == ("merged", ())
+    assert spec.memory == MemorySpec(pooling="merged", dimension=4)
     build(spec, ALONE).load_state_dict(cpm.state_dict())
     assert merge_memory(spec, cpm) == spec
 
 
 @pytest.mark.parametrize(
-    ("parent", "child", "transfer", "told"),
+    ("parent", "child", "how", "said"),
     [
-        (ctr_spec(), ctr_spec(hidden=(16, 4)), "continue", "differs in hidden"),
+        (ctr_spec(), ctr_spec(hidden=(16, 4)), "continue", "differs in network"),
         (ctr_spec(rows=ROWS + 1), ctr_spec(), "continue", "would shrink"),
         (ctr_spec(), ctr_spec(memory="merged"), "continue", "differs in memory"),
-        (ctr_spec(), ACTR, "from_cpm", "cross.layers.0.weight"),
-        (CPM, ctr_spec(), "from_cpm", "cross.layers.0.weight"),
+        (ctr_spec(), ACTR, "from", "cross.layers.0.weight"),
+        (CPM, ctr_spec(), "from", "cross.layers.0.weight"),
         (ctr_spec(), ctr_spec(contract=ctr_spec().contract.model_copy(update={"numbers": ()})), "continue", "contract"),
     ],
 )
 def test_a_parent_that_does_not_fit_is_refused(
-    tmp_path: Path, parent: ModelSpec, child: ModelSpec, transfer: str, told: str
+    tmp_path: Path, parent: ModelSpec, child: ModelSpec, how: str, said: str
 ) -> None:
     published(tmp_path / "parent", parent)
-    with pytest.raises(ConfigError, match=told):
-        restored(job(child, tmp_path / "parent", transfer))
+    with pytest.raises(ConfigError, match=said):
+        restored(job(child, tmp_path / "parent", how))
 
 
 def test_a_job_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a parent"):
         restored(job(ctr_spec(), None, "continue"))
-    with pytest.raises(ConfigError, match="memory is none"):
-        restored(job(ctr_spec(), None, "fresh", snapshots=("month=2000-05/entity=user_id/part.parquet",)))
+    with pytest.raises(ConfigError, match="has no memory of them"):
+        restored(job(ctr_spec(), None, "fresh", snapshots=("model_id=tpm/entity=user_id/part.parquet",)))
 
 
 def policy(**settings: object) -> dict[str, Policy]:
@@ -196,7 +195,7 @@ def policy(**settings: object) -> dict[str, Policy]:
 def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path) -> None:
     parent = published(tmp_path / "cpm", CPM)
     chosen = policy(exclude=["mlp.*"], reset=["output.*", "fields.embedding.*"], batch_norm="copied")
-    model, _, report = restored(job(ACTR.model_copy(update={"hidden": (8, 4)}), tmp_path / "cpm", "from_cpm", **chosen))
+    model, _, report = restored(job(ACTR, tmp_path / "cpm", "from", **chosen))
     untrained = {**dense_tensors(build(ACTR, ALONE)), **row_tensors(build(ACTR, ALONE))}
     found = {**dense_tensors(model), **row_tensors(model)}
     assert report.new and all(name.startswith("mlp.") for name in report.new)
@@ -208,26 +207,26 @@ def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path)
 
 def test_a_network_of_another_shape_is_taken_over_but_for_what_is_excluded(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    wider = ACTR.model_copy(update={"hidden": (16, 4)})
+    wider = network(ACTR, hidden=(16, 4))
     with pytest.raises(ConfigError, match=r"mlp\.0\.weight"):
-        restored(job(wider, tmp_path / "cpm", "from_cpm"))
-    _, _, report = restored(job(wider, tmp_path / "cpm", "from_cpm", **policy(exclude=["mlp.*", "output.*"])))
+        restored(job(wider, tmp_path / "cpm", "from"))
+    _, _, report = restored(job(wider, tmp_path / "cpm", "from", **policy(exclude=["mlp.*", "output.*"])))
     assert "cross.layers.0.weight" in report.taken_over and "mlp.0.weight" in report.new
 
 
 def test_a_tensor_that_is_called_otherwise_is_found_by_its_new_name(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
     with pytest.raises(ConfigError, match="interests"):
-        restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(rename={"interests.": "tastes."})))
+        restored(job(ACTR, tmp_path / "cpm", "from", **policy(rename={"interests.": "tastes."})))
     rename = {"interests.0.of_key.": "interests.0.of_product.", "interests.0.of_product.": "interests.0.of_key."}
-    model, _, _ = restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(rename=rename)))
+    model, _, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(rename=rename)))
     cpm = Checkpoint.open(tmp_path / "cpm").tensors("dense.safetensors")
     assert torch.equal(dense_tensors(model)["interests.0.of_key.weight"], cpm["interests.0.of_product.weight"])
 
 
 def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    model, optimiser, _ = restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(optimiser="kept")))
+    model, optimiser, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(optimiser="kept")))
     kept = {name for name, parameter in model.named_parameters() if optimiser.state[parameter]}
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)}
     assert kept == {name for name, _ in model.named_parameters() if name.rsplit(".", 1)[0] not in norms}
@@ -235,5 +234,5 @@ def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
 
 def test_a_pattern_that_names_nothing_is_a_slip(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    with pytest.raises(ConfigError, match=r"no tensor is called 'mpl\.\*'"):
-        restored(job(ACTR, tmp_path / "cpm", "from_cpm", **policy(exclude=["mpl.*"])))
+    with pytest.raises(ConfigError, match=r"no tensor matches 'mpl\.\*'"):
+        restored(job(ACTR, tmp_path / "cpm", "from", **policy(exclude=["mpl.*"])))

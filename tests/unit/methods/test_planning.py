@@ -1,0 +1,229 @@
+"""What is due on which day is a pure function of the dates, the methods and what exists."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import pairwise
+
+import pytest
+
+from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.methods.planning import (
+    Build,
+    Existing,
+    Ingest,
+    Model,
+    Planner,
+    Prediction,
+    Step,
+    Training,
+    days,
+    ranges,
+)
+from ecdctr_spark.settings.base import ConfigError
+
+FIRST, LAST = dt.date(2000, 12, 4), dt.date(2000, 12, 13)  # a Monday, and the Wednesday of the week after
+BEGIN = dt.date(2000, 4, 25)
+
+
+def configured(*settings: str, methods: tuple[str, ...] = ()) -> Config:
+    return load_config([], [f"calendar.first_day={BEGIN}", *settings], methods)
+
+
+def planner(*settings: str, methods: tuple[str, ...] = ()) -> Planner:
+    config = configured(*settings, methods=methods)
+    return Planner(config.chosen, config.data_set_id, config.calendar.first_day)
+
+
+@pytest.fixture(scope="module")
+def planned() -> tuple[Step, ...]:
+    return planner().plan(FIRST, LAST, Existing())
+
+
+def trainings(steps: tuple[Step, ...], level: str = "") -> list[Training]:
+    return [step for step in steps if isinstance(step, Training) and level in ("", step.level.name)]
+
+
+def dates(steps: tuple[Step, ...], level: str) -> list[str]:
+    return [str(training.date) for training in trainings(steps, level)]
+
+
+def day(text: str) -> dt.date:
+    return dt.date.fromisoformat(text)
+
+
+def test_a_monthly_chain_starts_at_the_first_day_and_adds_each_month_as_it_ends(planned: tuple[Step, ...]) -> None:
+    assert dates(planned, "tpm") == [
+        "2000-04-30", "2000-05-31", "2000-06-30", "2000-07-31", "2000-08-31", "2000-09-30", "2000-10-31", "2000-11-30",
+    ]  # fmt: skip
+    tpm = trainings(planned, "tpm")
+    assert (tpm[0].how, tpm[0].first) == ("fresh", BEGIN)
+    assert all(after.parent == before.model for before, after in pairwise(tpm))
+    assert all(training.first == training.date.replace(day=1) for training in tpm[1:])
+
+
+def test_a_chain_without_a_parent_starts_where_the_configuration_says() -> None:
+    steps = planner("methods.ecdctr.levels.tpm.starts_on=2000-09-01").plan(FIRST, FIRST, Existing())
+    assert dates(steps, "tpm") == ["2000-09-30", "2000-10-31", "2000-11-30"]
+
+
+def test_a_weekly_level_reads_its_days_and_remembers_the_newest_snapshots(planned: tuple[Step, ...]) -> None:
+    assert dates(planned, "cpm") == ["2000-11-27", "2000-12-04", "2000-12-11"]
+    weekly = trainings(planned, "cpm")
+    assert [str(model.date) for model in weekly[0].snapshots] == ["2000-08-31", "2000-09-30", "2000-10-31"]
+    assert [str(model.date) for model in weekly[1].snapshots] == ["2000-09-30", "2000-10-31", "2000-11-30"]
+    assert [(training.date - training.first).days for training in weekly] == [29, 29, 29]
+
+
+def test_a_daily_chain_starts_at_its_parent_s_date_and_continues_day_by_day(planned: tuple[Step, ...]) -> None:
+    daily = {training.date: training for training in trainings(planned, "actr")}
+    assert min(daily) == day("2000-11-27")
+    for monday in ("2000-11-27", "2000-12-04", "2000-12-11"):
+        start = daily[day(monday)]
+        assert (start.how, start.parent and start.parent.date) == ("from", day(monday))
+        assert (start.date - start.first).days == 13
+    tuesday = daily[day("2000-12-05")]
+    assert (tuesday.how, tuesday.first, tuesday.parent) == ("continue", tuesday.date, daily[FIRST].model)
+
+
+@pytest.mark.parametrize("level", ["tpm", "cpm", "actr"])
+def test_what_a_model_is_does_not_depend_on_the_days_that_were_asked_for(level: str) -> None:
+    together = {step.date: step.model_id for step in trainings(planner().plan(FIRST, LAST, Existing()), level)}
+    for asked in (LAST, FIRST, day("2000-12-06")):
+        alone = {step.date: step.model_id for step in trainings(planner().plan(asked, asked, Existing()), level)}
+        assert alone.items() <= together.items()
+
+
+def test_every_day_is_predicted_before_any_model_reads_it(planned: tuple[Step, ...]) -> None:
+    seen: set[dt.date] = set()
+    for step in planned:
+        if isinstance(step, Prediction):
+            assert step.day not in seen
+            assert all(model.date == step.day - dt.timedelta(days=1) for _, model in step.models)
+        elif isinstance(step, Training):
+            seen.add(step.date)
+    assert [step.day for step in planned if isinstance(step, Prediction)] == list(days(FIRST, LAST))
+
+
+def test_a_step_comes_after_all_that_it_is_made_from(planned: tuple[Step, ...]) -> None:
+    made: set[Model] = set()
+    for step in planned:
+        if isinstance(step, Training):
+            assert set(step.parents) <= made
+            assert all(parent.date <= step.date for parent in step.parents)
+            made.add(step.model)
+        elif isinstance(step, Prediction):
+            assert {model for _, model in step.models} <= made
+
+
+def everything(steps: tuple[Step, ...]) -> Existing:
+    return Existing(
+        models=frozenset(step.model_id for step in trainings(steps)),
+        ingested=frozenset(days(BEGIN, LAST)),
+        built=frozenset(days(BEGIN, LAST)),
+        evaluated=frozenset(
+            (step.day, method, model.model_id)
+            for step in steps
+            if isinstance(step, Prediction)
+            for method, model in step.models
+        ),
+    )
+
+
+def test_what_exists_is_not_due_again(planned: tuple[Step, ...]) -> None:
+    assert planner().plan(FIRST, LAST, everything(planned)) == ()
+
+
+def test_only_the_gap_is_due_when_a_run_broke_off(planned: tuple[Step, ...]) -> None:
+    finished = trainings(planned)[:12]
+    existing = Existing(models=frozenset(step.model_id for step in finished))
+    rest = planner().plan(FIRST, LAST, existing)
+    assert [step.model_id for step in trainings(rest)] == [step.model_id for step in trainings(planned)[12:]]
+
+
+def test_a_setting_makes_due_only_what_depends_on_it(planned: tuple[Step, ...]) -> None:
+    changes = {
+        "methods.ecdctr.levels.tpm.train.epochs=2": {"tpm", "cpm", "actr"},
+        "methods.ecdctr.levels.cpm.train.epochs=2": {"cpm", "actr"},
+        "methods.ecdctr.levels.actr.train.epochs=2": {"actr", "ads_only"},  # ads only is like it
+        "methods.ads_only.levels.ads_only.train.epochs=2": {"ads_only"},
+        "sampling.seed=8": {"tpm", "cpm", "actr", "ads_only"},
+        "source.folder=elsewhere": {"tpm", "cpm", "actr", "ads_only"},
+        "training.ranks=8": set(),
+        "storage.root=elsewhere": set(),
+        "methods.ecdctr.title=ours": set(),
+    }
+    for setting, levels in changes.items():
+        steps = planner(setting).plan(FIRST, LAST, everything(planned))
+        assert {step.level.name for step in trainings(steps)} == levels, setting
+
+
+def test_another_configuration_s_predictions_are_due_again(planned: tuple[Step, ...]) -> None:
+    steps = planner("methods.ecdctr.levels.actr.train.seed=9").plan(FIRST, LAST, everything(planned))
+    first = next(step for step in steps if isinstance(step, Prediction))
+    assert [method.rsplit("-", 1)[0] for method, _ in first.models] == ["ecdctr", "ads_only"]
+
+
+def test_methods_share_every_level_that_is_equal() -> None:
+    ablation = "methods.unmerged={like: ecdctr, levels: {actr: {memory: null}}}"
+    steps = planner(ablation, methods=("ecdctr", "unmerged")).plan(FIRST, FIRST, Existing())
+    assert len(dates(steps, "cpm")) == len(set(dates(steps, "cpm")))
+    assert len(dates(steps, "actr")) == 2 * len(set(dates(steps, "actr")))
+
+
+def test_a_level_that_failed_is_replaced_by_the_one_before_it() -> None:
+    plans = planner("evaluation.methods=[ecdctr]")
+    monday = plans.training(plans.methods[0], "cpm", FIRST)
+    steps = plans.without(monday.model_id).plan(FIRST, FIRST, Existing())
+    assert dates(steps, "cpm") == ["2000-11-27"]
+    newest = trainings(steps, "actr")[-1]
+    assert (newest.date, newest.how) == (FIRST, "continue")
+    assert newest.model_id != plans.training(plans.methods[0], "actr", FIRST).model_id
+
+
+def test_a_gap_in_a_chain_is_read_by_the_model_after_it() -> None:
+    plans = planner()
+    august = plans.training(plans.methods[0], "tpm", day("2000-08-31"))
+    september = plans.without(august.model_id).training(plans.methods[0], "tpm", day("2000-09-30"))
+    assert (september.first, september.parent and september.parent.date) == (day("2000-08-01"), day("2000-07-31"))
+
+
+def test_a_parent_beyond_the_age_limit_is_refused() -> None:
+    plans = planner("evaluation.methods=[ecdctr]")
+    for monday in ("2000-11-13", "2000-11-20", "2000-11-27", "2000-12-04"):
+        plans.training(plans.methods[0], "cpm", day(monday))
+        plans = plans.without(plans.training(plans.methods[0], "cpm", day(monday)).model_id)
+    with pytest.raises(ConfigError, match=r"actr of 2000-12-03 .* cpm .* newest is of 2000-11-06.*train cpm"):
+        plans.plan(FIRST, FIRST, Existing())
+    assert plans.plan(day("2000-11-20"), day("2000-11-20"), Existing())
+
+
+def test_snapshots_beyond_the_age_limit_are_left_out() -> None:
+    plans = planner("methods.ecdctr.levels.cpm.memory.max_age_days=40")
+    assert [str(model.date) for model in plans.training(plans.methods[0], "cpm", FIRST).snapshots] == [
+        "2000-10-31", "2000-11-30",
+    ]  # fmt: skip
+
+
+def test_days_before_a_chain_begins_cannot_be_predicted() -> None:
+    plans = planner("methods.ads_only.levels.ads_only.starts_on=2000-12-03")
+    with pytest.raises(ConfigError, match=r"method ads_only: ads_only has no model of 2000-11-30"):
+        plans.plan(day("2000-12-01"), LAST, Existing())
+
+
+def test_all_days_are_ingested_and_built_from_the_first_on(planned: tuple[Step, ...]) -> None:
+    assert [step for step in planned if isinstance(step, Ingest | Build)] == [Ingest(BEGIN, LAST), Build(BEGIN, LAST)]
+    there = frozenset(days(BEGIN, day("2000-12-01"))) | {day("2000-12-10")}
+    rest = planner().plan(FIRST, LAST, Existing(built=there))
+    assert [step for step in rest if isinstance(step, Build)] == [
+        Build(day("2000-12-02"), day("2000-12-09")),
+        Build(day("2000-12-11"), LAST),
+    ]
+
+
+def test_ranges_join_days_without_a_gap() -> None:
+    assert ranges([]) == []
+    assert ranges([FIRST, day("2000-12-05"), day("2000-12-07")]) == [
+        (FIRST, day("2000-12-05")),
+        (day("2000-12-07"), day("2000-12-07")),
+    ]
