@@ -8,13 +8,13 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from ecdctr_spark.evaluation.calibration import reliability
 
 
-def predictions(spark: SparkSession, *values: tuple[float, int], model: str = "actr") -> DataFrame:
-    rows = [(model, label, prediction) for prediction, label in values]
-    return spark.createDataFrame(rows, "model string, label int, prediction double")
+def predictions(spark: SparkSession, *values: tuple[float, int], method: str = "actr") -> DataFrame:
+    rows = [(method, label, 1.0, prediction) for prediction, label in values]
+    return spark.createDataFrame(rows, "method string, label int, weight double, prediction double")
 
 
 def bins(frame: DataFrame, count: int) -> list[Row]:
-    return reliability(frame, count).orderBy("model", "bin").collect()
+    return reliability(frame, count).orderBy("method", "bin").collect()
 
 
 def test_bins_hold_as_many_impressions_each_and_their_own_rates(spark: SparkSession) -> None:
@@ -30,11 +30,17 @@ def test_equal_predictions_share_a_bin(spark: SparkSession) -> None:
     assert (one.bin, one.impressions, one.click_rate) == (1, 6, pytest.approx(1 / 3))
 
 
-def test_models_are_binned_apart(spark: SparkSession) -> None:
-    frame = predictions(spark, (0.1, 0), (0.2, 1)).unionByName(predictions(spark, (0.8, 1), (0.9, 0), model="other"))
-    assert [(row.model, row.bin) for row in bins(frame, 2)] == [
+def test_methods_are_binned_apart(spark: SparkSession) -> None:
+    frame = predictions(spark, (0.1, 0), (0.2, 1)).unionByName(predictions(spark, (0.8, 1), (0.9, 0), method="other"))
+    assert [(row.method, row.bin) for row in bins(frame, 2)] == [
         ("actr", 1),
         ("actr", 2),
         ("other", 1),
         ("other", 2),
     ]
+
+
+def test_a_prediction_counts_by_its_weight(spark: SparkSession) -> None:
+    rows = [("m", 1, 1.0, 0.5), ("m", 0, 4.0, 0.5)]
+    (one,) = bins(spark.createDataFrame(rows, "method string, label int, weight double, prediction double"), 1)
+    assert (one.impressions, one.click_rate, one.prediction) == (5, 0.2, 0.5)

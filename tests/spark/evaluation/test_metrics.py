@@ -11,6 +11,7 @@ from functools import reduce
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ecdctr_spark.evaluation.metrics import metrics, overall
@@ -30,9 +31,9 @@ BY_HAND: dict[str, list[Case]] = {
 }
 
 
-def predictions(spark: SparkSession, cases: Iterable[Case], model: str, day: dt.date = DAY) -> DataFrame:
+def predictions(spark: SparkSession, cases: Iterable[Case], method: str, day: dt.date = DAY) -> DataFrame:
     rows = [
-        (f"{day}-{number}", user, "item", model, f"{model}-of-{day}", "ad", label, prediction, day)
+        (f"{day}-{number}", user, "item", method, f"{method}-of-{day}", "ad", label, 1.0, prediction, day)
         for number, (user, label, prediction) in enumerate(cases)
     ]
     return spark.createDataFrame(rows, PREDICTIONS.columns)
@@ -48,8 +49,8 @@ def drawn() -> list[Case]:
 @pytest.fixture(scope="module")
 def by_hand(spark: SparkSession) -> dict[str, Row]:
     """The metrics of each case, as if each were a model's."""
-    cases = (predictions(spark, rows, model) for model, rows in BY_HAND.items())
-    return {row.model: row for row in metrics(reduce(DataFrame.unionByName, cases)).collect()}
+    cases = (predictions(spark, rows, method) for method, rows in BY_HAND.items())
+    return {row.method: row for row in metrics(reduce(DataFrame.unionByName, cases)).collect()}
 
 
 def test_auc_gauc_and_log_loss_agree_with_scikit_learn(spark: SparkSession, drawn: list[Case]) -> None:
@@ -95,9 +96,9 @@ def test_days_and_models_are_measured_apart_and_pooled_over_all_days(spark: Spar
     good, bad = [("u", 1, 0.9), ("u", 0, 0.1)], [("u", 1, 0.2), ("u", 0, 0.3)]
     days = predictions(spark, good, "actr").unionByName(predictions(spark, bad, "actr", LATER))
     rows = days.unionByName(predictions(spark, bad, "ads_only"))
-    by_day = {(row.date, row.model): row.gauc for row in metrics(rows).collect()}
+    by_day = {(row.date, row.method): row.gauc for row in metrics(rows).collect()}
     assert by_day == {(DAY, "actr"): 1.0, (LATER, "actr"): 0.0, (DAY, "ads_only"): 0.0}
-    pooled = {row.model: row for row in overall(rows).collect()}
+    pooled = {row.method: row for row in overall(rows).collect()}
     assert pooled["actr"].gauc == 0.75  # over both days, 3 of the 4 pairs of the user are in order
     assert pooled["actr"].date is None
     assert pooled["actr"].model_id is None  # a model of each day answered
@@ -114,3 +115,15 @@ def test_the_columns_are_those_of_the_metrics_table(spark: SparkSession) -> None
     rows = predictions(spark, [("u", 1, 0.9)], "actr")
     assert metrics(rows).dtypes == expected
     assert overall(rows).dtypes == expected
+
+
+def test_sampled_ads_with_their_weights_give_the_metrics_of_all_ads(spark: SparkSession) -> None:
+    """Of two ads that were not clicked one is kept, which then weighs 2: as if the same ad had come twice."""
+    clicked, passed = [("u", 1, 0.8), ("u", 1, 0.3), ("v", 1, 0.6)], [("u", 0, 0.2), ("u", 0, 0.5), ("v", 0, 0.7)]
+    every = predictions(spark, [*clicked, *passed, *passed], "all")
+    kept = predictions(spark, [*clicked, *passed], "all").withColumn("weight", F.expr("if(label = 1, 1.0D, 2.0D)"))
+    (expected,), (found,) = metrics(every).collect(), metrics(kept).collect()
+    assert found == expected
+    assert (found.impressions, found.clicks) == (9, 3)
+    (unweighted,) = metrics(kept.withColumn("weight", F.lit(1.0))).collect()
+    assert unweighted.pcoc != pytest.approx(expected.pcoc)

@@ -17,12 +17,12 @@ DAY = dt.date(2024, 3, 1)
 
 
 def predictions(spark: SparkSession, skill: dict[str, float], users: int = 60) -> DataFrame:
-    """Each model's predictions of the same impressions: the label, blurred more the less its skill."""
+    """Each method's predictions of the same impressions: the label, blurred more the less its skill."""
     chance = random.Random(11)
     events = [(f"e{number}", f"u{number % users}", int(chance.random() < 0.4)) for number in range(users * 8)]
     rows = [
-        (event, user, "item", model, model, "ad", label, ability * label + chance.random(), DAY)
-        for model, ability in skill.items()
+        (event, user, "item", method, method, "ad", label, 1.0, ability * label + chance.random(), DAY)
+        for method, ability in skill.items()
         for event, user, label in events
     ]
     return spark.createDataFrame(rows, PREDICTIONS.columns)
@@ -32,7 +32,7 @@ def test_the_difference_is_that_of_the_two_gaucs_and_the_same_seed_gives_the_sam
     spark: SparkSession,
 ) -> None:
     frame = predictions(spark, {"actr": 0.5, "ads_only": 0.1})
-    gauc = {row.model: row.gauc for row in overall(frame).collect()}
+    gauc = {row.method: row.gauc for row in overall(frame).collect()}
     found = gauc_difference(frame, "actr", "ads_only", resamples=200, seed=1)
     assert found.difference == pytest.approx(gauc["actr"] - gauc["ads_only"])
     assert 0 < found.low < found.difference < found.high
@@ -47,7 +47,7 @@ def test_two_models_of_equal_skill_are_not_told_apart(spark: SparkSession) -> No
 
 def test_only_impressions_that_both_predicted_count(spark: SparkSession) -> None:
     frame = predictions(spark, {"actr": 0.5, "ads_only": 0.1})
-    without = frame.where("not (model = 'ads_only' and user_id = 'u1')")
+    without = frame.where("not (method = 'ads_only' and user_id = 'u1')")
     found = gauc_difference(without, "actr", "ads_only", 50, 1)
     assert found == gauc_difference(frame.where("user_id <> 'u1'"), "actr", "ads_only", 50, 1)
 

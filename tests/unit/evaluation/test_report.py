@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,12 @@ from ecdctr_spark.evaluation.significance import Interval
 
 DAY = dt.date(2024, 3, 1)
 NAN = float("nan")
+OURS, THEIRS = "ecdctr-1a2b3c4d", "ads_only-5e6f7a8b"
 
 
-def metric(date: str, model: str, gauc: float | None) -> dict[str, Any]:
+def metric(date: str, method: str, gauc: float | None) -> dict[str, Any]:
     shares = {"auc": 0.7, "gauc": gauc, "gauc_coverage": 0.812, "logloss": 0.3, "pcoc": 1.05}
-    names = {"date": date, "model": model, "model_id": f"{model}-1", "domain": "ad"}
+    names = {"date": date, "method": method, "model_id": f"{method}-1", "domain": "ad"}
     return {**names, **shares, "impressions": 1234, "clicks": 100}
 
 
@@ -29,9 +29,9 @@ def model(level: str, parents: list[str]) -> dict[str, Any]:
     return {**names, "days": [DAY, DAY], "tables": {"vocabulary": 3, "samples": 7}, "rows": 5000, "seconds": 2.5}
 
 
-def step(name: str, *counts: int | None, subject: str = "logs") -> dict[str, Any]:
+def step(name: str, *counts: int | None, detail: str | None = None) -> dict[str, Any]:
     fields = ("rows_read", "rows_kept", "duplicates", "quarantined", "seconds")
-    return {"step": name, "subject": subject, **dict(zip(fields, counts, strict=True))}
+    return {"step": name, "detail": detail, **dict(zip(fields, counts, strict=True))}
 
 
 def measure(name: str, feature: str | None, least: float, greatest: float, outside: int) -> dict[str, Any]:
@@ -41,13 +41,13 @@ def measure(name: str, feature: str | None, least: float, greatest: float, outsi
 
 @pytest.fixture
 def report() -> Report:
-    days = [metric("2024-03-02", "actr", 0.66), metric("2024-03-02", "ads_only", None)]
+    days = [metric("2024-03-02", OURS, 0.66), metric("2024-03-02", THEIRS, None)]
     return Report(
-        model="actr",
-        baseline="ads_only",
-        interval=Interval(0.021, 0.011, 0.031, 3121),
-        metrics=[*days, metric("all", "actr", 0.6512), metric("all", "ads_only", 0.6302)],
-        reliability=[{"model": "actr", "bin": 1, "impressions": 9, "prediction": 0.1, "click_rate": 0.2}],
+        methods={OURS: "E-CDCTR", THEIRS: "ads only"},
+        levels={"cpm": "CPM", "actr": "A-CTR"},
+        against={THEIRS: Interval(0.021, 0.011, 0.031, 3121)},
+        metrics=[*days, metric("all", OURS, 0.6512), metric("all", THEIRS, 0.6302)],
+        reliability=[{"method": OURS, "bin": 1, "impressions": 9, "prediction": 0.1, "click_rate": 0.2}],
         models=[model("cpm", []), model("actr", [f"cpm-{DAY}", "cpm-of-long-ago"])],
         steps=[step("ingest", 100, 90, 6, 4, 3), step("ingest", 50, 50, 0, 0, 2), step("predict", 10, 10, 0, 0, 1)],
         quarantine=[{"source": "clicks", "reason": "click without an impression", "rows": 4}],
@@ -57,11 +57,9 @@ def report() -> Report:
 
 
 @pytest.fixture
-def page(report: Report, tmp_path: Path) -> str:
+def page(report: Report) -> str:
     """The page without the text of plotly.js."""
-    render(report, tmp_path / "report.html")
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    return without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
+    return without_plotly(render(report))
 
 
 def without_plotly(page: str) -> str:
@@ -78,14 +76,14 @@ def cells(page: str, first: str) -> list[str]:
 @pytest.mark.parametrize(
     ("interval", "told"),
     [
-        (Interval(0.02, 0.01, 0.03, 9), "A-CTR ranks the next day's ads better than the ads-only baseline: "),
-        (Interval(-0.02, -0.03, -0.01, 9), "A-CTR ranks the next day's ads worse than the ads-only baseline: "),
-        (Interval(0.01, -0.01, 0.03, 9), "A-CTR and the ads-only baseline cannot be told apart"),
-        (Interval(NAN, NAN, NAN, 0), "A-CTR and the ads-only baseline cannot be compared: no user"),
+        (Interval(0.02, 0.01, 0.03, 9), "E-CDCTR ranks the next day's ads better than ads only: "),
+        (Interval(-0.02, -0.03, -0.01, 9), "E-CDCTR ranks the next day's ads worse than ads only: "),
+        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only cannot be told apart"),
+        (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no user"),
     ],
 )
 def test_the_headline_says_who_wins_only_where_the_interval_does(report: Report, interval: Interval, told: str) -> None:
-    assert headline(replace(report, interval=interval)).startswith(told)
+    assert headline(replace(report, against={THEIRS: interval})).startswith(told)
 
 
 def test_the_headline_gives_difference_interval_users_and_coverage(report: Report) -> None:
@@ -94,7 +92,7 @@ def test_the_headline_gives_difference_interval_users_and_coverage(report: Repor
 
 
 def test_metrics_are_told_by_day_and_over_all_days_and_what_is_unknown_is_a_dash(page: str) -> None:
-    assert cells(page, "A-CTR") == ["A-CTR", "0.6512", "81.2%", "0.7000", "0.3000", "1.050", "1,234", "100"]
+    assert cells(page, "E-CDCTR") == ["E-CDCTR", "0.6512", "81.2%", "0.7000", "0.3000", "1.050", "1,234", "100"]
     assert [row[2] for row in re.findall(r"<td>(2024-03-02)</td>\s*<td>(.*?)</td>\s*<td[^>]*>(.*?)</td>", page)] == [
         "0.6600",
         "-",
@@ -113,16 +111,15 @@ def test_a_model_names_what_it_was_made_from(page: str) -> None:
 
 
 def test_a_line_leads_from_each_model_to_those_it_was_made_from(report: Report) -> None:
-    edges, *_ = plots.lineage(report.models).data
+    edges, *_ = plots.lineage(report.models, report.levels).data
     assert list(zip(edges.x, edges.y, strict=True)) == [(str(DAY), "CPM"), (str(DAY), "A-CTR"), (None, None)]
 
 
-def test_failures_are_told_and_text_is_escaped(report: Report, page: str, tmp_path: Path) -> None:
+def test_failures_are_reported_and_text_is_escaped(report: Report, page: str) -> None:
     assert "What failed" not in page
     assert "root: &lt;here&gt;" in page
-    failed = step("failed", None, None, None, None, None, subject="cpm of 2024-03-01 failed: <script>")
-    render(replace(report, steps=[*report.steps, failed]), tmp_path / "failed.html")
-    assert "cpm of 2024-03-01 failed: &lt;script&gt;" in (tmp_path / "failed.html").read_text(encoding="utf-8")
+    failed = step("failed", None, None, None, None, None, detail="cpm of 2024-03-01 failed: <script>")
+    assert "cpm of 2024-03-01 failed: &lt;script&gt;" in render(replace(report, steps=[*report.steps, failed]))
 
 
 def test_the_page_asks_the_network_for_nothing(page: str) -> None:
@@ -130,12 +127,24 @@ def test_the_page_asks_the_network_for_nothing(page: str) -> None:
     assert "@import" not in page and "url(" not in page
 
 
-def test_the_page_stands_before_anything_was_predicted(report: Report, tmp_path: Path) -> None:
-    empty = replace(
-        report, interval=Interval(NAN, NAN, NAN, 0), metrics=[], reliability=[], models=[], steps=[], quarantine=[]
+def test_the_page_stands_before_anything_was_predicted(report: Report) -> None:
+    nothing = {THEIRS: Interval(NAN, NAN, NAN, 0)}
+    empty = replace(report, against=nothing, metrics=[], reliability=[], models=[], steps=[], quarantine=[])
+    assert "cannot be compared" in render(empty)
+
+
+def test_a_method_alone_is_held_against_none(report: Report) -> None:
+    alone = replace(report, methods={OURS: "E-CDCTR"}, against={}, metrics=[metric("all", OURS, 0.6512)])
+    assert headline(alone).startswith(
+        "E-CDCTR ranks the next day's ads with a GAUC of 0.6512, over the users with both"
     )
-    render(empty, tmp_path / "report.html")
-    assert "cannot be compared" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "ads only" not in re.sub(r"<script.*?</script>", "", render(alone), flags=re.DOTALL)
+
+
+def test_each_other_method_has_its_own_verdict(report: Report) -> None:
+    third = {**report.against, "third-1": Interval(-0.02, -0.03, -0.01, 9)}
+    said = headline(replace(report, methods={**report.methods, "third-1": "STAR"}, against=third))
+    assert "better than ads only" in said and "worse than STAR" in said
 
 
 def test_the_health_of_the_data_is_shown_with_its_limits(page: str) -> None:
