@@ -1,4 +1,4 @@
-"""Checks the machine and the environment, and says how to mend what is wrong.
+"""Checks the machine and the environment, and says how to fix what is wrong.
 
 It imports the standard library only: the Makefile runs it with a bare Python before anything is installed
 (`python3 -I ecdctr_spark/doctor.py`), `ecdctr doctor` runs it inside the finished environment.
@@ -21,32 +21,32 @@ JAVA_VERSIONS = (17, 21)
 SETUP_DISK_GB = 10
 MEMORY_GB = 6
 
-# package -> (lowest, first that no longer works, what to do)
+# package -> (lowest, first that no longer works, why): the ranges of pyproject.toml
 PACKAGES = {
-    "pyspark": ("3.5", "4.1", "pip install 'pyspark>=3.5,<4.1'"),
-    "delta-spark": ("3.2", "4.1", "pip install delta-spark of the line that goes with your Spark"),
-    "petastorm": ("0.12.1", "0.12.2", "pip install petastorm==0.12.1 (0.13 loses rows)"),
-    "pyarrow": ("11", "15", "pip install 'pyarrow>=11,<15' (Petastorm breaks from 15 on)"),
-    "numpy": ("1.26", "2", "pip install 'numpy>=1.26,<2' (pyarrow 14 needs numpy 1)"),
-    "pandas": ("2.0", "3", "pip install 'pandas>=2,<3' (Spark 4.0 needs pandas 2)"),
-    "torch": ("2.1", "3", "pip install 'torch>=2.1'"),
-    "horovod": ("0.28.1", "1", "see constraints/horovod-toolchain.cmake and `make setup`"),
-    "deltalake": ("1.0", "2", "pip install 'deltalake>=1'"),
+    "pyspark": ("3.5", "4.1", "4.1 needs a pyarrow that breaks Petastorm"),
+    "delta-spark": ("3.2", "4.1", "of the line that goes with your Spark"),
+    "petastorm": ("0.12.1", "0.12.2", "0.13 loses rows"),
+    "pyarrow": ("11", "15", "Petastorm breaks from 15 on"),
+    "numpy": ("1.26", "2", "pyarrow 14 needs numpy 1"),
+    "pandas": ("2.0", "3", "Spark 4.0 needs pandas 2"),
+    "torch": ("2.1", "3", "the range that was tested"),
+    "horovod": ("0.28.1", "1", "built as `make setup` does, see constraints/horovod-toolchain.cmake"),
+    "deltalake": ("1.0", "2", "the range that was tested"),
 }
 
 
 class Finding(NamedTuple):
-    """The outcome of one check: what was looked at, whether it will do, what was found, and how to mend it."""
+    """The outcome of one check: what was looked at, whether it is good, what was found, and how to fix it."""
 
     subject: str
     good: bool
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def line(self) -> str:
         """One line for the terminal."""
         head = f"{'ok ' if self.good else 'BAD'} {self.subject}: {self.found}"
-        return head if self.good else f"{head}; {self.mend}"
+        return head if self.good else f"{head}; {self.fix}"
 
 
 def machine_findings() -> Iterator[Finding]:
@@ -64,8 +64,8 @@ def environment_findings() -> Iterator[Finding]:
     yield _python()
     yield _java()
     yield _memory()
-    for package, (lowest, below, mend) in PACKAGES.items():
-        yield _package(package, lowest, below, mend)
+    for package, (lowest, below, why) in PACKAGES.items():
+        yield _package(package, lowest, below, why)
     yield _horovod()
 
 
@@ -99,12 +99,12 @@ def _python_headers() -> Finding:
 def _java() -> Finding:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    mend = "install a JDK or JRE 17 or 21 (Debian: openjdk-17-jre-headless) and set JAVA_HOME to it"
+    fix = "install a JDK or JRE 17 or 21 (Debian: openjdk-17-jre-headless) and set JAVA_HOME to it"
     if java is None:
-        return Finding("Java", False, "no java on PATH and no JAVA_HOME", mend)
+        return Finding("Java", False, "no java on PATH and no JAVA_HOME", fix)
     major = java_major(_output([java, "-version"]))
     found = f"version {major} at {java}" if major else f"{java} does not run"
-    return Finding("Java", major in JAVA_VERSIONS, found, mend)
+    return Finding("Java", major in JAVA_VERSIONS, found, fix)
 
 
 def _compiler() -> Finding:
@@ -118,8 +118,8 @@ def _compiler() -> Finding:
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 2**30
     needed = 1 if (folder / ".venv" / ".stamps" / "packages").exists() else SETUP_DISK_GB
-    mend = f"free {needed} GB: torch alone takes 5"
-    return Finding("disk", free >= needed, f"{free:.0f} GB free at {folder}", mend)
+    fix = f"free {needed} GB: torch alone takes 5"
+    return Finding("disk", free >= needed, f"{free:.0f} GB free at {folder}", fix)
 
 
 def _memory() -> Finding:
@@ -127,13 +127,14 @@ def _memory() -> Finding:
     return Finding("memory", total >= MEMORY_GB, f"{total:.0f} GB", f"a local run needs {MEMORY_GB} GB")
 
 
-def _package(package: str, lowest: str, below: str, mend: str) -> Finding:
+def _package(package: str, lowest: str, below: str, why: str) -> Finding:
+    fix = f"pip install '{package}>={lowest},<{below}' ({why})"
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(package, False, "not installed", mend)
+        return Finding(package, False, "not installed", fix)
     good = _numbers(lowest) <= _numbers(version) < _numbers(below)
-    return Finding(package, good, version, f"it must be >= {lowest} and < {below}: {mend}")
+    return Finding(package, good, version, fix)
 
 
 def _horovod() -> Finding:

@@ -1,4 +1,4 @@
-"""The doctor tells what is wrong, and how to mend it, in one line each."""
+"""The doctor reports what is wrong, and how to fix it, in one line each."""
 
 from __future__ import annotations
 
@@ -47,3 +47,16 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
     """The Makefile runs it before anything is installed."""
     done = subprocess.run([sys.executable, "-I", "-S", doctor.__file__], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_package_of_an_unsuitable_version_is_one_line_with_the_command_that_fixes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = doctor.importlib.metadata.version
+    monkeypatch.setattr(doctor, "_horovod", lambda: doctor.Finding("Horovod with torch", True, "Gloo"))
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "version", lambda name: "17.0.0" if name == "pyarrow" else installed(name)
+    )
+    assert [finding.line() for finding in doctor.environment_findings() if not finding.good] == [
+        "BAD pyarrow: 17.0.0; pip install 'pyarrow>=11,<15' (Petastorm breaks from 15 on)"
+    ]
