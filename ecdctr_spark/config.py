@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ecdctr_spark.settings.base import ConfigError, Settings
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
@@ -262,12 +262,23 @@ def load_config(overlays: Sequence[str | Path] = (), overrides: Sequence[str] = 
     """
     files = [CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays)]
     try:
-        tree = OmegaConf.merge(*(OmegaConf.load(file) for file in files), _dotlist(overrides))
+        tree = _merged([*(OmegaConf.load(file) for file in files), _dotlist(overrides)])
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
+
+
+def _merged(layers: Iterable[Any]) -> Any:
+    """The layers as one tree, later ones win. One that sets features.inherit to false starts without any field."""
+    tree = OmegaConf.create()
+    for layer in layers:
+        if OmegaConf.select(layer, "features.inherit") is False:
+            OmegaConf.update(tree, "features.fields", {}, merge=False)
+        check_layer(OmegaConf.select(tree, "features.fields"), OmegaConf.select(layer, "features.fields"))
+        tree = OmegaConf.merge(tree, layer)
+    return tree
 
 
 def _overlay(name: str | Path) -> Path:
@@ -289,7 +300,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"configuration: {key or 'the tree'}: {first['msg']}"
+        return f"configuration: {key or 'the tree'}: {first['msg'].removeprefix('Value error, ')}"
     nearest = difflib.get_close_matches(key, _every_key(Config), n=1, cutoff=0.0)
     return f"configuration: unknown key {key}; the nearest known one is {nearest[0]}"
 

@@ -59,7 +59,7 @@ def position_of(spec: ModelSpec, name: str) -> int:
     """The position of an id feature among the model's ids; raises ConfigError where the model does not read it."""
     if name not in spec.contract.ids:
         raise ConfigError(
-            f"model {spec.model}: needs the id feature {name}; declare it for this part in features.fields"
+            f"model {spec.model}: needs the id feature {name}; declare it in features.fields, with basic: true"
         )
     return spec.contract.ids.index(name)
 

@@ -21,7 +21,7 @@ class Tpm(nn.Module):
         if spec.contract.sequences:
             names = ", ".join(sequence.name for sequence in spec.contract.sequences)
             raise ConfigError(
-                f"model tpm: reads no behaviours, but features.fields declares {names} for it: use parts: [ctr]"
+                f"model tpm: reads no behaviours, but features.fields declares {names} as basic: set basic: false"
             )
         self.fields = Fields(spec, exchange)
         self.numbers = normed_numbers(spec)

@@ -18,7 +18,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.calendar import Training, days, month_end
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.settings.features import Domain, Part
+from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
@@ -76,10 +76,9 @@ def model_folder(store: Store, model_id: str) -> Path:
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:
     vocabulary = _vocabulary(store, config.calendar.timezone, version)
-    part: Part = "tpm" if training.level == "tpm" else "ctr"
-    features = contract(config.features, vocabulary.unknown, part)
+    features = contract(config.features, vocabulary.unknown, "basic" if training.level == "tpm" else "all")
     rows = vocabulary.rows(training.date)
-    if part == "tpm":
+    if training.level == "tpm":
         tiny = config.tpm
         return ModelSpec(
             model="tpm",
