@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import Features, Role
 
 
 class Table(BaseModel):
@@ -151,7 +151,7 @@ TABLES = {
 
 def samples_table(features: Features) -> Table:
     """The samples table that the declared features make: encoded columns between who and what was seen."""
-    encoded = "".join(f", {feature.name} {_SAMPLE_TYPE[feature.kind]}" for feature in features.fields)
+    encoded = "".join(f", {feature.name} {_SAMPLE_TYPES[feature.role]}" for feature in features.fields)
     return Table(
         name="samples",
         # click_day counts from 1970, 0 without a click: a model learns of no click after the last day that it saw.
@@ -165,10 +165,8 @@ def samples_table(features: Features) -> Table:
     )
 
 
-_SAMPLE_TYPE = {
-    "id": "int",  # row of the embedding
-    "count": "int",  # row of the embedding: a bucket is a token
+_SAMPLE_TYPES: dict[Role, str] = {
+    "index": "int",  # row of the embedding
     "number": "float",
-    "rate": "float",
-    "behaviours": "binary",  # `length` big-endian int32 rows, padded at the front
+    "sequence": "binary",  # `length` big-endian int32 rows, padded at the front
 }
