@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import available_timezones
@@ -22,7 +22,7 @@ from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.likeness import expanded
 from ecdctr_spark.methods.method import Method
 from ecdctr_spark.settings.base import ConfigError, Settings, explained
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
@@ -184,8 +184,14 @@ class Config(Settings):
     @property
     def data_set_id(self) -> str:
         """The identity of the samples: every setting that can change one, and the logs."""
-        made_by = {name: getattr(self, name) for name in ("labels", "features", "sampling", "samples")}
-        return identity(DATA_SET_FORMAT, logs=self.logs_id, **made_by)
+        return identity(
+            DATA_SET_FORMAT,
+            logs=self.logs_id,
+            labels=self.labels,
+            features=self.features.model_dump(mode="json", exclude={"hot_rows"}),  # how the work is spread
+            sampling=self.sampling,
+            samples=self.samples,
+        )
 
 
 def load_config(
@@ -201,12 +207,23 @@ def load_config(
         shipped = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
         files = [OmegaConf.load(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
-        tree = OmegaConf.merge({"methods": shipped}, *files, _dotlist(overrides), chosen)
+        tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True, throw_on_missing=True))
     except ValidationError as error:
         raise ConfigError(f"configuration: {explained(error, Config)}") from error
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
+
+
+def _merged(layers: Iterable[Any]) -> Any:
+    """The layers as one tree, later ones win. One that sets features.inherit to false starts without any field."""
+    tree = OmegaConf.create()
+    for layer in layers:
+        if OmegaConf.select(layer, "features.inherit") is False:
+            OmegaConf.update(tree, "features.fields", {}, merge=False)
+        check_layer(OmegaConf.select(tree, "features.fields"), OmegaConf.select(layer, "features.fields"))
+        tree = OmegaConf.merge(tree, layer)
+    return tree
 
 
 def _overlay(name: str | Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from ecdctr_spark.settings.base import Settings
-from ecdctr_spark.settings.features import Features, Part
+from ecdctr_spark.settings.features import Features
 
 PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it belongs to no field and stays zero
 
@@ -40,21 +43,22 @@ class Contract(Settings):
         return (*self.inputs, "label", "click_day", "weight")
 
 
-def contract(features: Features, unknown: dict[str, int], part: Part) -> Contract:
-    """The contract of one network part. `unknown` maps a field to the first of its out-of-vocabulary rows.
+def contract(features: Features, unknown: Mapping[str, int], fields: Literal["all", "basic"]) -> Contract:
+    """The contract of a model that reads all fields, or only the basic ones. `unknown` maps a field to the first of
+    its out-of-vocabulary rows.
 
     A count has no unknown token: its buckets exist from the start, and its lowest stands in.
     """
-    used = [feature for feature in features.fields if part in feature.parts]
-    ids = [feature.name for feature in used if feature.kind in ("id", "count")]
+    used = [feature for feature in features.fields if fields == "all" or feature.basic]
+    ids = [feature.name for feature in used if feature.role == "index"]
     return Contract(
         ids=tuple(ids),
         unknown=tuple(unknown[name] for name in ids),
         unknown_rows=features.out_of_vocabulary,
-        numbers=tuple(feature.name for feature in used if feature.kind in ("number", "rate")),
+        numbers=tuple(feature.name for feature in used if feature.role == "number"),
         sequences=tuple(
             Sequence(name=feature.name, length=feature.length, of=feature.of)
-            for feature in used
-            if feature.kind == "behaviours"
+            for feature in features.behaviours
+            if feature in used
         ),
     )

@@ -1,9 +1,9 @@
-"""What the data of a day tell of themselves before anything is trained on them: a row a measure, and its verdict.
+"""The health of a day's data before anything is trained on them: one row per measure, with a verdict.
 
 Measures of each day and domain: `impressions` (0 is a gap), `click_rate`; of ads, the share whose user or item natural
-content has shown lately, `known_users` and `known_items`; of each id feature, `null_rate` and `unknown_rate` (out of
-vocabulary); of each id and count feature, `drift` against the week before. Of the logs as a whole, the share
-`quarantined` by day and of `duplicates` by ingest.
+content has shown lately, `known_users` and `known_items`; of each feature with tokens, `null_rate` and `unknown_rate`
+(out of vocabulary); of each feature that is an index, `drift` against the week before. Of the logs as a whole, the
+share `quarantined` by day and of `duplicates` by ingest.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
 
 
 def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> DataFrame:
-    """Null rate and unknown rate of each id feature, drift of each id and count feature, by day and domain.
+    """Null rate and unknown rate of each feature with tokens, drift of each that is an index, by day and domain.
 
     `samples` reaches a week further back than the days that are asked for. Rows count by their weight. Drift is the
     population stability index of the feature's values, spread over 20 buckets by hash, against the seven days before,
@@ -72,8 +72,7 @@ def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> D
     themselves come and go, and are not measured so; nor is a day without samples seven days before it, since counters
     begin at nothing where the logs begin.
     """
-    values = [_value(feature.name, vocabulary.starts[feature.name], features) for feature in features.ids]
-    values += [_value(feature.name, None, features) for feature in features.counters if isinstance(feature, Count)]
+    values = [_value(feature.name, vocabulary) for feature in features.fields if feature.role == "index"]
     long = samples.select("ds", "domain", "weight", F.inline(F.array(*values)))
     sums = [F.sum(F.when(F.col("bucket") == bucket, F.col("weight")).otherwise(0)) for bucket in range(_BUCKETS)]
     days = long.groupBy("ds", "domain", "feature").agg(
@@ -90,8 +89,10 @@ def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> D
     drifted = days.select(
         "*", before.alias("before"), F.sum("rows").over(week).alias("rows_before"), whole.alias("after_a_week")
     )
-    told = drifted.select("ds", "domain", "feature", "rows", "null_rate", "unknown_rate", _drift().alias("drift"))
-    long = told.unpivot(["ds", "domain", "feature", "rows"], ["null_rate", "unknown_rate", "drift"], "measure", "value")
+    rates = drifted.select("ds", "domain", "feature", "rows", "null_rate", "unknown_rate", _drift().alias("drift"))
+    long = rates.unpivot(
+        ["ds", "domain", "feature", "rows"], ["null_rate", "unknown_rate", "drift"], "measure", "value"
+    )
     return _measured(long.where("value is not null"))
 
 
@@ -144,7 +145,7 @@ def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> Da
 
 def judged(measures: DataFrame, check: Check) -> DataFrame:
     """The measures with their limits `low` and `high`, null for none, and `ok`. A day of less than
-    check.least_rows rows is told and not judged, but for its number of impressions."""
+    check.least_rows rows is reported and not judged, except for its number of impressions."""
     low, high = (_limit(check.limits, end) for end in ("low", "high"))
     few = (F.col("rows") < check.least_rows) & (F.col("measure") != "impressions")
     within = F.coalesce(F.col("value") >= F.col("low"), F.lit(True)) & F.coalesce(
@@ -169,16 +170,15 @@ def _shown(name: str, entity: str, days: int) -> Count:
     return Count(kind="count", name=name, entity=entity, domain="natural", measure="impressions", days=days)
 
 
-def _value(name: str, first_unknown: int | None, features: Features) -> Column:
-    """feature, bucket (null where drift is not asked for), and whether the value is null or unknown."""
+def _value(name: str, vocabulary: Vocabulary) -> Column:
+    """feature, bucket (null where drift is not asked for), and whether the value is one of the null or the unknown rows
+    (null where the feature reserves none)."""
     index = F.col(name)
-    states = [F.lit(None).cast("double").alias("null_rate"), F.lit(None).cast("double").alias("unknown_rate")]
-    if first_unknown is not None:
-        unknown = index.between(first_unknown, first_unknown + features.out_of_vocabulary - 1)
-        states = [
-            (index == first_unknown - 1).cast("double").alias("null_rate"),
-            unknown.cast("double").alias("unknown_rate"),
-        ]
+    states = []
+    for kind in ("null", "unknown"):
+        block = vocabulary.blocks.get((name, kind))
+        is_one = index.between(block.first, block.first + block.rows - 1) if block else F.lit(None)
+        states.append(is_one.cast("double").alias(f"{kind}_rate"))
     spread = F.pmod(F.xxhash64(index), F.lit(_BUCKETS)).cast("int")
     bucket = F.lit(None).cast("int") if name in ("user_id", "item_id") else spread
     return F.struct(F.lit(name).alias("feature"), bucket.alias("bucket"), *states)

@@ -1,7 +1,7 @@
 """A user's last natural clicks before an impression, packed for the samples.
 
-The state is a row for each user and day with clicks; what a sequence holds is then worked out from running values, at
-a cost that hangs neither on its days nor on how often it is asked for.
+The state is a row for each user and day with clicks; what a sequence holds is then computed from running values, at a
+cost that depends neither on its days nor on how often it is asked for.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def daily_clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFram
 
 
 def with_clicks(asked: DataFrame, clicks: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The asked rows (past.asked of user_id) with a binary column a feature: `length` big-endian int32, padded at the
+    """The asked rows (past.asked of user_id) with a binary column per feature: `length` big-endian int32, padded at the
     front, newest last, of the days ds - days .. ds - 1 of `clicks` (DAILY_CLICKS)."""
     both = _states(clicks, features).unionByName(asked, allowMissingColumns=True)
     by_day = Window.partitionBy("key").orderBy(F.unix_date("ds"))
@@ -55,16 +55,16 @@ def with_clicks(asked: DataFrame, clicks: DataFrame, features: Sequence[Behaviou
 
 def clicks_so_far(labelled: DataFrame, clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
     """A row for each labelled row: event_id, and `so_far`, a struct of the newest clicks of its day that were known
-    before it, as a text a feature; null where there is none. `clicked` is as in daily_clicks."""
+    before it, as one text per feature; null where there is none. `clicked` is as in daily_clicks."""
     newest = Window.partitionBy("user_id", "ds").orderBy("click.click_time", "click.event_id")
     held = F.collect_list("click").over(newest.rowsBetween(1 - _longest(features), 0)).alias("clicks")
     lists = _clicks(clicked, features).select("*", held)
     texts = F.struct("click.click_time", "click.event_id", *(_text(f, F.col("clicks")).alias(f.name) for f in features))
     asked = labelled.select("event_id", "user_id", "ds", F.col("event_time").alias("at"))
-    told = lists.select("user_id", "ds", "at", texts.alias("texts")).unionByName(asked, allowMissingColumns=True)
+    both = lists.select("user_id", "ds", "at", texts.alias("texts")).unionByName(asked, allowMissingColumns=True)
     by_moment = Window.partitionBy("user_id", "ds").orderBy(F.unix_micros("at"))
     before = by_moment.rangeBetween(Window.unboundedPreceding, -1)
-    so_far = told.select("event_id", F.max("texts").over(before).alias("so_far"))  # the newest click's
+    so_far = both.select("event_id", F.max("texts").over(before).alias("so_far"))  # the newest click's
     return so_far.where("event_id is not null")
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import ATTRIBUTES, Features
 
-_COLUMNS = ("user_id", "item_id", "domain")  # known when an impression is shown; its label, say, is not
-_ATTRIBUTES = ("context", "user", "item")  # maps of the row, or structs of it when narrowed
 _SECONDS_A_DAY = 24 * 60 * 60
 
 
 def narrowed(labelled: DataFrame, features: Features) -> DataFrame:
     """The labelled rows with a struct of the attributes that the features name in place of each map of all of them.
 
-    source_column finds them there as well; what is never looked at is not carried from one shuffle to the next.
+    source_column finds them there as well; what no feature reads is not carried from one shuffle to the next.
     """
-    columns = [column for column in labelled.columns if column not in _ATTRIBUTES]
+    columns = [column for column in labelled.columns if column not in ATTRIBUTES]
     structs = []
-    for holder in _ATTRIBUTES:
+    for holder in ATTRIBUTES:
         named = [source.partition(".")[2] for source in features.sources if source.startswith(f"{holder}.")]
         if named:
             structs.append(F.struct(*(source_column(f"{holder}.{name}").alias(name) for name in named)).alias(holder))
@@ -31,7 +28,7 @@ def source_column(source: str) -> Column:
     """The string column that `source` or `entity` of a feature names: a column of the impression or an attribute.
 
     `user_id`, `item_id` and `domain` are columns; `context.X`, `user.X` and `item.X` attributes, null where the row
-    has none. Raises ConfigError for anything else.
+    has none. The configuration lets nothing else in.
     """
     return F.expr(_sql(source))
 
@@ -70,11 +67,4 @@ def day_of(time: str | Column, timezone: str) -> Column:
 
 def _sql(source: str) -> str:
     holder, _, attribute = source.partition(".")
-    if attribute and holder in _ATTRIBUTES:
-        return f"{holder}.`{attribute.replace('`', '``')}`"
-    if source in _COLUMNS:
-        return source
-    raise ConfigError(
-        f"features.fields: source {source!r} is not in a labelled row;"
-        f" give one of {', '.join(_COLUMNS)}, context.X, user.X or item.X"
-    )
+    return f"{holder}.`{attribute.replace('`', '``')}`" if attribute else source

@@ -1,4 +1,4 @@
-"""How often an entity was shown and clicked: a row a day, and windows over the days up to yesterday.
+"""How often an entity was shown and clicked: one row per day, and windows over the days up to yesterday.
 
 The state grows by one day a day, and a window of any length costs one pass over an entity's days.
 """

@@ -160,8 +160,8 @@ def _from_milliseconds(number: Column) -> Column:
 
 
 def _clicked(raw: DataFrame) -> Column:
-    told = F.lower(F.trim(_text(raw, "clicked")))
-    yes, no = told.isin("1", "1.0", "true"), told.isin("0", "0.0", "false")
+    text = F.lower(F.trim(_text(raw, "clicked")))
+    yes, no = text.isin("1", "1.0", "true"), text.isin("0", "0.0", "false")
     return F.when(yes, 1).when(no, 0).cast("int").alias("clicked")
 
 

@@ -1,6 +1,6 @@
 """What was known of an impression's user, item and other entities before it: counters and behaviours, joined to it.
 
-What the features say is worked out for each key and day that is asked for, not for each impression, and the impressions
+What the features say is computed for each key and day that is asked for, not for each impression, and the impressions
 are shuffled once for each entity, whatever the number of its features.
 """
 
@@ -29,7 +29,7 @@ class Today(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What there is to look back on, as far as the features do; `today` where features.freshness is event."""
+    """What the features look back on; `today` where features.freshness is event."""
 
     counts: DataFrame  # DAILY_COUNTS
     clicks: DataFrame  # DAILY_CLICKS

@@ -11,8 +11,8 @@ from ecdctr_spark.features.columns import known_from
 def with_profiles(labelled: DataFrame, users: DataFrame, items: DataFrame, availability_minutes: int) -> DataFrame:
     """LABELLED's columns: attributes of the USERS and ITEMS rows that were known to apply at event_time.
 
-    A profile row is known so many minutes after valid_from, and applies to what happens after that until the next of
-    its key is known. Where none applies the map is null.
+    A profile row is known availability_minutes after valid_from, and applies to what happens after that until the next
+    of its key is known. Where none applies the map is null.
     Each impression stays one row: (key, valid_from) is unique, so validities of a key do not overlap.
     """
     applied = _as_of(_as_of(labelled, users, "user", availability_minutes), items, "item", availability_minutes)

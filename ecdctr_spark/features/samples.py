@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.features.columns import day_of, narrowed, number_column
+from ecdctr_spark.features.columns import day_of, narrowed
+from ecdctr_spark.features.kinds import sample_column
 from ecdctr_spark.features.past import Past, with_past
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import Vocabulary, encoded
-from ecdctr_spark.settings.features import Count, Feature, Id, Number
 
-_GROUPS = 16  # slices are written by so many groups of tasks at once
+_GROUPS = 16  # groups of tasks that write slices at once
 
 
 def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Config) -> DataFrame:
     """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
 
-    `past` reaches back as far as the features look; of what it holds of a sample's own day or later nothing is looked
-    at, but for what was known on that day before event_time where features.freshness is event. `vocabulary` knows
+    `past` reaches back to the first day that the features read. Nothing that it holds of a sample's own day or later is
+    read, except what was known on that day before event_time where features.freshness is event. `vocabulary` knows
     every field (vocabulary.reserve).
     """
     features, timezone = config.features, config.calendar.timezone
@@ -31,7 +31,7 @@ def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Con
         "event_time",
         F.col("user_id").alias("user"),
         F.col("item_id").alias("item"),
-        *(_value(feature, vocabulary.starts).alias(feature.name) for feature in features.fields),
+        *(sample_column(feature, vocabulary.starts) for feature in features.fields),
         F.col("label").cast("float").alias("label"),
         F.coalesce(F.unix_date(day_of("click_time", timezone)), F.lit(0)).alias("click_day"),
         "weight",
@@ -69,18 +69,3 @@ def _task_keys(samples: DataFrame, tasks: int) -> list[int]:
     numbers = samples.sparkSession.range(64 * tasks)  # 64 a task on average: none is left without
     sent = numbers.groupBy(F.pmod(F.hash("id"), F.lit(tasks)).alias("task")).agg(F.min("id").alias("key"))
     return [row["key"] for row in sent.orderBy("task").collect()]
-
-
-def _value(feature: Feature, starts: dict[str, int]) -> Column:
-    column = F.col(feature.name)
-    if isinstance(feature, Id):
-        return F.col("index")[feature.name]
-    if isinstance(feature, Count):
-        bits = F.length(F.bin(column + 1))  # floor(log2(1 + n)) + 1, without rounding
-        return (starts[feature.name] + F.least(bits, F.lit(feature.buckets)) - 1).cast("int")
-    if isinstance(feature, Number):
-        number = number_column(feature.source)
-        # Neither null nor NaN lies below infinity.
-        known = F.when(number < float("inf"), F.log1p(F.greatest(number, F.lit(0.0))))
-        return F.coalesce(known, F.lit(0.0)).cast("float")
-    return column

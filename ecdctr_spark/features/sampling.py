@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import KeepRates, Sampling
 from ecdctr_spark.features.columns import day_of
 
-_STEPS = 1 << 32  # a keep rate is held to one part in so many
+_STEPS = 1 << 32  # resolution of a keep rate
 
 
 def keep(labelled: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:

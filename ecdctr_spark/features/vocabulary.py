@@ -3,13 +3,14 @@
 One index space holds all fields. Row 0 is padding. A field reserves its block when it is first declared (an id: a row
 for null, then the unknown rows; a count: its buckets); tokens follow in the order in which they were first seen.
 
-A field may ration its rows: by `min_count` a token gets one at the end of the day on which it was shown so often within
-features.admission_days, by `max_tokens` only the first so many get one, and by `evict_days` a token that was not shown
-for so many days is read as unknown until the day after it is shown again. No index is ever given to another token.
+A field may ration its rows: a token gets one at the end of the day on which it was shown `min_count` times within
+features.admission_days, at most `max_tokens` tokens get one, and a token that was not shown for `evict_days` days is
+read as unknown until the day after it is shown again. No index is ever given to another token.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from ecdctr_spark.config import Config
 from ecdctr_spark.contract import PADDING
 from ecdctr_spark.features.columns import day_of, known_from, source_column
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.settings.features import Count, Features, Id
+from ecdctr_spark.settings.features import Features, Id, Reserved
 from ecdctr_spark.tables.schemas import VOCABULARY
 
 _OWN = ("null", "unknown")  # kinds of rows that an id field reserves for itself
@@ -67,16 +68,14 @@ def surveyed(rows: DataFrame) -> Vocabulary:
 
 
 def reserve(known: Vocabulary, features: Features) -> DataFrame:
-    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order declared; first of all padding.
+    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order of the fields; first of all padding.
 
-    Raises ConfigError where a known field is declared with another number of rows: its block cannot grow.
+    Raises ConfigError where a known field holds another number of rows than is declared: its block cannot grow.
     """
     index = known.next_index
     rows = [("", "padding", "0", PADDING, None)] if index == PADDING else []
     for feature in features.fields:
-        if not isinstance(feature, Id | Count):
-            continue
-        declared = _declared(feature, features.out_of_vocabulary)
+        declared = feature.reserved(features.out_of_vocabulary)
         if feature.name in known.starts:
             _check_unchanged(feature.name, declared, known)
             continue
@@ -204,17 +203,12 @@ def _with_last_shown(frame: DataFrame, labelled: DataFrame, counts: DataFrame, f
     return frame.join(last, same, how="left").drop("_key", "_ds")  # (_key, _ds) is unique in last
 
 
-def _declared(feature: Id | Count, out_of_vocabulary: int) -> list[tuple[str, str]]:
-    if isinstance(feature, Count):
-        return [("bucket", str(bucket)) for bucket in range(feature.buckets)]
-    return [("null", "0"), *(("unknown", str(row)) for row in range(out_of_vocabulary))]
-
-
-def _check_unchanged(field: str, declared: Sequence[tuple[str, str]], known: Vocabulary) -> None:
-    kind = declared[-1][0]  # an id's null row comes first
-    held = known.blocks.get((field, kind), _Block(0, 0)).rows
-    if held != sum(declared_kind == kind for declared_kind, _ in declared):
-        raise ConfigError(
-            f"features.fields: {field} keeps {held} {kind} rows in the vocabulary, and a row is for ever;"
-            " declare it as it was, give it a new name, or start afresh under another storage.root"
-        )
+def _check_unchanged(field: str, declared: Sequence[Reserved], known: Vocabulary) -> None:
+    """A guard against damage: other declarations make another data set, with a vocabulary of its own."""
+    for kind, rows in Counter(kind for kind, _ in declared).items():
+        held = known.blocks.get((field, kind), _Block(0, 0)).rows
+        if held != rows:
+            raise ConfigError(
+                f"vocabulary: {field} has {held} {kind} rows, but its data set declares {rows}: the table is damaged or"
+                " was written by other settings; restore it, or remove the data set and build it again"
+            )

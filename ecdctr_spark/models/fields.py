@@ -59,7 +59,8 @@ def position_of(spec: ModelSpec, name: str) -> int:
     """The position of an id feature among the model's ids; raises ConfigError where the model does not read it."""
     if name not in spec.contract.ids:
         raise ConfigError(
-            f"network {spec.network.kind}: needs the id feature {name}; let the level read it (features.fields)"
+            f"network {spec.network.kind}: needs the id feature {name}; declare it in features.fields (basic, where the"
+            " level reads basic features)"
         )
     return spec.contract.ids.index(name)
 

@@ -31,7 +31,7 @@ class Tiny(nn.Module):
         if spec.contract.sequences:
             names = ", ".join(sequence.name for sequence in spec.contract.sequences)
             raise ConfigError(
-                f"network tiny: reads no behaviours, but its contract has {names}: let the level read basic features"
+                f"network tiny: reads no behaviours, but features.fields declares {names} as basic: set basic: false"
             )
         self.fields = Fields(spec, exchange)
         self.numbers = normed_numbers(spec)

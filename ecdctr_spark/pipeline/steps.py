@@ -222,7 +222,7 @@ def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> Vo
     labelled = narrowed(store.read(LABELLED).where(between(first - _lag(config), last)), features)
     known = when_known(labelled, config.calendar.timezone, features.availability_minutes)
     store.replace(DAILY_COUNTS, daily_counts(known, features.counted).where(here), here)
-    counts = store.read(DAILY_COUNTS).where(between(first - _days_rationed(config), last))
+    counts = _counts(store, config, first, last)
     before = surveyed(store.read(VOCABULARY))
     reserved = reserve(before, features)
     declared = surveyed(before.rows.unionByName(reserved))
@@ -250,21 +250,17 @@ def _keep_content(store: Store, made: DataFrame, here: str) -> int:
 
 def _samples(store: Store, config: Config, first: dt.date, last: dt.date, vocabulary: Vocabulary) -> DataFrame:
     features, labelled = config.features, store.read(LABELLED)
-    counted = max((counter.days * DAY for counter in features.counters), default=0 * DAY)
-    remembered = max((sequence.days * DAY for sequence in features.behaviours), default=0 * DAY)
-    counts = store.read(DAILY_COUNTS).where(between(first - max(counted, _days_rationed(config)), last))
-    clicks = store.read(DAILY_CLICKS).where(between(first - remembered, last))
+    counts = _counts(store, config, first, last)
+    clicks = store.read(DAILY_CLICKS).where(between(first - features.days_of_clicks * DAY, last))
     own_days = today(labelled.where(between(first - _lag(config), last)), vocabulary, counts, config)
     made = samples(labelled.where(between(first, last)), Past(counts, clicks, own_days), vocabulary, config)
     return shuffled(made, config.samples.files_per_slice)
 
 
-def _days_rationed(config: Config) -> dt.timedelta:
-    """How far back the daily counts decide on a token's row: whether it gets one, and whether it has it still when a
-    click that comes late is remembered."""
-    features = config.features
-    evicted = [feature.evict_days * DAY + _lag(config) for feature in features.ids if feature.evict_days]
-    return max([features.admission_days * DAY, *evicted])
+def _counts(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
+    """The daily counts that the days first..last look back on."""
+    looked_back = config.features.days_of_counts(_lag(config).days) * DAY
+    return store.read(DAILY_COUNTS).where(between(first - looked_back, last))
 
 
 def _keep_metrics(store: Store, made: DataFrame, where: str) -> None:

@@ -1,80 +1,223 @@
-"""The features that an impression is turned into, as the configuration declares them."""
+"""The features that an impression is turned into, as the configuration declares them.
+
+A kind of feature is a class here with an entry in KINDS, and a Spark column in features/kinds.py. The samples' schema,
+the vocabulary, the contract and how far back the features look follow from what the class says of itself.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import difflib
+import re
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from ecdctr_spark.settings.base import Settings
 
 Domain = Literal["natural", "ad"]
-Part = Literal["tpm", "ctr"]  # which networks use a feature: the tiny model, or the complete one (CPM and A-CTR)
+Role = Literal["index", "number", "sequence"]  # what a feature is to a model: a row of the embedding, a float, rows
+Reserved = tuple[Literal["null", "unknown", "bucket"], str]  # kind and token of a row of the vocabulary
+
+COLUMNS = ("user_id", "item_id", "domain")  # of an impression, known when it is shown; its label, say, is not
+ATTRIBUTES = ("context", "user", "item")  # maps of an impression, or structs of it when narrowed
+OWN_COLUMNS = ("event_id", "event_time", "user", "item", "label", "click_day", "weight", "domain", "ds")  # of a sample
+_ON_THE_WAY = ("context", "click_time", "index", "key", "salts", "so_far")  # stand beside features while they are made
 
 
-class Id(Settings):
-    """A token that gets a row of the embedding: `source` is a column of the impression, `context.X`, `user.X` or
-    `item.X`. Which tokens get one is told in features/vocabulary.py."""
+def _name(name: str) -> str:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"{name!r} cannot be a column's name: use letters, digits and _, and begin with a letter")
+    if name.lower() in (*OWN_COLUMNS, *_ON_THE_WAY):  # Spark ignores case
+        raise ValueError(f"{name!r} is the name of another column on the way to the samples: rename the feature")
+    return name
+
+
+def _source(source: str) -> str:
+    holder, _, attribute = source.partition(".")
+    if source not in COLUMNS and not (attribute and holder in ATTRIBUTES):
+        expected = ", ".join(COLUMNS)
+        raise ValueError(f"{source!r} is not in an impression: give one of {expected}, context.X, user.X or item.X")
+    return source
+
+
+Name = Annotated[str, AfterValidator(_name)]
+ImpressionSource = Annotated[str, AfterValidator(_source)]
+
+
+class Feature(Settings):
+    """What every kind of feature has. The properties are what the rest of the pipeline derives from a kind."""
+
+    role: ClassVar[Role]
+
+    kind: str
+    name: Name
+    basic: bool = Field(default=False, description="the tiny model reads it as well (paper, section 3.2)")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What it reads of an impression: columns, or attributes such as `item.category`."""
+        return ()
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Those of the sources whose impressions and clicks must be counted by day."""
+        return ()
+
+    @property
+    def days_of_counts(self) -> int:
+        """How many days before an impression's own it reads of the daily counts."""
+        return 0
+
+    @property
+    def days_of_clicks(self) -> int:
+        """How many days before an impression's own it reads of the daily clicks."""
+        return 0
+
+    def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
+        """The rows that the vocabulary reserves for it, in their order; those of one kind are consecutive."""
+        return ()
+
+
+class Id(Feature):
+    """A token that gets a row of the embedding. Which tokens get one is explained in features/vocabulary.py."""
+
+    role = "index"
 
     kind: Literal["id"]
-    name: str
-    source: str
+    source: ImpressionSource
     min_count: int = Field(default=1, gt=0, description="impressions within features.admission_days that earn a row")
     max_tokens: int | None = Field(default=None, gt=0, description="rows that the field's tokens may have; null: any")
     evict_days: int | None = Field(default=None, gt=0, description="days unseen, then read as unknown; null: never")
-    parts: tuple[Part, ...] = ("ctr",)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        return (self.source,) if self.min_count > 1 or self.evict_days else ()
+
+    @property
+    def days_of_counts(self) -> int:
+        return self.evict_days or 0
+
+    def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
+        return (("null", "0"), *(("unknown", str(row)) for row in range(out_of_vocabulary)))
 
 
-class Number(Settings):
+class Number(Feature):
     """A numeric attribute, log1p-transformed; null becomes 0."""
 
+    role = "number"
+
     kind: Literal["number"]
-    name: str
-    source: str
-    parts: tuple[Part, ...] = ("ctr",)
+    source: ImpressionSource
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
 
 
-class Count(Settings):
-    """Impressions or clicks of an entity over the last `days` days up to yesterday, in log2 buckets with a row each."""
+class _Counter(Feature):
+    """What is counted of an entity in one domain, over the last `days` days up to yesterday."""
+
+    entity: ImpressionSource
+    domain: Domain
+    days: int = Field(gt=0)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.entity,)
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        return (self.entity,)
+
+    @property
+    def days_of_counts(self) -> int:
+        return self.days
+
+
+class Count(_Counter):
+    """Impressions or clicks of an entity, in log2 buckets with a row each."""
+
+    role = "index"
 
     kind: Literal["count"]
-    name: str
-    entity: str
-    domain: Domain
     measure: Literal["impressions", "clicks"]
-    days: int = Field(gt=0)
     buckets: int = Field(default=16, gt=1)
-    parts: tuple[Part, ...] = ("ctr",)
+
+    def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
+        return tuple(("bucket", str(bucket)) for bucket in range(self.buckets))
 
 
-class Rate(Settings):
-    """The smoothed click rate of an entity over the last `days` days up to yesterday."""
+class Rate(_Counter):
+    """The smoothed click rate of an entity."""
+
+    role = "number"
 
     kind: Literal["rate"]
-    name: str
-    entity: str
-    domain: Domain
-    days: int = Field(gt=0)
     prior: float = Field(default=0.1, gt=0, lt=1)
     strength: float = Field(default=20.0, gt=0)
-    parts: tuple[Part, ...] = ("ctr",)
 
 
-class Behaviours(Settings):
+class Behaviours(Feature):
     """The user's last `length` natural clicks up to yesterday, as rows of the id feature `of`, newest last."""
 
+    role = "sequence"
+
     kind: Literal["behaviours"]
-    name: str
     of: str
     length: int = Field(gt=0)
     days: int = Field(default=90, gt=0)
-    parts: tuple[Part, ...] = ("ctr",)
+
+    @property
+    def days_of_clicks(self) -> int:
+        return self.days
 
 
-Feature = Annotated[Id | Number | Count | Rate | Behaviours, Field(discriminator="kind")]
+# In the order of a sample's columns: that of the vocabulary's blocks and the networks' inputs depends on it.
+KINDS: dict[str, type[Feature]] = {
+    "id": Id,
+    "number": Number,
+    "count": Count,
+    "rate": Rate,
+    "behaviours": Behaviours,
+}
+
+
+def _of_its_kind(declared: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """The feature as an instance of its kind's class. An unknown key is reported here, since only here is it known
+    which keys its kind has."""
+    if not isinstance(declared, Mapping):
+        return check(declared)
+    kind = KINDS.get(str(declared.get("kind")))
+    if kind is None:
+        raise ValueError(f"kind is {declared.get('kind')!r}, expected one of {', '.join(KINDS)}")
+    for key in declared.keys() - kind.model_fields.keys():
+        raise ValueError(f"unknown key {key}; the nearest known one is {_nearest(key, kind.model_fields)}")
+    return kind.model_validate(declared)
+
+
+_Declared = Annotated[SerializeAsAny[Feature], WrapValidator(_of_its_kind)]
+_BY_NAME: TypeAdapter[dict[str, Feature | None]] = TypeAdapter(dict[str, _Declared | None])
 
 
 class Features(Settings):
+    """`fields` is a mapping by name where it is configured, and a tuple in the order of KINDS here; of one kind, in the
+    order of the mapping. It is dumped as a list, since the order is part of what a model was made from."""
+
     freshness: Literal["daily", "event"] = Field(
         default="daily", description="daily: features know the days before; event: also what came before on the day"
     )
@@ -84,45 +227,96 @@ class Features(Settings):
         default=1_000_000, gt=0, description="impressions of one key on one day that a task is given; more are salted"
     )
     out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
-    fields: tuple[Feature, ...]
+    inherit: bool = Field(
+        default=True, exclude=True, description="in an overlay, false: without the fields of the files before it"
+    )
+    fields: tuple[_Declared, ...]
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _from_mapping(cls, fields: Any) -> Any:
+        """A mapping's fields with their names; those that are null were dropped by an overlay."""
+        if not isinstance(fields, Mapping):
+            return fields
+        named = {
+            name: {**field, "name": name} if isinstance(field, Mapping) else field for name, field in fields.items()
+        }
+        return [feature for feature in _BY_NAME.validate_python(named).values() if feature is not None]
+
+    @field_validator("fields", mode="after")
+    @classmethod
+    def _ordered(cls, fields: tuple[Feature, ...]) -> tuple[Feature, ...]:
+        order = list(KINDS)
+        return tuple(sorted(fields, key=lambda feature: order.index(feature.kind)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Features:
-        names = [feature.name for feature in self.fields]
-        ids = {feature.name for feature in self.fields if feature.kind == "id"}
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"feature {name} is declared twice")
-        for feature in self.fields:
-            if isinstance(feature, Behaviours) and feature.of not in ids:
-                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature")
+        ids = {feature.name for feature in self.ids}
+        for one, other in combinations(self.fields, 2):
+            if one.name.lower() == other.name.lower():
+                raise ValueError(
+                    f"fields {one.name} and {other.name} are one column to Spark, which ignores case: rename one"
+                )
         if not {"user_id", "item_id"} <= ids:
-            raise ValueError("features.fields must hold the id features user_id and item_id: they are transferred")
+            raise ValueError("fields must hold the id features user_id and item_id: they are transferred")
+        for feature in self.behaviours:
+            if feature.of not in ids:
+                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature")
         return self
 
     @property
     def ids(self) -> tuple[Id, ...]:
-        """The id features, in the order declared."""
+        """The id features, in their order."""
         return tuple(feature for feature in self.fields if isinstance(feature, Id))
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """What the features read of an impression, each once."""
-        own = [feature.source for feature in self.fields if isinstance(feature, Id | Number)]
-        return tuple(dict.fromkeys([*own, *(counter.entity for counter in self.counters)]))
-
-    @property
-    def counted(self) -> tuple[str, ...]:
-        """What is counted by day: the entities of the counters, and the ids whose row hangs on how often they come."""
-        rationed = (feature.source for feature in self.ids if feature.min_count > 1 or feature.evict_days)
-        return tuple(dict.fromkeys([*(counter.entity for counter in self.counters), *rationed]))
-
-    @property
     def counters(self) -> tuple[Count | Rate, ...]:
-        """The counts and rates, in the order declared."""
+        """The counts and rates, in their order."""
         return tuple(feature for feature in self.fields if isinstance(feature, Count | Rate))
 
     @property
     def behaviours(self) -> tuple[Behaviours, ...]:
-        """The behaviour sequences, in the order declared."""
+        """The behaviour sequences, in their order."""
         return tuple(feature for feature in self.fields if isinstance(feature, Behaviours))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What the features read of an impression, each once."""
+        return tuple(dict.fromkeys(source for feature in self.fields for source in feature.sources))
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """What is counted by day: the entities of counters, and the ids whose rows depend on how often they come."""
+        return tuple(dict.fromkeys(source for feature in self.fields for source in feature.counted))
+
+    @property
+    def days_of_clicks(self) -> int:
+        """How many days before an impression's own the features read of the daily clicks."""
+        return max(feature.days_of_clicks for feature in self.fields)
+
+    def days_of_counts(self, lag: int) -> int:
+        """How many days before an impression's own the features and the vocabulary read of the daily counts.
+
+        `lag` is the number of days until a click is known: it is remembered by the row that its token then has.
+        """
+        return lag + max(self.admission_days, *(feature.days_of_counts for feature in self.fields))
+
+
+def check_layer(before: Any, fields: Any) -> None:
+    """Checks the features.fields of one overlay against those of the layers before it (None: it has none).
+
+    Raises ValueError where it is no mapping, or changes or drops (null) a field that no layer before it declares.
+    """
+    if fields is None:
+        return
+    if not isinstance(fields, Mapping):
+        raise ValueError("features.fields: expected a mapping from names to fields, such as {tab: {kind: id, ...}}")
+    for name, field in fields.items():
+        new = isinstance(field, Mapping) and "kind" in field
+        if not new and name not in (before or {}):
+            nearest = f"; the nearest known one is {_nearest(name, before)}" if before else ""
+            raise ValueError(f"features.fields.{name}: no such field to change or drop (a new one has a kind){nearest}")
+
+
+def _nearest(name: Any, known: Mapping[str, Any]) -> str:
+    return difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.0)[0]

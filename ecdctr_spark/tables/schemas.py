@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import Features, Role
 
 # What a table's rows were made from decides where it lies: with the logs or with the data set of that identity, or at
 # the root, where rows carry the identities.
@@ -171,7 +171,7 @@ TABLES = {
 
 def samples_table(features: Features) -> Table:
     """The samples table that the declared features make: encoded columns between who and what was seen."""
-    encoded = "".join(f", {feature.name} {_SAMPLE_TYPE[feature.kind]}" for feature in features.fields)
+    encoded = "".join(f", {feature.name} {_SAMPLE_TYPES[feature.role]}" for feature in features.fields)
     return Table(
         name="samples",
         scope="data_set",
@@ -186,10 +186,8 @@ def samples_table(features: Features) -> Table:
     )
 
 
-_SAMPLE_TYPE = {
-    "id": "int",  # row of the embedding
-    "count": "int",  # row of the embedding: a bucket is a token
+_SAMPLE_TYPES: dict[Role, str] = {
+    "index": "int",  # row of the embedding
     "number": "float",
-    "rate": "float",
-    "behaviours": "binary",  # `length` big-endian int32 rows, padded at the front
+    "sequence": "binary",  # `length` big-endian int32 rows, padded at the front
 }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ecdctr_spark.methods.method import Policy
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.memory import SnapshotMemory
+from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.checkpoint import DENSE, OPTIMISER, Checkpoint, RestoreReport
@@ -123,8 +124,9 @@ def _take_rows(model: nn.Module, parent: Checkpoint, policy: Policy, world: Worl
             continue
         if not _chosen(name, policy):
             continue
-        if name == _MEMORY_TABLE and _merges(model, parent):
-            stored = _merged_memory(parent, world)
+        pooled = _pooled(parent) if name == _MEMORY_TABLE and _merges(model, parent) else None
+        if pooled is not None:
+            stored = _merged_memory(parent, pooled, world)
             fates[name] = "merged"
         else:
             stored = parent.rows(_name_in_parent(name, policy), world)
@@ -180,16 +182,18 @@ def _check_patterns(model: nn.Module, policy: Policy) -> None:
 
 
 def _merges(model: nn.Module, parent: Checkpoint) -> bool:
-    memory = getattr(model, "memory", None)
-    theirs = parent.manifest.spec.memory
-    return theirs is not None and theirs.pooling != "merged" and not isinstance(memory, SnapshotMemory)
+    return _pooled(parent) is not None and not isinstance(getattr(model, "memory", None), SnapshotMemory)
 
 
-def _merged_memory(parent: Checkpoint, world: World) -> Tensor:
+def _pooled(parent: Checkpoint) -> MemorySpec | None:
+    """The parent's memory where it pools snapshots."""
+    memory = parent.manifest.spec.memory
+    return None if memory is None or memory.pooling == "merged" else memory
+
+
+def _merged_memory(parent: Checkpoint, spec: MemorySpec, world: World) -> Tensor:
     """This rank's share of the parent's memory, its attention carried out."""
-    spec = parent.manifest.spec
-    assert spec.memory is not None  # _merges
-    memory = SnapshotMemory(spec.rows, spec.memory, world)
+    memory = SnapshotMemory(parent.manifest.spec.rows, spec, world)
     attention = {
         name.removeprefix(_MEMORY): tensor for name, tensor in parent.tensors(DENSE).items() if name.startswith(_MEMORY)
     }

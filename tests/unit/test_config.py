@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
@@ -53,12 +52,6 @@ def test_yaml_that_would_build_objects_is_refused(tmp_path: Path) -> None:
     overlay.write_text("storage: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(ConfigError):
         load_config([overlay])
-
-
-def test_a_feature_declared_twice_is_refused(config: Config) -> None:
-    fields = [feature.model_dump() for feature in config.features.fields]
-    with pytest.raises(ValidationError, match="user_id is declared twice"):
-        type(config.features)(out_of_vocabulary=2, fields=[*fields, fields[0]])
 
 
 def test_fingerprint_changes_with_what_changes_a_model_and_with_nothing_else(config: Config) -> None:

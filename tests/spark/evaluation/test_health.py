@@ -58,12 +58,12 @@ def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: 
     assert values[str(date(5)), "ad", "known_items", None] == 0.0
 
 
-def test_before_any_natural_content_nobody_can_be_known(spark: SparkSession, config: Config) -> None:
+def test_before_any_natural_content_no_user_can_be_known(spark: SparkSession, config: Config) -> None:
     rows = labelled(spark, [Impression("a", at(0)), Impression("b", at(0), domain="ad")])
     assert not found(health.known(rows, rows, config))
 
 
-def test_what_was_kept_is_told_beside_what_was_to_be_expected(spark: SparkSession, config: Config) -> None:
+def test_what_was_kept_is_reported_beside_what_was_to_be_expected(spark: SparkSession, config: Config) -> None:
     sampling = config.sampling  # of natural impressions without a click, half are kept
     clicked = [Impression(f"c{n}", at(0, 22), clicked=at(0, 23)) for n in range(5)]
     later = Impression("later", at(0, 23), clicked=at(1, 1))
@@ -77,7 +77,7 @@ def test_what_was_kept_is_told_beside_what_was_to_be_expected(spark: SparkSessio
     assert rates["keep_rate", "unclicked"] == kept.where("event_id not like 'c%'").count() / 201
 
 
-def test_a_vocabulary_s_growth_is_told_day_by_day(spark: SparkSession) -> None:
+def test_a_vocabulary_s_growth_is_reported_day_by_day(spark: SparkSession) -> None:
     tokens = [("item_id", "token", str(n), n, at(day)) for n, day in enumerate((0, 0, 1, 3, 3, 3))]
     vocabulary = spark.createDataFrame([*tokens, ("item_id", "unknown", "0", 9, None)], VOCABULARY.columns)
     values = found(health.grown(vocabulary, str(date(1)), str(date(3)), "UTC"))
@@ -105,7 +105,7 @@ def encoded(spark: SparkSession, config: Config, vocabulary: Vocabulary, days: S
     return found(health.encoded(spark.createDataFrame(rows, columns), vocabulary, features(config)))
 
 
-def test_nulls_and_unknown_tokens_are_told_by_feature(
+def test_nulls_and_unknown_tokens_are_reported_by_feature(
     spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
     first = vocabulary.starts["item_category"]

@@ -18,7 +18,6 @@ from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
-from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Behaviours, Count, Features, Number
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
@@ -163,12 +162,6 @@ def test_a_number_is_its_logarithm_and_what_is_none_is_zero(spark: SparkSession,
     rows = [Impression(text, at(0), profile={"age": text}) for text in texts]
     found = build(labelled(spark, [*rows, Impression("none", at(0))]), only(everything, AGE), [(0, 0)])
     assert {event: sample[6] for event, sample in found.items()} == pytest.approx({**texts, "none": 0.0})
-
-
-def test_a_source_that_no_row_has_is_refused(spark: SparkSession, everything: Config) -> None:
-    leak = AGE.model_copy(update={"name": "leak", "source": "label"})
-    with pytest.raises(ConfigError, match="source 'label' is not in a labelled row"):
-        build(labelled(spark, made_up(1)), only(everything, leak), [(0, 0)])
 
 
 def written(store: Store, made: DataFrame, config: Config) -> dict[tuple[str, str, int], list[str]]:

@@ -21,8 +21,8 @@ USER = Id(kind="id", name="user_id", source="user_id")
 ITEM = Id(kind="id", name="item_id", source="item_id")
 CATEGORY = Id(kind="id", name="category", source="item.category")
 COUNT = Count(kind="count", name="shown", entity="user_id", domain="ad", measure="impressions", days=7, buckets=4)
-FEATURES = Features(out_of_vocabulary=2, fields=(USER, COUNT, ITEM))
-RESERVED = 1 + 3 + 4 + 3  # padding, USER, COUNT, ITEM
+FEATURES = Features(out_of_vocabulary=2, fields=(USER, ITEM, COUNT))
+RESERVED = 1 + 3 + 3 + 4  # padding, USER, ITEM, COUNT
 
 
 def empty(spark: SparkSession) -> DataFrame:
@@ -66,19 +66,19 @@ def known(spark: SparkSession, first_day: list[Impression]) -> DataFrame:
     return reserved.unionByName(admitted(reserved, labelled(spark, first_day))).localCheckpoint()
 
 
-def test_padding_comes_first_then_a_block_for_each_field_in_the_order_declared(spark: SparkSession) -> None:
+def test_padding_comes_first_then_a_block_for_each_field_in_the_order_of_the_fields(spark: SparkSession) -> None:
     reserved = reserve(surveyed(empty(spark)), FEATURES)
     assert list(content(reserved).items()) == [
         (0, ("", "padding", "0")),
         (1, ("user_id", "null", "0")),
         (2, ("user_id", "unknown", "0")),
         (3, ("user_id", "unknown", "1")),
-        *((4 + bucket, ("shown", "bucket", str(bucket))) for bucket in range(4)),
-        (8, ("item_id", "null", "0")),
-        (9, ("item_id", "unknown", "0")),
-        (10, ("item_id", "unknown", "1")),
+        (4, ("item_id", "null", "0")),
+        (5, ("item_id", "unknown", "0")),
+        (6, ("item_id", "unknown", "1")),
+        *((7 + bucket, ("shown", "bucket", str(bucket))) for bucket in range(4)),
     ]
-    assert surveyed(reserved).starts == {"user_id": 2, "shown": 4, "item_id": 9}
+    assert surveyed(reserved).starts == {"user_id": 2, "item_id": 5, "shown": 7}
 
 
 def test_tokens_follow_in_the_order_of_first_sight(known: DataFrame) -> None:
@@ -121,12 +121,15 @@ def test_a_field_declared_later_appends_its_block(spark: SparkSession, known: Da
     assert surveyed(known.unionByName(new)).starts == {**surveyed(known).starts, "category": 16}
 
 
-def test_a_block_cannot_change_its_size(known: DataFrame) -> None:
-    with pytest.raises(ConfigError, match="user_id keeps 2 unknown rows"):
+def test_a_block_of_another_size_than_declared_is_reported_as_damage(known: DataFrame) -> None:
+    with pytest.raises(ConfigError, match=r"user_id has 2 unknown rows, but its data set declares 5: .* damaged"):
         reserve(surveyed(known), Features(out_of_vocabulary=5, fields=FEATURES.fields))
     wider = COUNT.model_copy(update={"buckets": 9})
-    with pytest.raises(ConfigError, match="shown keeps 4 bucket rows"):
-        reserve(surveyed(known), Features(out_of_vocabulary=2, fields=(USER, wider, ITEM)))
+    with pytest.raises(ConfigError, match="shown has 4 bucket rows, but its data set declares 9"):
+        reserve(surveyed(known), Features(out_of_vocabulary=2, fields=(USER, ITEM, wider)))
+    without_null = surveyed(known.where("kind <> 'null'"))
+    with pytest.raises(ConfigError, match="user_id has 0 null rows, but its data set declares 1"):
+        reserve(without_null, FEATURES)
 
 
 def test_indices_of_many_hours_have_no_gap_and_follow_time(spark: SparkSession) -> None:
@@ -152,7 +155,7 @@ def test_a_token_has_its_own_row_after_its_first_sight_only(spark: SparkSession,
     item = {row.event_id: row.item_id for row in found}
     assert (user["before"], user["at"], user["after"], item["never"]) == (12, 12, 12, 11)
     assert user["never"] in (2, 3)
-    assert item["before"] == item["at"] in (9, 10)
+    assert item["before"] == item["at"] in (5, 6)
     assert item["after"] == 13
 
 
@@ -179,7 +182,7 @@ def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null
 
 def rationed(**rules: int) -> Features:
     """The features with rules for the item's rows."""
-    return FEATURES.model_copy(update={"fields": (USER, COUNT, ITEM.model_copy(update=rules))})
+    return FEATURES.model_copy(update={"fields": (USER, ITEM.model_copy(update=rules), COUNT)})
 
 
 def items(vocabulary: DataFrame) -> dict[str, dt.datetime]:
@@ -224,4 +227,4 @@ def test_a_token_not_seen_for_days_is_unknown_until_the_day_after_it_returns(
     found = encoded(rows, surveyed(known), counts(rows), rationed(evict_days=2).ids, F.col("event_time"), "UTC")
     item = {row.event_id: row.item_id for row in found.select("event_id", "index.*").collect()}
     assert item["0"] == item["1"] == item["5"] == 13
-    assert item["4"] in (9, 10)
+    assert item["4"] in (5, 6)

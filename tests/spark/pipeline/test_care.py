@@ -45,11 +45,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     overlay.write_text(
         """
 features:
+  inherit: false
   fields:
-    - {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
-    - {kind: id, name: item_id, source: item_id, parts: [tpm, ctr]}
-    - {kind: count, name: shown, entity: user_id, domain: natural, measure: impressions, days: 7}
-    - {kind: behaviours, name: recent, of: item_id, length: 3}
+    user_id: {kind: id, source: user_id, basic: true}
+    item_id: {kind: id, source: item_id, basic: true}
+    shown: {kind: count, entity: user_id, domain: natural, measure: impressions, days: 7}
+    recent: {kind: behaviours, of: item_id, length: 3}
 """
     )
     for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS), ("users", USERS)):

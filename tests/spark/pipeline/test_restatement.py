@@ -22,12 +22,15 @@ from ecdctr_spark.tables.store import Store
 FIRST = dt.date(2024, 1, 1)
 DAYS = 4  # the last one is built without the first: what lies before it is looked back on
 MATURITY = 2
-FIELDS = """
-- {kind: id, name: user_id, source: user_id, parts: [tpm, ctr]}
-- {kind: id, name: item_id, source: item_id, parts: [tpm, ctr]}
-- {kind: count, name: shown, entity: user_id, domain: natural, measure: impressions, days: 7}
-- {kind: rate, name: liked, entity: item_id, domain: natural, days: 7}
-- {kind: behaviours, name: recent, of: item_id, length: 3}
+FEATURES = """
+features:
+  inherit: false
+  fields:
+    user_id: {kind: id, source: user_id, basic: true}
+    item_id: {kind: id, source: item_id, basic: true}
+    shown: {kind: count, entity: user_id, domain: natural, measure: impressions, days: 7}
+    liked: {kind: rate, entity: item_id, domain: natural, days: 7}
+    recent: {kind: behaviours, of: item_id, length: 3}
 """
 
 
@@ -84,7 +87,7 @@ def write(folder: Path, rows: Sequence[Row], by: int) -> None:
 
 def configured(folder: Path, maturity: int = MATURITY) -> Config:
     overlay = folder.parent / "overlay.yaml"
-    overlay.write_text(f"features:\n  fields:{FIELDS.replace(chr(10), chr(10) + '    ')}")
+    overlay.write_text(FEATURES)
     logs = [f"source.{name}={folder / name}" for name in ("impressions", "clicks")]
     settings = ["source.format=csv", f"calendar.first_day={FIRST}", f"labels.maturity_days={maturity}"]
     return load_config([overlay], [*settings, *logs])
