@@ -33,14 +33,14 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
     if not store.exists(table):
         raise ConfigError(f"no samples under {store.root}: run `ecdctr build` for {training.first}..{training.date}")
     versions = {
-        table.name: pinned.version(store.path(table)),
-        VOCABULARY.name: pinned.version(store.path(VOCABULARY)),
+        table.name: pinned.version(store.place(table)),
+        VOCABULARY.name: pinned.version(store.place(VOCABULARY)),
     }
     if training.snapshots:
-        versions[SNAPSHOTS.name] = pinned.version(store.path(SNAPSHOTS))
+        versions[SNAPSHOTS.name] = pinned.version(store.place(SNAPSHOTS))
     domain: Domain = "natural" if training.level in ("tpm", "cpm") else "ad"
     read = [str(day) for day in days(training.first, training.date)]
-    files = pinned.files(store.path(table), versions[table.name], {"domain": [domain], "ds": read})
+    files = pinned.files(store.place(table), versions[table.name], {"domain": [domain], "ds": read})
     name = registry.model_id(training.level, training.date, config)
     job = TrainingJob(
         model_id=name,
@@ -129,7 +129,7 @@ def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
 def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:
     if not training.snapshots:
         return ()
-    files = pinned.files(store.path(SNAPSHOTS), versions[SNAPSHOTS.name], {"month": training.snapshots})
+    files = pinned.files(store.place(SNAPSHOTS), versions[SNAPSHOTS.name], {"month": training.snapshots})
     return tuple(file.path for file in files)
 
 

@@ -1,0 +1,364 @@
+"""Where things are stored: a place is a URI, and Root is the only way to stored objects other than Delta tables.
+
+A place is a local folder (or file:, or a Databricks volume, which is one) or a prefix of an object store: s3a, abfss,
+gs or hdfs, through pyarrow.fs. A folder of files is published as a whole: its manifest comes last, and what has no
+manifest does not exist. Credentials and endpoints come from the usual environment variables (AWS_ENDPOINT_URL,
+AWS_REGION, ...).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from ecdctr_spark.settings.base import ConfigError, Settings
+
+SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
+_PIECE = 1 << 22
+_COPIES = 4  # files copied at a time
+
+
+class File(Settings):
+    """What a manifest says of a file: its bytes and their hash as hex digits."""
+
+    size: int
+    sha256: str
+
+
+def stamp(path: Path) -> File:
+    """The size and hash of a local file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while piece := content.read(_PIECE):
+            digest.update(piece)
+    return File(size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+class Addresses(NamedTuple):
+    """One place as each library names it; `petastorm` is None where Petastorm cannot read (files are staged)."""
+
+    spark: str
+    arrow: str
+    deltalake: str
+    petastorm: str | None
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder or a file by its URI: an absolute local path, or scheme://authority/path. `parse` makes one of text."""
+
+    uri: str
+
+    @classmethod
+    def parse(cls, text: str) -> Root:
+        """The place that a user names. `~` is expanded and a local path made absolute; s3: becomes s3a:, and
+        dbfs:/Volumes the folder that Python sees.
+
+        Raises ConfigError with one line for an unknown scheme, a URI without a bucket, or an empty text.
+        """
+        if not text.strip():
+            raise ConfigError("an empty path; expected a folder or a URI")
+        scheme = _SCHEME.match(text)
+        if scheme is None:
+            return cls(str(Path(text).expanduser().resolve()))
+        return cls(_parsed(text, scheme.group(1).lower()))
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.uri.rsplit("/", 1)[-1]
+
+    @property
+    def scheme(self) -> str:
+        """One of s3a, abfss, gs and hdfs, or file for a local path."""
+        return self.uri.split("://", 1)[0] if "://" in self.uri else "file"
+
+    @property
+    def path(self) -> Path | None:
+        """The local path, None on an object store."""
+        return Path(self.uri) if self.scheme == "file" else None
+
+    def at(self, *names: str) -> Root:
+        """The place of that name below this one; a name may hold several parts, `models/actr`."""
+        parts = [part for name in names for part in name.split("/")]
+        if any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"{self.uri}: {'/'.join(names)} does not name a place below it")
+        return Root("/".join([self.uri.rstrip("/"), *parts]))
+
+    def beside(self, ending: str) -> Root:
+        """The place whose name has that ending more."""
+        return Root(f"{self.uri}{ending}")
+
+    @property
+    def addresses(self) -> Addresses:
+        """This place as Spark, pyarrow, delta-rs and Petastorm name it."""
+        if self.scheme == "file":
+            # Without the scheme a cluster's Spark takes its default file system; Databricks knows volumes by path.
+            spark = self.uri if self.uri.startswith("/Volumes/") else f"file:{self.uri}"
+            return Addresses(spark, self.uri, self.uri, f"file://{self.uri}")
+        parts = urlsplit(self.uri)
+        key = parts.path.lstrip("/")
+        bucket = "" if self.scheme == "hdfs" else parts.netloc.split("@", 1)[0]  # abfss: container@account
+        deltalake = self.uri.replace("s3a://", "s3://", 1)
+        return Addresses(self.uri, f"{bucket}/{key}".rstrip("/"), deltalake, None)
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """What delta-rs needs beside the environment variables that it reads itself."""
+        endpoint = _endpoint()
+        if self.scheme != "s3a" or not endpoint:
+            return {}
+        return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
+
+    def exists(self) -> bool:
+        """Whether there is a file, or a folder that holds something."""
+        return self._type() != "NotFound"
+
+    def list(self) -> tuple[Root, ...]:
+        """What lies directly in this folder, by name; nothing where there is no such folder."""
+        return tuple(sorted((self.at(info.base_name) for info in self._found()), key=lambda root: root.name))
+
+    def files(self) -> tuple[str, ...]:
+        """The names of all files below this folder, `rows/part-0`, in order."""
+        start = len(self.addresses.arrow.rstrip("/")) + 1
+        found = [info for info in self._found(recursive=True) if info.type.name == "File"]
+        return tuple(sorted(info.path[start:] for info in found if info.base_name))
+
+    def size(self) -> int | None:
+        """Bytes of a file, None where there is no such file."""
+        info = self._system().get_file_info(self.addresses.arrow)
+        return int(info.size) if info.type.name == "File" else None
+
+    def open(self) -> Any:
+        """The file as a pyarrow file for reading at any place; the caller closes it. Raises OSError where there is
+        none."""
+        return self._system().open_input_file(self.addresses.arrow)
+
+    def read_bytes(self) -> bytes:
+        """The whole of a small file."""
+        with self.open() as file:
+            content: bytes = file.read()
+        return content
+
+    def write_bytes(self, content: bytes) -> None:
+        """Writes or replaces a small file in one move."""
+        with scratch() as folder:
+            written = folder / "content"
+            written.write_bytes(content)
+            self.put(written)
+
+    def put(self, file: Path) -> None:
+        """Copies a local file here; it appears as a whole or not at all."""
+        if self.path is None:
+            self._copy_from(file)
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        writing = self.path.with_name(f".{self.path.name}.{os.getpid()}.writing")
+        shutil.copyfile(file, writing)
+        writing.replace(self.path)
+
+    def fetch(self, target: Path) -> None:
+        """Copies this file, or all files of this folder, to a local path that does not exist yet."""
+        if self.size() is not None:
+            self._copy_to(target)
+            return
+        with ThreadPoolExecutor(_COPIES) as copies:
+            for done in [copies.submit(self.at(name)._copy_to, target / name) for name in self.files()]:
+                done.result()
+
+    def remove(self) -> None:
+        """Removes the file, or the folder and all below it, if it is there."""
+        kind = self._type()
+        if kind == "File":
+            self._system().delete_file(self.addresses.arrow)
+        elif kind == "Directory":
+            self._system().delete_dir(self.addresses.arrow)
+
+    def draft(self, manifest: str) -> Draft:
+        """What is to become this folder; see Draft."""
+        return Draft(self, manifest)
+
+    def _system(self) -> Any:
+        authority = "" if self.scheme == "file" else urlsplit(self.uri).netloc
+        return _file_system(self.scheme, authority, _endpoint(), _region())
+
+    def _type(self) -> str:
+        return str(self._system().get_file_info(self.addresses.arrow).type.name)
+
+    def _found(self, recursive: bool = False) -> Any:
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector(self.addresses.arrow, allow_not_found=True, recursive=recursive)
+        return [info for info in self._system().get_file_info(selector) if info.base_name]
+
+    def _copy_from(self, file: Path) -> None:
+        _copy(_file_system("file", "", None, None), str(file), self._system(), self.addresses.arrow)
+
+    def _copy_to(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _copy(self._system(), self.addresses.arrow, _file_system("file", "", None, None), str(file))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A folder on its way to `root`, written by one process or by several, each its own files.
+
+    One process begins, any write, and one publishes when all have written. On a local disk the draft lies beside the
+    root and one rename publishes it; on an object store files go where they belong, and the manifest goes last.
+    """
+
+    root: Root
+    manifest: str
+
+    def begin(self) -> None:
+        """Removes what a process that was killed left; on an object store, what is to be replaced too."""
+        if self.root.path is None:
+            self.root.at(self.manifest).remove()  # first: without it the rest does not exist
+        self._place.remove()
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Where to write the file `name` on this machine. When the block ends without an error it is in the draft."""
+        target = self._place.at(name)
+        if target.path is not None:
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            yield target.path
+            self._stamped(name, stamp(target.path))
+            return
+        with scratch() as folder:
+            written = folder / target.name
+            yield written
+            target.put(written)
+            self._stamped(name, stamp(written))
+
+    def files(self) -> dict[str, File]:
+        """The files that all processes have written."""
+        stamps = self._place.at(_STAMPS)
+        return {name: File.model_validate_json(stamps.at(name).read_bytes()) for name in stamps.files()}
+
+    def publish(self, content: bytes) -> None:
+        """Writes the manifest and makes the draft the folder, replacing the one that is there."""
+        self._place.at(_STAMPS).remove()
+        self._place.at(self.manifest).write_bytes(content)
+        if self.root.path is not None:
+            replaced = self.root.beside(".replaced")
+            replaced.remove()
+            if self.root.path.exists():
+                self.root.path.rename(replaced.uri)
+            Path(self._place.uri).rename(self.root.path)
+            replaced.remove()
+
+    @property
+    def _place(self) -> Root:
+        return self.root if self.root.path is None else self.root.beside(".writing")
+
+    def _stamped(self, name: str, file: File) -> None:
+        self._place.at(_STAMPS, name).write_bytes(file.model_dump_json().encode())
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder on this machine's disk for as long as the block lasts; those of processes that were killed are
+    removed on the way."""
+    _sweep(f"ecdctr-{socket.gethostname()}-")
+    with tempfile.TemporaryDirectory(prefix=f"ecdctr-{socket.gethostname()}-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+@lru_cache(maxsize=4)  # once a process
+def _sweep(prefix: str) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        owner = folder.name.removeprefix(prefix).split("-", 1)[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it as well
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _parsed(text: str, scheme: str) -> str:
+    known = ", ".join(SCHEMES)
+    if scheme not in SCHEMES:
+        raise ConfigError(f"{text}: unknown scheme {scheme}; expected a local path or one of {known}")
+    parts = urlsplit(text)
+    if scheme == "dbfs":
+        if not parts.path.startswith("/Volumes/") or parts.netloc:
+            raise ConfigError(f"{text}: of dbfs only volumes can be used; expected dbfs:/Volumes/...")
+        return parts.path.rstrip("/")
+    if scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise ConfigError(f"{text}: expected an absolute path on this machine, file:///...")
+        return str(Path(unquote(parts.path)).resolve())
+    if not parts.netloc and scheme != "hdfs":
+        raise ConfigError(f"{text}: names no bucket or container; expected {scheme}://BUCKET/...")
+    return f"{'s3a' if scheme == 's3' else scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+@lru_cache(maxsize=16)
+def _file_system(scheme: str, authority: str, endpoint: str | None, region: str | None) -> Any:
+    """pyarrow's file system. Imported here: the configuration parses a root, and must not wait for pyarrow."""
+    from pyarrow import fs
+
+    if scheme == "file":
+        return fs.LocalFileSystem()
+    if scheme == "gs":
+        return fs.GcsFileSystem()
+    if scheme == "hdfs":
+        return fs.HadoopFileSystem.from_uri(f"hdfs://{authority or 'default'}")
+    if scheme == "abfss":
+        return _azure(authority)
+    if not endpoint:
+        return fs.S3FileSystem(region=region or fs.resolve_s3_region(authority))
+    parts = urlsplit(endpoint)
+    return fs.S3FileSystem(endpoint_override=parts.netloc, scheme=parts.scheme, region=region)
+
+
+def _azure(authority: str) -> Any:
+    """By fsspec: pyarrow below 16 has no file system of its own for Azure."""
+    import fsspec
+    from pyarrow import fs
+
+    account = authority.partition("@")[2].split(".", 1)[0]
+    try:
+        azure = fsspec.filesystem("abfss", account_name=account)
+    except ImportError as error:
+        raise ConfigError(f"abfss://{authority}: needs the package adlfs: pip install adlfs") from error
+    return fs.PyFileSystem(fs.FSSpecHandler(azure))
+
+
+def _copy(source_system: Any, source: str, target_system: Any, target: str) -> None:
+    with source_system.open_input_stream(source) as reading, target_system.open_output_stream(target) as writing:
+        while piece := reading.read(_PIECE):
+            writing.write(piece)

@@ -1,0 +1,142 @@
+"""Small tables (registry, ledger, metrics) by delta-rs: read and written in milliseconds, without a JVM.
+
+They are the tables of tables/store.py, at the same place and with the same properties: Spark reads what is written
+here, and the other way round. All of a table's rows come as dictionaries, so it must fit the memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import Table, properties
+
+Row = dict[str, Any]
+
+_TYPES = {
+    "string": pa.string(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "binary": pa.binary(),
+}
+
+
+def read_rows(root: Root, table: Table) -> list[Row]:
+    """Every row of the newest version, in no particular order; none before the first write.
+
+    Timestamps are in UTC, maps are dictionaries. Raises ConfigError where the table cannot be read.
+    """
+    place, schema = _place(root, table), arrow_schema(table.columns)
+    if not place.at("_delta_log").exists():
+        return []
+    actions = pa.table(pinned.open_table(place).get_add_actions(flatten=True)).to_pylist()
+    return [row for action in actions for row in _rows(place, action, schema)]
+
+
+def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Replaces, in one commit, the rows that satisfy `where` by `rows`, which must all satisfy it. A key that a row
+    lacks is null. Values get into `where` by `literal` or `among` only.
+
+    Raises ValueError for a key that is no column, DeltaError where a row does not satisfy `where` or another writer
+    was faster.
+    """
+    _write(root, table, rows, mode="overwrite", predicate=where)
+
+
+def append_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows. See replace_rows."""
+    _write(root, table, rows, mode="append")
+
+
+def literal(value: str | int | float | dt.date | None) -> str:
+    """A value as SQL."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        return f"date'{value.isoformat()}'"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    raise TypeError(f"{value!r}: expected a string, a number, a date or None")
+
+
+def among(column: str, values: Iterable[str | int | float | dt.date | None]) -> str:
+    """The predicate that a column holds one of the values; None is null."""
+    wanted = list(values)
+    held = ", ".join(literal(value) for value in wanted if value is not None)
+    parts = [f"{column} in ({held})"] if held else []
+    parts += [f"{column} is null"] if None in wanted else []
+    return f"({' or '.join(parts)})" if parts else "false"
+
+
+def arrow_schema(columns: str) -> pa.Schema:
+    """The schema of DDL text, `name type, ...`; arrays and maps are of plain types."""
+    fields = (column.strip().split(" ", 1) for column in re.split(r",(?![^<]*>)", columns))
+    return pa.schema([(name, _type(kind.strip())) for name, kind in fields])
+
+
+def _type(kind: str) -> pa.DataType:
+    if nested := re.fullmatch(r"array<(\w+)>", kind):
+        return pa.list_(_TYPES[nested[1]])
+    if nested := re.fullmatch(r"map<(\w+),\s*(\w+)>", kind):
+        return pa.map_(_TYPES[nested[1]], _TYPES[nested[2]])
+    return _TYPES[kind]
+
+
+def _place(root: Root, table: Table) -> Root:
+    return root.at("tables", table.name)
+
+
+def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row]:
+    """The rows of one file, with its partition's values."""
+    with place.at(unquote(action["path"])).open() as file:
+        stored = pq.ParquetFile(file).read()
+    columns = [_column(stored, action, field) for field in schema]
+    rows: list[Row] = pa.Table.from_arrays(columns, schema=schema).to_pylist()
+    maps = [field.name for field in schema if pa.types.is_map(field.type)]
+    return [row | {name: None if row[name] is None else dict(row[name]) for name in maps} for row in rows]
+
+
+def _column(stored: pa.Table, action: Mapping[str, Any], field: pa.Field) -> pa.ChunkedArray:
+    if field.name in stored.column_names:
+        return stored[field.name].cast(field.type)
+    value = action.get(f"partition.{field.name}")  # None too for a column that is younger than the file
+    return pa.chunked_array([pa.array([value] * len(stored), field.type)])
+
+
+def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: str, **how: Any) -> None:
+    place, schema = _place(root, table), arrow_schema(table.columns)
+    if unknown := sorted({key for row in rows for key in row}.difference(schema.names)):
+        raise ValueError(f"table {table.name}: no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
+    made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)
+    DeltaTable.create(
+        place.addresses.deltalake,
+        schema,
+        mode="ignore",  # where it exists
+        partition_by=list(table.partitions),
+        configuration=properties(table),
+        storage_options=place.storage_options,
+    )
+    write_deltalake(place.addresses.deltalake, made, mode=mode, storage_options=place.storage_options, **how)
+
+
+def _filled(row: Mapping[str, Any], schema: pa.Schema) -> Row:
+    """The row as pyarrow takes it: a map as pairs."""
+    return {
+        name: list(value.items()) if isinstance(value := row.get(name), Mapping) else value for name in schema.names
+    }
