@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import click
@@ -18,6 +17,7 @@ from rich.table import Table as Grid
 from ecdctr_spark import doctor as health
 from ecdctr_spark.config import Config, Level, load_config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -158,7 +158,7 @@ def metrics(conf: Confs = [], set_: Sets = [], as_json: Json = False) -> None:  
 @app.command()
 def export(
     model: ModelName,
-    output: Annotated[Path, typer.Option(help="folder to write")],
+    output: Annotated[str, typer.Option(help="folder to write, a path or a URI")],
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
@@ -166,22 +166,23 @@ def export(
     from ecdctr_spark.pipeline.registry import model_named
     from ecdctr_spark.serving.export import export as write
 
-    write(Path(model_named(_store(load_config(conf, set_)), model).path), output)
+    store = _store(load_config(conf, set_))
+    write(store.root.at(model_named(store, model).path), Root.parse(output))
     typer.echo(f"{model}: exported to {output}")
 
 
 @app.command()
 def score(
     model: ModelName,
-    input_: Annotated[Path, typer.Option("--input", help="samples, a Delta table or Parquet files")],
-    output: Annotated[Path, typer.Option(help="Parquet folder to write")],
+    input_: Annotated[str, typer.Option("--input", help="samples, a Delta table or Parquet files")],
+    output: Annotated[str, typer.Option(help="Parquet folder to write")],
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Predict the click probability of samples with a registered model."""
     from ecdctr_spark.pipeline.steps import score_samples
 
-    rows = score_samples(_store(load_config(conf, set_)), model, input_, output)
+    rows = score_samples(_store(load_config(conf, set_)), model, Root.parse(input_), Root.parse(output))
     typer.echo(f"{model}: {rows:,} predictions in {output}")
 
 
@@ -221,8 +222,8 @@ def _store(config: Config) -> Any:
     from ecdctr_spark.session import spark_session
     from ecdctr_spark.tables.store import Store
 
-    spark = spark_session(config.spark.master, config.spark.driver_memory)
-    return Store(spark, Path(config.storage.root).resolve())
+    root = Root.parse(config.storage.root)
+    return Store(spark_session(config.spark.master, config.spark.driver_memory, root), root)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:

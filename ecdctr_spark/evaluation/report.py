@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from ecdctr_spark.evaluation import plots
 from ecdctr_spark.evaluation.plots import Rows, named
 from ecdctr_spark.evaluation.significance import Interval
+from ecdctr_spark.storage import Root
 
 ALL_DAYS = "all"  # the date of metrics over all days together
 
@@ -96,7 +97,7 @@ _MODELS = (
 )
 
 
-def render(report: Report, output: Path) -> None:
+def render(report: Report, output: Root) -> None:
     """Writes the page, plotly.js inlined, in one move."""
     by_stage = _stages(report)
     daily = [row for row in report.metrics if row["date"] != ALL_DAYS]
@@ -123,10 +124,7 @@ def render(report: Report, output: Path) -> None:
         plotly=Markup(get_plotlyjs()),
         **{f"{name}_plot": _html(name, figure) for name, figure in figures.items()},
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    writing = output.with_name(f"{output.name}.writing")
-    writing.write_text(page, encoding="utf-8")
-    writing.replace(output)
+    output.write_bytes(page.encode())
 
 
 def headline(report: Report) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.steps import read_metrics
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.store import Store
 
@@ -24,7 +24,7 @@ _BINS = 10
 _SEED = 11  # of the bootstrap: the same predictions give the same interval
 
 
-def write_report(store: Store, config: Config) -> tuple[Path, str]:
+def write_report(store: Store, config: Config) -> tuple[Root, str]:
     """Writes <storage.root>/report.html; returns where it lies and its headline. Only results leave Spark: rows of
     metrics, models and steps, a row a calibration bin, a quarantine reason or a measure of health, a row a user for
     the interval.
@@ -45,7 +45,7 @@ def write_report(store: Store, config: Config) -> tuple[Path, str]:
         health=summary(store),
         configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
-    path = store.root / "report.html"
+    path = store.root.at("report.html")
     render(report, path)
     return path, headline(report)
 

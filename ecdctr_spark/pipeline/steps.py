@@ -9,7 +9,6 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, Observation
@@ -37,10 +36,11 @@ from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveye
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.calendar import DAY, Training
 from ecdctr_spark.pipeline.training_jobs import model_folder, parents, training_job
-from ecdctr_spark.serving.export import export
+from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     CONTENT,
@@ -59,6 +59,7 @@ from ecdctr_spark.tables.schemas import (
     samples_table,
 )
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.training.checkpoint import VECTORS
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 Train = Callable[[TrainingJob], TrainingResult]
@@ -122,7 +123,7 @@ def train(store: Store, config: Config, training: Training, run: Train) -> dict[
         "model_id": job.model_id,
         "level": training.level,
         "date": training.date,
-        "path": job.output,
+        "path": f"models/{job.model_id}",  # below the root, which may be moved
         "parents": parents(config, training),
         "tables": versions,
         "days": [training.first, training.date],
@@ -137,8 +138,8 @@ def train(store: Store, config: Config, training: Training, run: Train) -> dict[
 
 def predict(store: Store, config: Config, day: dt.date, levels: tuple[Level, ...]) -> int:
     """Predictions of the day's ads by the models of the day before, as they would be served. Rows predicted."""
-    exports: dict[str, str] = {
-        level: str(_exported(store, registry.model_id(level, day - DAY, config))) for level in levels
+    exports: dict[str, Root] = {
+        level: _exported(store, registry.model_id(level, day - DAY, config)) for level in levels
     }
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
     names = ", ".join(f"'{level}'" for level in levels)
@@ -163,16 +164,16 @@ def read_metrics(store: Store) -> list[dict[str, Any]]:
     return [{**row.asDict(), "date": str(row["date"] or "all")} for row in rows]
 
 
-def score_samples(store: Store, model_id: str, source: Path, output: Path) -> int:
+def score_samples(store: Store, model_id: str, source: Root, output: Root) -> int:
     """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Rows predicted."""
-    if not source.is_dir():
+    if not source.exists():
         raise ConfigError(f"--input {source}: no such folder; expected samples as a Delta table or Parquet files")
     registry.model_named(store, model_id)
-    form = "delta" if (source / "_delta_log").is_dir() else "parquet"
-    exports = {model_id: str(_exported(store, model_id))}
-    scored = score(store.spark.read.format(form).load(str(source)), exports)
-    scored.write.mode("overwrite").parquet(str(output))
-    return store.spark.read.parquet(str(output)).count()
+    form = "delta" if source.at("_delta_log").exists() else "parquet"
+    exports = {model_id: _exported(store, model_id)}
+    scored = score(store.spark.read.format(form).load(source.addresses.spark), exports)
+    scored.write.mode("overwrite").parquet(output.addresses.spark)
+    return store.spark.read.parquet(output.addresses.spark).count()
 
 
 def between(first: dt.date, last: dt.date) -> str:
@@ -276,7 +277,7 @@ def _days_rationed(config: Config) -> dt.timedelta:
 def _keep_snapshot(store: Store, date: dt.date, job: TrainingJob) -> None:
     """TPM's trained user and item rows to the snapshots table, under the month that they end."""
     month = date.strftime("%Y-%m")
-    parts = store.spark.read.parquet(f"{job.output}/snapshots")
+    parts = store.spark.read.parquet(model_folder(store, job.model_id).at(VECTORS).addresses.spark)
     entities = store.read(VOCABULARY).where("field in ('user_id', 'item_id') and kind = 'token'")
     frame = parts.join(entities, "index", how="inner").select(
         F.col("field").alias("entity"),
@@ -288,11 +289,11 @@ def _keep_snapshot(store: Store, date: dt.date, job: TrainingJob) -> None:
     store.replace(SNAPSHOTS, frame, f"month = '{month}'")
 
 
-def _exported(store: Store, model_id: str) -> Path:
-    folder = store.root / "exports" / model_id
-    if not folder.exists():
-        export(model_folder(store, model_id), folder)
-    return folder
+def _exported(store: Store, model_id: str) -> Root:
+    checkpoint, exported = model_folder(store, model_id), store.root.at("exports", model_id)
+    if not current(exported, checkpoint):
+        export(checkpoint, exported)
+    return exported
 
 
 def _lag(config: Config) -> dt.timedelta:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from pyspark.sql import functions as F
@@ -19,6 +18,7 @@ from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.calendar import Training, days, month_end
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Domain, Part
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
@@ -69,9 +69,9 @@ def parents(config: Config, training: Training) -> list[str]:
     return list(dict.fromkeys(registry.model_id(level, date, config) for level, date in named))
 
 
-def model_folder(store: Store, model_id: str) -> Path:
+def model_folder(store: Store, model_id: str) -> Root:
     """Where a model's checkpoint is published."""
-    return store.root / "models" / model_id
+    return store.root.at("models", model_id)
 
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -33,11 +32,11 @@ class Store:
     """A folder of Delta tables, one sub-folder each."""
 
     spark: SparkSession
-    root: Path
+    root: Root
 
     def place(self, table: Table) -> Root:
         """Where the table lies."""
-        return Root(str(self.root)).at("tables", table.name)
+        return self.root.at("tables", table.name)
 
     def path(self, table: Table) -> str:
         """Where the table lies, as Spark names it."""

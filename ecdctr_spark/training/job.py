@@ -15,14 +15,14 @@ class RankDiedError(RuntimeError):
 
 
 class Unit(Settings):
-    """The smallest portion of samples that is handed to a rank: one Parquet file of one row group."""
+    """The smallest portion of samples that is handed to a rank: the URI of one Parquet file of one row group."""
 
     path: str
     rows: int
 
 
 class TrainingJob(Settings):
-    """One training of one model, resolved: nothing else is read but the files named here.
+    """One training of one model, resolved: nothing else is read but the files named here by their URIs.
 
     `until` is the last day that the model sees: a click after it counts as none. `parent` is the folder of a published
     checkpoint that is taken over as `transfer` says, from_cpm by the `policy` (training/transfer.py); `snapshots` are

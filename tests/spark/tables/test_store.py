@@ -22,7 +22,7 @@ COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",)
 
 @pytest.fixture
 def store(spark: SparkSession, tmp_path: Path) -> Store:
-    return Store(spark, tmp_path)
+    return Store(spark, Root.parse(tmp_path))
 
 
 def rows(spark: SparkSession, *values: tuple[str, int, str]) -> DataFrame:

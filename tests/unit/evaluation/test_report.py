@@ -13,6 +13,7 @@ import pytest
 from ecdctr_spark.evaluation import plots
 from ecdctr_spark.evaluation.report import Report, headline, render
 from ecdctr_spark.evaluation.significance import Interval
+from ecdctr_spark.storage import Root
 
 DAY = dt.date(2024, 3, 1)
 NAN = float("nan")
@@ -59,7 +60,7 @@ def report() -> Report:
 @pytest.fixture
 def page(report: Report, tmp_path: Path) -> str:
     """The page without the text of plotly.js."""
-    render(report, tmp_path / "report.html")
+    render(report, Root.parse(tmp_path / "report.html"))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     return without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
 
@@ -121,7 +122,7 @@ def test_failures_are_told_and_text_is_escaped(report: Report, page: str, tmp_pa
     assert "What failed" not in page
     assert "root: &lt;here&gt;" in page
     failed = step("failed", None, None, None, None, None, subject="cpm of 2024-03-01 failed: <script>")
-    render(replace(report, steps=[*report.steps, failed]), tmp_path / "failed.html")
+    render(replace(report, steps=[*report.steps, failed]), Root.parse(tmp_path / "failed.html"))
     assert "cpm of 2024-03-01 failed: &lt;script&gt;" in (tmp_path / "failed.html").read_text(encoding="utf-8")
 
 
@@ -134,7 +135,7 @@ def test_the_page_stands_before_anything_was_predicted(report: Report, tmp_path:
     empty = replace(
         report, interval=Interval(NAN, NAN, NAN, 0), metrics=[], reliability=[], models=[], steps=[], quarantine=[]
     )
-    render(empty, tmp_path / "report.html")
+    render(empty, Root.parse(tmp_path / "report.html"))
     assert "cannot be compared" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
