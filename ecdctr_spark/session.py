@@ -11,6 +11,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
+from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
 DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -46,19 +47,25 @@ LOCAL_SETTINGS = {
     "spark.driver.extraJavaOptions": f"{_JVM} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
+_SDK = "software.amazon.awssdk"
+_SDK_BUNDLE = f"{_SDK}:bundle"  # every service of Amazon's in half a gigabyte: its parts for S3 take 15 MB
+_SDK_PARTS = ("s3", "s3-transfer-manager", "sts")
+_SDK_VERSION = "2.25.53"
+
 _SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 
-def spark_session(master: str = "local[2]", driver_memory: str = "4g") -> SparkSession:
+def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Root | None = None) -> SparkSession:
     """The session of this process: the running one where there is one, else a new one fit for where it runs.
 
     On Databricks the session exists; under spark-submit the submit command decides on master, memory and packages,
-    and only Delta's settings are added; otherwise a local session with Delta's jars is built.
+    and only Delta's settings and where S3 is are added; otherwise a local session with Delta's jars is built, and with
+    those of S3 where `root` lies there. They are fetched from Maven Central the first time.
     """
     builder = SparkSession.builder.appName("ecdctr_spark")
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return builder.getOrCreate()
-    for key, value in DELTA_SETTINGS.items():
+    for key, value in {**DELTA_SETTINGS, **_s3_settings()}.items():
         builder = builder.config(key, value)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # set by spark-submit, which has started the JVM
         return builder.getOrCreate()
@@ -66,13 +73,37 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g") -> SparkS
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
     builder = builder.master(master).config("spark.driver.memory", driver_memory)
+    packages = _s3_packages() if root is not None and root.scheme == "s3a" else []
+    if packages:
+        builder = builder.config("spark.jars.packages", ",".join(packages))
+        builder = builder.config("spark.jars.excludes", _SDK_BUNDLE)
     if not any(_SPARK_JARS.glob("delta-spark_*.jar")):
         from delta import (
             configure_spark_with_delta_pip,
         )  # a cluster has Delta's jars, not necessarily this package
 
-        builder = configure_spark_with_delta_pip(builder)
+        builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
     return builder.getOrCreate()
+
+
+def _s3_settings() -> dict[str, str]:
+    """What pyarrow and delta-rs take from the environment themselves; credentials Spark finds there too."""
+    endpoint, region = s3_endpoint(), s3_region()
+    settings = {"spark.hadoop.fs.s3a.endpoint.region": region} if region else {}
+    if endpoint:
+        settings["spark.hadoop.fs.s3a.endpoint"] = endpoint
+        settings["spark.hadoop.fs.s3a.path.style.access"] = "true"  # few others than Amazon have a host a bucket
+        settings["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https:")).lower()
+    return settings
+
+
+def _s3_packages() -> list[str]:
+    """Hadoop's S3 client and what it needs of Amazon's SDK; none where Spark's jars have them."""
+    if any(_SPARK_JARS.glob("hadoop-aws-*.jar")):
+        return []
+    (hadoop,) = _SPARK_JARS.glob("hadoop-client-api-*.jar")
+    version = hadoop.stem.rsplit("-", 1)[1]
+    return [f"org.apache.hadoop:hadoop-aws:{version}", *(f"{_SDK}:{part}:{_SDK_VERSION}" for part in _SDK_PARTS)]
 
 
 def install_delta_jars() -> None:

@@ -14,7 +14,8 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ def stamp(path: Path) -> File:
     return File(size=path.stat().st_size, sha256=digest.hexdigest())
 
 
+def sha256(content: bytes) -> str:
+    """The hash of bytes as hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 class Addresses(NamedTuple):
     """One place as each library names it; `petastorm` is None where Petastorm cannot read (files are staged)."""
 
@@ -64,12 +70,13 @@ class Root:
     uri: str
 
     @classmethod
-    def parse(cls, text: str) -> Root:
+    def parse(cls, place: str | Path) -> Root:
         """The place that a user names. `~` is expanded and a local path made absolute; s3: becomes s3a:, and
         dbfs:/Volumes the folder that Python sees.
 
         Raises ConfigError with one line for an unknown scheme, a URI without a bucket, or an empty text.
         """
+        text = str(place)
         if not text.strip():
             raise ConfigError("an empty path; expected a folder or a URI")
         scheme = _SCHEME.match(text)
@@ -122,7 +129,7 @@ class Root:
     @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs needs beside the environment variables that it reads itself."""
-        endpoint = _endpoint()
+        endpoint = s3_endpoint()
         if self.scheme != "s3a" or not endpoint:
             return {}
         return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
@@ -197,7 +204,7 @@ class Root:
 
     def _system(self) -> Any:
         authority = "" if self.scheme == "file" else urlsplit(self.uri).netloc
-        return _file_system(self.scheme, authority, _endpoint(), _region())
+        return _file_system(self.scheme, authority, s3_endpoint(), s3_region())
 
     def _type(self) -> str:
         return str(self._system().get_file_info(self.addresses.arrow).type.name)
@@ -273,13 +280,62 @@ class Draft:
         self._place.at(_STAMPS, name).write_bytes(file.model_dump_json().encode())
 
 
+class Published:
+    """The files of a published folder, each of them checked against its manifest before it is used.
+
+    Local files are read in place. Those of an object store are fetched when they are asked for, and stay on this
+    machine's disk as long as this object.
+    """
+
+    def __init__(self, root: Root, files: Mapping[str, File]) -> None:
+        self.root, self._files = root, files
+        self._fetched: Path | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError that names the first file that is missing or not what was published: by its hash where it
+        is local, else by its size (its hash is looked at when it was fetched)."""
+        for name, expected in self._files.items():
+            place = self.root.at(name)
+            if place.size() != expected.size or (place.path and stamp(place.path) != expected):
+                raise self._damaged(name)
+
+    def local(self, name: str) -> Path:
+        """One of the files on this machine. Raises ConfigError where it is missing, or was fetched and changed."""
+        place = self.root.at(name)
+        if place.path is not None:
+            return place.path
+        if self._fetched is None:
+            self._fetched = _scratch_folder()
+            weakref.finalize(self, shutil.rmtree, self._fetched)
+        target = self._fetched / name
+        if not target.exists():
+            if place.size() is None:
+                raise self._damaged(name)
+            place.fetch(target)
+            if stamp(target) != self._files[name]:
+                target.unlink()
+                raise self._damaged(name)
+        return target
+
+    def _damaged(self, name: str) -> ConfigError:
+        return ConfigError(f"{self.root.at(name)}: missing, truncated or changed; make it again (ecdctr train, export)")
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder on this machine's disk for as long as the block lasts; those of processes that were killed are
-    removed on the way."""
-    _sweep(f"ecdctr-{socket.gethostname()}-")
-    with tempfile.TemporaryDirectory(prefix=f"ecdctr-{socket.gethostname()}-{os.getpid()}-") as folder:
-        yield Path(folder)
+    """An empty folder on this machine's disk for as long as the block lasts."""
+    folder = _scratch_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _scratch_folder() -> Path:
+    """Named after its process, so that those of processes that were killed can be removed on the way."""
+    prefix = f"ecdctr-{socket.gethostname()}-"
+    _sweep(prefix)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 @lru_cache(maxsize=4)  # once a process
@@ -318,11 +374,13 @@ def _parsed(text: str, scheme: str) -> str:
     return f"{'s3a' if scheme == 's3' else scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _endpoint() -> str | None:
+def s3_endpoint() -> str | None:
+    """Where S3 is, if it is not Amazon's, as the environment names it."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def _region() -> str | None:
+def s3_region() -> str | None:
+    """The region of S3, as the environment names it."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
 

@@ -14,6 +14,7 @@ from ecdctr_spark.models import build
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
 from tests.made_up import TRAIN, ctr_spec, tiny_spec
@@ -53,7 +54,7 @@ def publish_model(folder: Path, spec: ModelSpec, model_id: str = "model-1") -> n
         restored=RestoreReport(),
         result=TrainingResult(rows=8, steps=1, seconds=1.0, loss=0.5, waiting=0.0),
     )
-    publish(folder, model, optimiser, manifest, ALONE)
+    publish(Root.parse(folder), model, optimiser, manifest, ALONE)
     return model.eval()
 
 

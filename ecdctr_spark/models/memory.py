@@ -12,13 +12,13 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import torch
-from pyarrow import fs
 from torch import Tensor, nn
 
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 
 _CHUNK = 1 << 16  # rows read or merged at a time
 _ITEM = 1.0  # in the last column of an item's row; a user's has 0
@@ -164,8 +164,7 @@ def _pooling(spec: MemorySpec) -> nn.Module:
 
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows int64 [n] and vectors float32 [n, dimension] of a snapshot file, a piece at a time."""
-    system, path = fs.FileSystem.from_uri(file) if "://" in file else (fs.LocalFileSystem(), file)
-    with system.open_input_file(path) as source:
+    with Root(file).open() as source:
         for piece in pq.ParquetFile(source).iter_batches(_CHUNK, columns=["index", "vector"]):
             values = piece.column("vector").flatten().to_numpy(zero_copy_only=False)
             if len(values) != len(piece) * dimension:

@@ -5,9 +5,7 @@ An export is a folder of two files: `model.safetensors`, every tensor by its nam
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,18 +20,21 @@ from ecdctr_spark.models.batch import to_batch
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.storage import File, Published, Root
 
 WEIGHTS = "model.safetensors"
 SIGNATURE = "signature.json"
 
 
 class Signature(Settings):
-    """Which model an export is, how to build it, and the hash of its weights."""
+    """Which model an export is, how to build it, the checkpoint that it was made from (the hash of its manifest), and
+    its weights."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model_id: str
     spec: ModelSpec
-    sha256: str
+    made_from: str
+    weights: File
 
 
 class Predictor:
@@ -43,14 +44,13 @@ class Predictor:
         self.signature, self._model = signature, model.eval()
 
     @classmethod
-    def open(cls, folder: Path) -> Predictor:
+    def open(cls, root: Root) -> Predictor:
         """The model of an export. Raises ConfigError that names the file that is missing, damaged or foreign."""
-        signature = read_signature(folder)
-        weights = folder / WEIGHTS
-        if not weights.is_file() or sha256(weights) != signature.sha256:
-            raise ConfigError(f"export {weights}: missing, truncated or changed; export the model again")
+        signature = read_signature(root)
+        files = Published(root, {WEIGHTS: signature.weights})
+        files.check()
         model = build(signature.spec, ALONE)
-        model.load_state_dict(load_file(weights), assign=True)
+        model.load_state_dict(load_file(files.local(WEIGHTS)), assign=True)
         return cls(signature, model)
 
     @torch.inference_mode()
@@ -75,21 +75,12 @@ def inputs(contract: Contract) -> tuple[str, ...]:
     return contract.inputs
 
 
-def read_signature(folder: Path) -> Signature:
+def read_signature(root: Root) -> Signature:
     """The signature of an export; raises ConfigError that names the file where it is missing or foreign."""
-    path = folder / SIGNATURE
-    if not path.is_file():
-        raise ConfigError(f"export {folder}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")
+    path = root.at(SIGNATURE)
+    if not path.exists():
+        raise ConfigError(f"export {root}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")
     try:
         return Signature.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigError(f"export {path}: it was not written by this version; export the model again") from error
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while piece := content.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.serving.predictor import Predictor, inputs, read_signature
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import PREDICTIONS
 
 _KEPT = ("event_id", "user", "item", "domain", "ds")
@@ -23,21 +23,21 @@ class Export(NamedTuple):
     """An export as the workers are told of it; its hash tells it from another that took its place."""
 
     model: str
-    folder: str
+    root: Root
     sha256: str
 
 
 _open: dict[Export, Predictor] = {}  # what this worker process holds, for the next portion of samples
 
 
-def score(samples: DataFrame, exports: Mapping[str, str]) -> DataFrame:
-    """PREDICTIONS rows: each sample once a model. `exports` maps a model's name in the result to its export folder,
-    on a path that the workers can open too. Where samples have no label, it is null.
+def score(samples: DataFrame, exports: Mapping[str, Root]) -> DataFrame:
+    """PREDICTIONS rows: each sample once a model. `exports` maps a model's name in the result to its export, at a
+    place that the workers can open too. Where samples have no label, it is null.
 
     Raises ConfigError that names a missing column; a null in a feature fails the job.
     """
-    signatures = {model: read_signature(Path(folder)) for model, folder in exports.items()}
-    told = [Export(model, exports[model], signature.sha256) for model, signature in signatures.items()]
+    signatures = {model: read_signature(root) for model, root in exports.items()}
+    told = [Export(model, exports[model], signature.weights.sha256) for model, signature in signatures.items()]
     features = {name for signature in signatures.values() for name in inputs(signature.spec.contract)}
     missing = sorted({*_KEPT, *features}.difference(samples.columns))
     if missing:
@@ -54,7 +54,7 @@ def _scored(exports: list[Export], batches: Iterator[pa.RecordBatch]) -> Iterato
         del _open[stale]
     for export in exports:
         if export not in _open:
-            _open[export] = Predictor.open(Path(export.folder))
+            _open[export] = Predictor.open(export.root)
     for batch in batches:
         for export in exports:
             yield _predictions(batch, export.model, _open[export])

@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,6 +26,7 @@ from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import ORACLE
 from ecdctr_spark.tables.store import Store
 
@@ -43,23 +43,23 @@ def read(spark: SparkSession, config: Config) -> Raw:
     """Raw logs by the raw contract, written once under storage.root, with the oracle beside the tables."""
     if config.synthetic is None:
         raise ConfigError("source.kind is synthetic, and there are no settings under synthetic: add --conf synthetic")
-    root = Path(config.storage.root).resolve()
-    folder = root / "raw" / "synthetic" / _name(config.synthetic)
-    whole = folder / "whole"
+    root = Root.parse(config.storage.root)
+    folder = root.at("raw", "synthetic", _name(config.synthetic))
+    whole = folder.at("whole")
     if not whole.exists():
         events = numbered_events(spark, config.synthetic, 0, config.synthetic.events)
         write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
         Store(spark, root).replace(ORACLE, oracle(events, config.synthetic), "true")
-        whole.touch()  # last: what was cut off before is written again
-    frames = (spark.read.parquet(str(folder / name)) for name in Raw._fields)
+        whole.write_bytes(b"")  # last: what was cut off before is written again
+    frames = (spark.read.parquet(folder.at(name).addresses.spark) for name in Raw._fields)
     return Raw(*frames)
 
 
-def write(frames: Raw, folder: Path) -> None:
+def write(frames: Raw, folder: Root) -> None:
     """Raw logs as the Parquet folders impressions, clicks, users and items, which `source.kind: files` reads."""
     for name, frame in zip(Raw._fields, frames, strict=True):
         if frame is not None:
-            frame.write.mode("overwrite").parquet(str(folder / name))
+            frame.write.mode("overwrite").parquet(folder.at(name).addresses.spark)
 
 
 def numbered_events(spark: SparkSession, platform: Synthetic, first: int, last: int) -> DataFrame:

@@ -26,6 +26,7 @@ from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch, to_batch
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.streaming.shards import Unit, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
+from ecdctr_spark.streaming.staging import staged
 
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -136,12 +137,15 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[R
 
 def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
     """All rows of the files, in the order of the list and of the rows in each file, labelled as of `until`."""
-    with make_batch_reader(
-        [_url(file.path) for file in files],
-        schema_fields=[f"^{re.escape(column)}$" for column in contract.columns],
-        workers_count=1,  # more would return row groups in any order
-        shuffle_row_groups=False,
-    ) as reader:
+    with (
+        staged([file.path for file in files]) as urls,
+        make_batch_reader(
+            urls,
+            schema_fields=[f"^{re.escape(column)}$" for column in contract.columns],
+            workers_count=1,  # more would return row groups in any order
+            shuffle_row_groups=False,
+        ) as reader,
+    ):
         groups = [group._asdict() for group in reader]
     _check_rows(files, [len(next(iter(group.values()))) for group in groups])
     columns = {name: _concatenated(groups, name, files) for name in contract.columns}
@@ -154,10 +158,6 @@ def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
     columns["weight"] = columns["weight"] * weights
     columns["label"] = np.where(columns["click_day"] <= (until - _EPOCH).days, columns["label"], 0)
     return to_batch(columns, contract)
-
-
-def _url(path: str) -> str:
-    return path if "://" in path else f"file://{path}"
 
 
 def _concatenated(groups: list[Columns], name: str, files: Sequence[Unit]) -> np.ndarray[Any, Any]:

@@ -32,6 +32,24 @@ class Table(BaseModel):
     varied: tuple[str, ...] = ()
 
 
+def properties(table: Table) -> dict[str, str]:
+    """The Delta properties that a table is created with, whoever creates it."""
+    # Delta hands a table's properties to the Parquet writer.
+    varied = {f"parquet.enable.dictionary#{column}": "false" for column in table.varied}
+    return {**_PROPERTIES, **varied, **({} if table.laid_out else _GATHERED)}
+
+
+_PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.columnMapping.mode": "none",
+    # Row counts alone: the least and greatest value of a column would leave users' ids in the log for good.
+    "delta.dataSkippingNumIndexedCols": "0",
+    # A model pins versions for as long as it is registered; a version is gone with its entry in the log.
+    "delta.logRetentionDuration": "interval 3650 days",
+}
+# Each partition's rows are brought together before they are written: without, every task leaves a file in each.
+_GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
+
 IMPRESSIONS = Table(
     name="impressions",
     scope="logs",

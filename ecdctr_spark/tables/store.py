@@ -9,31 +9,16 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import Scope, Table
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import Scope, Table, properties
 
-_PROPERTIES = {
-    "delta.enableDeletionVectors": "false",
-    "delta.columnMapping.mode": "none",
-    # Row counts alone: the least and greatest value of a column would leave users' ids in the log for good.
-    "delta.dataSkippingNumIndexedCols": "0",
-    # A model pins versions for as long as it is registered; a version is gone with its entry in the log.
-    "delta.logRetentionDuration": "interval 3650 days",
-}
-# Each partition's rows are brought together before they are written: without, every task leaves a file in each.
-_GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
-
-
-def _properties(table: Table) -> dict[str, str]:
-    # Delta hands a table's properties to the Parquet writer.
-    varied = {f"parquet.enable.dictionary#{column}": "false" for column in table.varied}
-    return {**_PROPERTIES, **varied, **({} if table.laid_out else _GATHERED)}
+_LISTING_TASKS = 64
 
 
 @lru_cache(maxsize=64)
@@ -48,26 +33,26 @@ class Store:
     those that all share. Without an identity they lie side by side."""
 
     spark: SparkSession
-    root: Path
+    root: Root
     logs: str = ""
     data_set: str = ""
 
-    def place(self, table: Table) -> Path:
+    def place(self, table: Table) -> Root:
         """Where the table lies."""
-        return self.home(table.scope) / "tables" / table.name
+        return self.home(table.scope).at("tables", table.name)
 
-    def home(self, scope: Scope) -> Path:
+    def home(self, scope: Scope) -> Root:
         """The folder of what has this scope."""
         identity = {"logs": self.logs, "data_set": self.data_set, "root": ""}[scope]
-        return self.root / scope / identity if identity else self.root
+        return self.root.at(scope, identity) if identity else self.root
 
     def path(self, table: Table) -> str:
         """Where the table lies, as Spark names it."""
-        return str(self.place(table))
+        return self.place(table).addresses.spark
 
     def exists(self, table: Table) -> bool:
         """Whether anything was ever written to the table."""
-        return (Path(self.path(table)) / "_delta_log").is_dir()
+        return self.place(table).at("_delta_log").exists()
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """A version, or the newest; an empty frame of the table's columns before the first write."""
@@ -122,6 +107,8 @@ class Store:
         and that nobody is writing."""
         if self.exists(table):
             self.spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+            # Delta lists the files with as many tasks as Spark discovers partitions with: 10,000 on a cluster.
+            self.spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", _LISTING_TASKS)
             DeltaTable.forPath(self.spark, self.path(table)).vacuum(hours)
 
     def committed(self, table: Table) -> dict[int, dt.datetime]:
@@ -147,7 +134,7 @@ class Store:
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self._declared(table))
-        for key, value in _properties(table).items():
+        for key, value in properties(table).items():
             builder = builder.property(key, value)
         builder.partitionedBy(*table.partitions).execute()
 
@@ -157,7 +144,7 @@ class Store:
         if set(there) != set(declared):
             other = ", ".join(sorted(set(there) ^ set(declared)))
             raise ConfigError(
-                f"table {table.name} at {self.path(table)} was written with other columns ({other}): set"
+                f"table {table.name} at {self.place(table)} was written with other columns ({other}): set"
                 " features.fields back, or start afresh under another storage.root"
             )
 

@@ -1,4 +1,4 @@
-"""Models on disk: a folder of safetensors and a manifest, published by a rename; nothing is ever unpickled.
+"""Models in storage: a folder of safetensors and a manifest, published as a whole; nothing is ever unpickled.
 
 manifest.json                      what the model is, how it came about, and the hash of every file
 dense.safetensors                  parameters and batch-norm statistics
@@ -9,8 +9,6 @@ snapshots/part-<rank>.parquet      where the level keeps them: index and vector 
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -31,13 +29,14 @@ from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.storage import File, Published, Root, sha256
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
 
 DENSE = "dense.safetensors"
 OPTIMISER = "dense_optimiser.safetensors"
-_MANIFEST = "manifest.json"
-_SNAPSHOTS = "snapshots"
+MANIFEST = "manifest.json"
+VECTORS = "snapshots"
 _SNAPSHOT_SCHEMA = pa.schema([("index", pa.int32()), ("vector", pa.list_(pa.float32()))])
 _CHUNK = 1 << 18  # rows of a snapshot written at a time
 
@@ -59,11 +58,6 @@ class RestoreReport(Settings):
     left: tuple[str, ...] = ()
 
 
-class File(Settings):
-    size: int
-    sha256: str
-
-
 class Manifest(Settings):
     """What a model is and how it came about; `ranks` is the number of ranks that wrote the files. The checkpoint of a
     training that has not ended has a `cursor` and the digest of its `job`, and no `result`."""
@@ -82,80 +76,85 @@ class Manifest(Settings):
     files: Mapping[str, File] = Field(default_factory=dict)
 
 
-def publish(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
-    """Writes the model beside `folder` and gives it that name in one move, replacing a model of that name.
+def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
+    """Writes the model to the folder `root`, replacing the one that is there.
 
     All ranks call it together, each with its share of the tables; `manifest.files` is filled in here.
     """
-    writing = folder.with_name(f"{folder.name}.writing")
+    draft = root.draft(MANIFEST)
     if world.rank == 0:
-        shutil.rmtree(writing, ignore_errors=True)  # of a run that was killed
-        (writing / _SNAPSHOTS).mkdir(parents=True)
-        save_file(dense_tensors(model), writing / DENSE)
-        save_file(optimiser_tensors(model, optimiser), writing / OPTIMISER)
+        draft.begin()
     world.barrier()
-    save_file(row_tensors(model), writing / _rows_file(world.rank, world.size))
+    if world.rank == 0:
+        with draft.writing(DENSE) as path:
+            save_file(dense_tensors(model), path)
+        with draft.writing(OPTIMISER) as path:
+            save_file(optimiser_tensors(model, optimiser), path)
+    with draft.writing(_rows_file(world.rank, world.size)) as path:
+        save_file(row_tensors(model), path)
     if "snapshot" in manifest.keeps and manifest.cursor is None:
-        _write_snapshot(model, writing / _SNAPSHOTS / f"part-{world.rank}.parquet")
+        with draft.writing(f"{VECTORS}/part-{world.rank}.parquet") as path:
+            _write_snapshot(model, path)
     world.barrier()
     if world.rank == 0:
-        paths = sorted(path for path in writing.rglob("*") if path.is_file())
-        files = {path.relative_to(writing).as_posix(): _file(path) for path in paths}
-        complete = manifest.model_copy(update={"files": files})
-        (writing / _MANIFEST).write_text(complete.model_dump_json(indent=1))
-        _replace(writing, folder)
+        complete = manifest.model_copy(update={"files": draft.files()})
+        draft.publish(complete.model_dump_json(indent=1).encode())
     world.barrier()
 
 
-def load(folder: Path, exchange: Exchange) -> tuple[ModelSpec, nn.Module]:
-    """The model of a published checkpoint, on any number of ranks, however many wrote it.
+def load(root: Root, exchange: Exchange) -> tuple[ModelSpec, nn.Module]:
+    """The model of a published checkpoint; see Checkpoint.open and Checkpoint.model."""
+    checkpoint = Checkpoint.open(root)
+    return checkpoint.manifest.spec, checkpoint.model(exchange)
 
-    Raises ConfigError that names the file for anything but a complete checkpoint with its own contents.
-    """
-    checkpoint = Checkpoint.open(folder)
-    spec = checkpoint.manifest.spec
-    model = build(spec, exchange)
-    dense, stored = dense_tensors(model), checkpoint.tensors(DENSE)
-    checkpoint.require(stored, dense)
-    for name, tensor in dense.items():
-        tensor.copy_(stored[name])
-    for name, tensor in row_tensors(model).items():
-        tensor.copy_(checkpoint.rows(name, exchange))
-    return spec, model
+
+def identity(root: Root) -> str:
+    """The hash of a manifest, which holds those of all its files. Raises ConfigError where there is none."""
+    return sha256(_manifest(root))
 
 
 class Checkpoint:
     """A published checkpoint whose files were found to be complete and unchanged when it was opened."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, root: Root, manifest: Manifest, identity: str) -> None:
+        self.root, self.manifest, self.identity = root, manifest, identity
+        self._files = Published(root, manifest.files)
 
     @classmethod
-    def open(cls, folder: Path) -> Checkpoint:
+    def open(cls, root: Root) -> Checkpoint:
         """Reads the manifest and checks every file against it; raises ConfigError that names the one at fault."""
-        path = folder / _MANIFEST
-        if not path.is_file():
-            raise ConfigError(f"checkpoint {folder}: no {_MANIFEST}; expected a published model: train it again")
+        content = _manifest(root)
         try:
-            manifest = Manifest.model_validate_json(path.read_bytes())
+            manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
             raise ConfigError(
-                f"checkpoint {path}: {where}: {fault['msg']}; it was not written by this version"
+                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; it was not written by this version"
             ) from error
-        for name, expected in manifest.files.items():
-            if not (folder / name).is_file() or _file(folder / name) != expected:
-                raise ConfigError(f"checkpoint {folder / name}: missing, truncated or changed; train the model again")
-        return cls(folder, manifest)
+        checkpoint = cls(root, manifest, sha256(content))
+        checkpoint._files.check()
+        return checkpoint
+
+    def model(self, exchange: Exchange) -> nn.Module:
+        """The model on any number of ranks, however many wrote it. Raises ConfigError where its files do not fit its
+        specification."""
+        model = build(self.manifest.spec, exchange)
+        dense, stored = dense_tensors(model), self.tensors(DENSE)
+        self.require(stored, dense)
+        for name, tensor in dense.items():
+            tensor.copy_(stored[name])
+        for name, tensor in row_tensors(model).items():
+            tensor.copy_(self.rows(name, exchange))
+        return model
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Every tensor of one of the manifest's files."""
         self._listed(name)
         try:
-            return load_file(self.folder / name)
+            return load_file(self._files.local(name))
         except SafetensorError as error:
-            raise ConfigError(f"checkpoint {self.folder / name}: no safetensors file ({error})") from error
+            raise ConfigError(f"checkpoint {self.root.at(name)}: no safetensors file ({error})") from error
 
     def rows(self, name: str, exchange: Exchange) -> Tensor:
         """What `exchange.rank` of `exchange.size` holds of a row tensor of the model as it was written."""
@@ -176,22 +175,22 @@ class Checkpoint:
         wrong = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
         if wrong:
             raise ConfigError(
-                f"checkpoint {self.folder}: {', '.join(wrong)} missing, unexpected or of another shape: "
+                f"checkpoint {self.root}: {', '.join(wrong)} missing, unexpected or of another shape: "
                 "train it again with the model's settings"
             )
 
     def _share(self, name: str, rank: int) -> Tensor:
         file = _rows_file(rank, self.manifest.ranks)
         self._listed(file)
-        with safe_open(self.folder / file, framework="pt") as tensors:
+        with safe_open(self._files.local(file), framework="pt") as tensors:
             if name not in tensors.keys():  # noqa: SIM118 - safe_open has no `in`
-                raise ConfigError(f"checkpoint {self.folder / file}: holds no {name}; train its parent again")
+                raise ConfigError(f"checkpoint {self.root.at(file)}: holds no {name}; train its parent again")
             share: Tensor = tensors.get_tensor(name)
         return share
 
     def _listed(self, name: str) -> None:
         if name not in self.manifest.files:
-            raise ConfigError(f"checkpoint {self.folder}: its manifest lists no {name}; train the model again")
+            raise ConfigError(f"checkpoint {self.root}: its manifest lists no {name}; train the model again")
 
 
 def _write_snapshot(model: nn.Module, path: Path) -> None:
@@ -210,22 +209,11 @@ def _write_snapshot(model: nn.Module, path: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=_SNAPSHOT_SCHEMA))
 
 
-def _replace(writing: Path, folder: Path) -> None:
-    replaced = folder.with_name(f"{folder.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    writing.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+def _manifest(root: Root) -> bytes:
+    if not root.at(MANIFEST).exists():
+        raise ConfigError(f"checkpoint {root}: no {MANIFEST}; expected a published model: train it again")
+    return root.at(MANIFEST).read_bytes()
 
 
 def _rows_file(rank: int, ranks: int) -> str:
     return f"rows-{rank}-of-{ranks}.safetensors"
-
-
-def _file(path: Path) -> File:
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while piece := content.read(1 << 22):
-            digest.update(piece)
-    return File(size=path.stat().st_size, sha256=digest.hexdigest())

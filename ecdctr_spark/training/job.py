@@ -23,7 +23,7 @@ class TaughtBy(Settings):
 
 
 class TrainingJob(Settings):
-    """One training of one model, resolved: nothing else is read but the files named here.
+    """One training of one model, resolved: nothing else is read but the files named here by their URIs.
 
     `until` is the last day that the model sees: a click after it counts as none. `parent` is the place of a published
     checkpoint, taken over as `how` and the `policy` say (training/transfer.py); `snapshots` are the Parquet files of

@@ -6,12 +6,9 @@ bit, on as many ranks. On another number of ranks each row of the epoch still co
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from pathlib import Path
-
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
+from ecdctr_spark.storage import Root, sha256
+from ecdctr_spark.training.checkpoint import MANIFEST, Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
 from ecdctr_spark.training.step import TrainState
 from ecdctr_spark.training.transfer import take_all
@@ -25,18 +22,18 @@ def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: C
     job.keep_checkpoints of those. All ranks call it together."""
     world = state.world
     manifest = _manifest(job, restored, world).model_copy(update={"job": digest(job), "cursor": cursor})
-    folder = _folder(job) / (name or f"{cursor.steps:09d}")
-    publish(folder, state.model, state.optimiser, manifest, world)
+    publish(_folder(job).at(name or f"{cursor.steps:09d}"), state.model, state.optimiser, manifest, world)
     if world.rank == 0:
         for old in _checkpoints(job)[: -job.keep_checkpoints]:
-            shutil.rmtree(old)
+            old.at(MANIFEST).remove()  # first: without it the rest does not exist
+            old.remove()
     world.barrier()
 
 
 def finish(job: TrainingJob, state: TrainState, restored: RestoreReport, result: TrainingResult) -> None:
     """Publishes the model at job.output and removes its checkpoints. All ranks call it together."""
     manifest = _manifest(job, restored, state.world).model_copy(update={"result": result})
-    publish(Path(job.output), state.model, state.optimiser, manifest, state.world)
+    publish(Root.parse(job.output), state.model, state.optimiser, manifest, state.world)
     _discard(job, state.world)
 
 
@@ -45,7 +42,7 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
 
     Raises ConfigError where it is damaged.
     """
-    found = [Checkpoint.open(path) for path in _checkpoints(job)[-1:]]
+    found = [Checkpoint.open(place) for place in _checkpoints(job)[-1:]]
     world.barrier()  # before any is removed, all have looked
     if found and found[0].manifest.job == digest(job):
         return found[0]
@@ -58,19 +55,29 @@ def restore_from(state: TrainState, checkpoint: Checkpoint) -> tuple[Cursor, Res
     take_all(state.model, state.optimiser, checkpoint, state.world)
     manifest = checkpoint.manifest
     if manifest.cursor is None:
-        raise ConfigError(f"checkpoint {checkpoint.folder}: has no cursor: it is a model, not a training under way")
+        raise ConfigError(f"checkpoint {checkpoint.root}: has no cursor: it is a model, not a training under way")
     return manifest.cursor, manifest.restored
 
 
 def best(job: TrainingJob) -> Checkpoint:
     """The checkpoint of the epoch with the least loss on what is held out."""
-    return Checkpoint.open(_folder(job) / BEST)
+    return Checkpoint.open(_folder(job).at(BEST))
 
 
 def digest(job: TrainingJob) -> str:
-    """Tells jobs apart by all that their result depends on, and nothing else."""
-    meaning = job.model_dump_json(exclude={"output", "keep_checkpoints"})
-    return hashlib.sha256(meaning.encode()).hexdigest()
+    """Tells jobs apart by all that their result depends on, and nothing else: not where their files lie. Delta gives
+    each file a name of its own, and a parent's folder is its model_id."""
+    named = {
+        "units": tuple(unit.model_copy(update={"path": _name(unit.path)}) for unit in job.units),
+        "snapshots": tuple(_name(path) for path in job.snapshots),
+        "parent": job.parent and _name(job.parent),
+    }
+    meaning = job.model_copy(update=named).model_dump_json(exclude={"output", "keep_checkpoints"})
+    return sha256(meaning.encode())
+
+
+def _name(place: str) -> str:
+    return Root.parse(place).name
 
 
 def _manifest(job: TrainingJob, restored: RestoreReport, world: World) -> Manifest:
@@ -87,14 +94,14 @@ def _manifest(job: TrainingJob, restored: RestoreReport, world: World) -> Manife
 
 def _discard(job: TrainingJob, world: World) -> None:
     if world.rank == 0:
-        shutil.rmtree(_folder(job), ignore_errors=True)
+        _folder(job).remove()
     world.barrier()
 
 
-def _folder(job: TrainingJob) -> Path:
-    return Path(f"{job.output}.checkpoints")
+def _folder(job: TrainingJob) -> Root:
+    return Root.parse(job.output).beside(".checkpoints")
 
 
-def _checkpoints(job: TrainingJob) -> list[Path]:
-    """The complete ones, oldest first: one that is being written has another name."""
-    return sorted(path for path in _folder(job).glob("*") if path.name.isdigit())
+def _checkpoints(job: TrainingJob) -> list[Root]:
+    """The complete ones, oldest first."""
+    return [place for place in _folder(job).list() if place.name.isdigit() and place.at(MANIFEST).exists()]

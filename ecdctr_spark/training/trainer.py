@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.streaming.shards import Unit, split
 from ecdctr_spark.training import resume
@@ -108,7 +108,7 @@ def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
 def _objective(job: TrainingJob, world: World) -> Objective:
     if job.teacher is None:
         return CLICKS
-    _, teacher = load(Path(job.teacher.checkpoint), world)
+    _, teacher = load(Root.parse(job.teacher.checkpoint), world)
     return Objective(Teaching(teacher.to(world.device).eval().requires_grad_(False), job.teacher.share))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -23,6 +22,7 @@ from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import DENSE, OPTIMISER, Checkpoint, RestoreReport
 from ecdctr_spark.training.job import TrainingJob
 from ecdctr_spark.training.world import World
@@ -84,7 +84,7 @@ def _parent(job: TrainingJob) -> Checkpoint:
     """The checkpoint that a job starts from, of the kind that its policy expects."""
     if job.parent is None:
         raise ConfigError(f"training {job.model_id}: start {job.how} needs a parent: train that model first")
-    parent = Checkpoint.open(Path(job.parent))
+    parent = Checkpoint.open(Root.parse(job.parent))
     theirs, ours = parent.manifest.spec.model_dump(), job.model.model_dump()
     wrong = [key for key in ours if theirs[key] != ours[key] and key not in _MAY_DIFFER[job.how]]
     if theirs["network"]["dimension"] != ours["network"]["dimension"]:
@@ -93,7 +93,7 @@ def _parent(job: TrainingJob) -> Checkpoint:
         wrong.append(f"rows ({theirs['rows']} would shrink to {ours['rows']})")
     if wrong:
         raise ConfigError(
-            f"training {job.model_id}: its parent {parent.folder} differs in {', '.join(wrong)}: "
+            f"training {job.model_id}: its parent {parent.root} differs in {', '.join(wrong)}: "
             "train the parent again with these settings"
         )
     return parent
@@ -210,6 +210,6 @@ def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: 
         if name in reset or not _chosen(name, policy) or (name.startswith(_MEMORY) and _merges(model, parent)):
             continue
         if name not in parameters:
-            raise ConfigError(f"checkpoint {parent.folder / OPTIMISER}: {name} is no parameter of the model")
+            raise ConfigError(f"checkpoint {parent.root.at(OPTIMISER)}: {name} is no parameter of the model")
         parameter = parameters[name]
         optimiser.state[parameter][kind] = tensor if kind == "step" else tensor.to(parameter.device)

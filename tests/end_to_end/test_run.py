@@ -21,6 +21,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.cli import main
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import PREDICTIONS
 from ecdctr_spark.tables.store import Store
 from tests.end_to_end.conftest import PREDICTED, USERS
@@ -172,7 +173,7 @@ def weights(root: Path, before: str) -> dict[str, list[str]]:
 
 
 def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple[str, str], float]:
-    rows = Store(spark, root).read(PREDICTIONS).select("event_id", "model", "prediction").collect()
+    rows = Store(spark, Root.parse(root)).read(PREDICTIONS).select("event_id", "model", "prediction").collect()
     return {(row.event_id, row.model): row.prediction for row in rows if row.event_id in events}
 
 

@@ -26,6 +26,7 @@ from ecdctr_spark.launching.launch import open_ranks
 from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, Unit
 
@@ -236,7 +237,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
     assert result.rows == 8 * 600  # each row once an epoch, those of the dead rank's share included
-    assert Checkpoint.open(tmp_path / "model").manifest.ranks == 1
+    assert Checkpoint.open(Root.parse(tmp_path / "model")).manifest.ranks == 1
     assert not serving() and not horovodruns()
 
 

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint, load
 from tests.ranks.train_one_of_many import SPECS, train_share
 
@@ -31,7 +32,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SPECS)
 def test_two_ranks_train_on_every_row(two_ranks: Path, tmp_path: Path, name: str) -> None:
     train_share(SPECS[name], ALONE, tmp_path / name)
-    together, alone = (Checkpoint.open(folder / name).manifest for folder in (two_ranks, tmp_path))
+    together, alone = (Checkpoint.open(Root.parse(folder / name)).manifest for folder in (two_ranks, tmp_path))
     assert together.ranks == 2
     assert (together.result.rows, together.result.steps) == (alone.result.rows, alone.result.steps) == (4 * 31, 4)
     assert together.result.loss == pytest.approx(alone.result.loss, rel=0.05)
@@ -39,7 +40,7 @@ def test_two_ranks_train_on_every_row(two_ranks: Path, tmp_path: Path, name: str
 
 def test_two_ranks_make_the_model_of_one(two_ranks: Path, tmp_path: Path) -> None:
     train_share(SPECS["ctr"], ALONE, tmp_path / "ctr")
-    (_, together), (_, alone) = (load(folder / "ctr", ALONE) for folder in (two_ranks, tmp_path))
+    (_, together), (_, alone) = (load(Root.parse(folder / "ctr"), ALONE) for folder in (two_ranks, tmp_path))
     for name, tensor in {**dense_tensors(alone), **row_tensors(alone)}.items():
         found = {**dense_tensors(together), **row_tensors(together)}[name]
         assert_close(found, tensor, rtol=1e-4, atol=1e-6)

@@ -9,6 +9,7 @@ import torch
 
 from ecdctr_spark.models import build
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.training.step import start_state
@@ -39,7 +40,7 @@ def train_share(spec: ModelSpec, world: World, output: Path) -> None:
         restored=RestoreReport(),
         result=result,
     )
-    publish(output, model, state.optimiser, manifest, world)
+    publish(Root.parse(output), model, state.optimiser, manifest, world)
 
 
 if __name__ == "__main__":

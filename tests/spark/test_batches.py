@@ -12,6 +12,7 @@ from ecdctr_spark.config import Config
 from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.features.samples import shuffled
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.tables import pinned
 
@@ -24,7 +25,7 @@ CONTRACT = Contract(
 )
 
 
-def write(spark: SparkSession, path: Path) -> str:
+def write(spark: SparkSession, path: Path) -> Root:
     samples = spark.range(200).selectExpr(
         "cast(id as string) event_id",
         "cast(id as int) user_id",
@@ -36,10 +37,10 @@ def write(spark: SparkSession, path: Path) -> str:
         "date_add(date'2020-01-01', cast(id % 5 as int)) ds",
     )
     shuffled(samples, 2).write.format("delta").partitionBy("domain", "ds").save(str(path))
-    return str(path)
+    return Root(str(path))
 
 
-def read(path: str, config: Config, rank: int) -> list[Batch]:
+def read(path: Root, config: Config, rank: int) -> list[Batch]:
     files = pinned.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
     return list(Stream(files, CONTRACT, config.actr.train, 10, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
 

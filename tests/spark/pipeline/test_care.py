@@ -18,6 +18,7 @@ from ecdctr_spark.features.vocabulary import admit, surveyed
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, PREDICTIONS, SNAPSHOTS, VOCABULARY
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled
@@ -63,7 +64,7 @@ features:
 @pytest.fixture(scope="module")
 def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two days of them ingested and built, predicted, and a snapshot of the users."""
-    store = Store(spark, tmp_path_factory.mktemp("built") / "root")
+    store = Store(spark, Root.parse(tmp_path_factory.mktemp("built") / "root"))
     steps.ingest(store, config, config.calendar.first_day, DAY)
     steps.build(store, config, config.calendar.first_day, DAY)
     own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
@@ -82,8 +83,8 @@ def forgetful(built: Store, config: Config, tmp_path_factory: pytest.TempPathFac
 
 
 def copied(store: Store, folder: Path) -> Store:
-    shutil.copytree(store.root, folder / "root")
-    return Store(store.spark, folder / "root")
+    shutil.copytree(store.root.uri, folder / "root")
+    return Store(store.spark, Root.parse(folder / "root"))
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -115,11 +116,11 @@ def holding(root: Path, user: str) -> set[str]:
 
 def test_no_file_names_a_forgotten_user(built: Store, forgetful: tuple[Store, dict[str, int]]) -> None:
     store, removed = forgetful
-    assert holding(built.root, VICTIM) == {
+    assert holding(Path(built.root.uri), VICTIM) == {
         "impressions", "users", "quarantine", "labelled", "daily_counts", "daily_clicks", "vocabulary", "samples",
         "predictions",
     }  # fmt: skip
-    assert not holding(store.root, VICTIM)
+    assert not holding(Path(store.root.uri), VICTIM)
     assert removed == {
         "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
         "daily_clicks": 1, "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
@@ -130,7 +131,7 @@ def test_others_stay_even_those_of_a_name_that_begins_alike(
     built: Store, forgetful: tuple[Store, dict[str, int]]
 ) -> None:
     for user in ("other", f"{VICTIM}1"):
-        assert holding(forgetful[0].root, user) == holding(built.root, user)
+        assert holding(Path(forgetful[0].root.uri), user) == holding(Path(built.root.uri), user)
 
 
 def tokens(store: Store) -> dict[tuple[str, str], int]:
@@ -151,7 +152,7 @@ def test_a_forgotten_user_s_index_is_never_given_to_another(
 
 def test_a_user_whom_nobody_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
-        forget(Store(spark, tmp_path), config, "nobody")
+        forget(Store(spark, Root.parse(tmp_path)), config, "nobody")
 
 
 def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Conf
 
 
 def test_the_log_keeps_no_least_and_greatest_values(built: Store) -> None:
-    for path in (built.root / "tables").rglob("*.json"):
+    for path in Path(built.root.uri, "tables").rglob("*.json"):
         for line in path.read_text().splitlines():
             stats = json.loads(line).get("add", {}).get("stats")
             assert stats is None or json.loads(stats).get("minValues", {}) == {}

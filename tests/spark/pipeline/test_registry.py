@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS
 from ecdctr_spark.tables.store import Store
 
@@ -21,7 +22,7 @@ DAY = dt.date(2024, 3, 12)
 
 @pytest.fixture
 def store(spark: SparkSession, tmp_path: Path) -> Store:
-    return Store(spark, tmp_path)
+    return Store(spark, Root.parse(tmp_path))
 
 
 def entry(config: Config, level: Any = "actr", date: dt.date = DAY, **changes: Any) -> dict[str, Any]:

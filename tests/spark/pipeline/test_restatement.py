@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.registry import Outdated
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 
@@ -134,7 +135,7 @@ def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict
     """The tables of one back-fill over everything, late rows included."""
     root = tmp_path_factory.mktemp("whole")
     config = configured(root / "logs")
-    store = Store(spark, root / "root")
+    store = Store(spark, Root.parse(root / "root"))
     at_once(store, config, root / "logs", [*punctual(), *late()])
     return tables(store, config)
 
@@ -143,7 +144,7 @@ def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
     spark: SparkSession, tmp_path: Path, whole: dict[str, list[Any]]
 ) -> None:
     config = configured(tmp_path / "logs")
-    store = Store(spark, tmp_path / "root")
+    store = Store(spark, Root.parse(tmp_path / "root"))
     day_by_day(store, config, tmp_path / "logs", [*punctual(), *late()])
     found = tables(store, config)
     assert found["labelled"] == whole["labelled"]
@@ -153,7 +154,7 @@ def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
 
 def test_a_model_of_days_that_were_restated_is_named_and_others_are_not(spark: SparkSession, tmp_path: Path) -> None:
     config = configured(tmp_path / "logs")
-    store = Store(spark, tmp_path / "root")
+    store = Store(spark, Root.parse(tmp_path / "root"))
     at_once(store, config, tmp_path / "logs", punctual())
     for level, first in (("cpm", 0), ("tpm", 1), ("actr", 0)):
         read = [FIRST + dt.timedelta(days=first), FIRST + dt.timedelta(days=2)]

@@ -13,6 +13,7 @@ from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import PREDICTIONS
 from tests.published import ACTR, ADS_ONLY, publish_model, sample_columns
 
@@ -21,12 +22,12 @@ DAY = dt.date(2024, 3, 2)
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Root]:
     folder = tmp_path_factory.mktemp("models")
     for name, spec in (("actr", ACTR), ("ads_only", ADS_ONLY)):
         publish_model(folder / "checkpoints" / name, spec, f"{name}-2024-03-01")
-        export(folder / "checkpoints" / name, folder / name)
-    return {name: str(folder / name) for name in ("actr", "ads_only")}
+        export(Root.parse(folder / "checkpoints" / name), Root.parse(folder / name))
+    return {name: Root.parse(folder / name) for name in ("actr", "ads_only")}
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +46,17 @@ def by_event(scored: DataFrame, model: str) -> dict[str, float]:
 
 
 def test_each_sample_is_predicted_once_by_each_model_as_the_predictor_does(
-    samples: DataFrame, exports: Mapping[str, str]
+    samples: DataFrame, exports: Mapping[str, Root]
 ) -> None:
     scored = score(samples, exports).cache()
     assert scored.count() == 2 * samples.count()
-    for model, folder in exports.items():
-        expected = Predictor.open(Path(folder)).predict(sample_columns())
+    for model, root in exports.items():
+        expected = Predictor.open(root).predict(sample_columns())
         found = by_event(scored, model)
         assert found == pytest.approx({f"e{number}": value for number, value in enumerate(expected)}, rel=1e-6)
 
 
-def test_predictions_keep_who_saw_what_and_name_the_model(samples: DataFrame, exports: Mapping[str, str]) -> None:
+def test_predictions_keep_who_saw_what_and_name_the_model(samples: DataFrame, exports: Mapping[str, Root]) -> None:
     scored = score(samples, {"actr": exports["actr"]})
     assert scored.dtypes == samples.sparkSession.createDataFrame([], PREDICTIONS.columns).dtypes
     (row,) = scored.where("event_id = 'e3'").collect()
@@ -63,7 +64,7 @@ def test_predictions_keep_who_saw_what_and_name_the_model(samples: DataFrame, ex
     assert (row.model, row.model_id) == ("actr", "actr-2024-03-01")
 
 
-def test_samples_without_a_label_are_predicted_alike(samples: DataFrame, exports: Mapping[str, str]) -> None:
+def test_samples_without_a_label_are_predicted_alike(samples: DataFrame, exports: Mapping[str, Root]) -> None:
     ads_only = {"ads_only": exports["ads_only"]}
     unlabelled = score(samples.drop("label"), ads_only)
     assert unlabelled.where("label is not null").count() == 0
@@ -73,17 +74,17 @@ def test_samples_without_a_label_are_predicted_alike(samples: DataFrame, exports
 def test_an_export_that_was_replaced_is_not_answered_from_memory(samples: DataFrame, tmp_path: Path) -> None:
     for name, spec in (("first", ACTR), ("second", ADS_ONLY)):
         publish_model(tmp_path / name, spec, name)
-        export(tmp_path / name, tmp_path / "export")
-        answered = score(samples, {"served": str(tmp_path / "export")}).select("model_id").distinct().collect()
+        export(Root.parse(tmp_path / name), Root.parse(tmp_path / "export"))
+        answered = score(samples, {"served": Root.parse(tmp_path / "export")}).select("model_id").distinct().collect()
         assert [row.model_id for row in answered] == [name]
 
 
-def test_a_missing_column_is_told_before_anything_runs(samples: DataFrame, exports: Mapping[str, str]) -> None:
+def test_a_missing_column_is_told_before_anything_runs(samples: DataFrame, exports: Mapping[str, Root]) -> None:
     with pytest.raises(ConfigError, match="no columns item_rate, user"):
         score(samples.drop("user", "item_rate"), exports)
 
 
-def test_a_null_feature_fails_the_job(samples: DataFrame, exports: Mapping[str, str]) -> None:
+def test_a_null_feature_fails_the_job(samples: DataFrame, exports: Mapping[str, Root]) -> None:
     holed = samples.selectExpr("* except (item_id)", "nullif(item_id, item_id) item_id")
     with pytest.raises(Exception, match="column item_id holds a null"):
         score(holed, exports).collect()

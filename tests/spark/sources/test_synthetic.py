@@ -15,6 +15,7 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources import SOURCES, Raw
 from ecdctr_spark.sources.synthetic import numbered_events, oracle, raw, with_probability
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import IMPRESSIONS, ORACLE
 from ecdctr_spark.tables.store import Store
 
@@ -200,7 +201,7 @@ def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkS
     again = SOURCES["synthetic"](spark, config)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")} == written
     assert again.impressions.count() == first.impressions.count() >= 1000
-    truth = Store(spark, tmp_path).read(ORACLE)
+    truth = Store(spark, Root.parse(tmp_path)).read(ORACLE)
     assert truth.count() == 1000
     assert again.clicks is not None
     assert truth.where("clicked").count() == again.clicks.count()

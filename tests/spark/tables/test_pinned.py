@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 
 
@@ -21,9 +22,9 @@ def frame(spark: SparkSession, rows: int) -> DataFrame:
     )
 
 
-def write(data: DataFrame, path: Path, mode: str = "append") -> str:
+def write(data: DataFrame, path: Path, mode: str = "append") -> Root:
     data.write.format("delta").partitionBy("domain", "ds").mode(mode).save(str(path))
-    return str(path)
+    return Root(str(path))
 
 
 def ids(file: pinned.DataFile) -> list[int]:
@@ -72,14 +73,14 @@ def test_what_a_reader_of_bare_parquet_would_misread_is_refused(spark: SparkSess
         path = str(tmp_path / name)
         spark.range(1).write.format("delta").option(setting, value).save(path)
         with pytest.raises(ConfigError, match=rf"{path}: has {name}"):
-            pinned.files(path, 0, {})
+            pinned.files(Root(path), 0, {})
 
 
 def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    path = str(tmp_path / "table")
+    path = Root(str(tmp_path / "table"))
     spark.conf.set("spark.databricks.delta.stats.collect", "false")
     try:
-        spark.range(1).write.format("delta").save(path)
+        spark.range(1).write.format("delta").save(str(path))
     finally:
         spark.conf.unset("spark.databricks.delta.stats.collect")
     with pytest.raises(ConfigError, match=r"parquet: its table does not say how many rows"):
@@ -88,7 +89,7 @@ def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path
 
 def test_a_missing_table_or_version_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: expected a Delta table"):
-        pinned.version(str(tmp_path / "nowhere"))
+        pinned.version(Root(str(tmp_path / "nowhere")))
     spark.range(1).write.format("delta").save(str(tmp_path / "table"))
     with pytest.raises(ConfigError, match=r"table: expected version 7 of a Delta table"):
-        pinned.open_table(str(tmp_path / "table"), 7)
+        pinned.open_table(Root(str(tmp_path / "table")), 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import STEPS, Table
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import MODELS, STEPS, Table
+from ecdctr_spark.tables.small import among, literal, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 
 COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",), partitions=("ds",))
@@ -19,7 +22,7 @@ COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",)
 
 @pytest.fixture
 def store(spark: SparkSession, tmp_path: Path) -> Store:
-    return Store(spark, tmp_path)
+    return Store(spark, Root.parse(tmp_path))
 
 
 def rows(spark: SparkSession, *values: tuple[str, int, str]) -> DataFrame:
@@ -74,14 +77,36 @@ def test_a_table_of_other_columns_is_told_in_one_line_and_left_alone(store: Stor
 
 def test_another_reader_sees_the_same_rows(store: Store) -> None:
     store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
-    query = QueryBuilder().register("counts", DeltaTable(store.path(COUNTS)))
+    query = QueryBuilder().register("counts", DeltaTable(store.place(COUNTS).uri))
     assert pa.table(query.execute("select n from counts").read_all()).to_pylist() == [{"n": 1}]
+
+
+def test_spark_and_delta_rs_read_each_others_small_tables(store: Store) -> None:
+    root, day = Root(str(store.root)), dt.date(2020, 1, 1)
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01"), ("b", 2, "2020-01-02")), "true")
+    replace_rows(root, COUNTS, [{"key": "c", "n": 3, "ds": day}], f"ds = {literal(day)}")
+    assert content(store) == [("b", 2), ("c", 3)]
+    assert sorted((row["key"], row["n"], row["ds"].day) for row in read_rows(root, COUNTS)) == [
+        ("b", 2, 2),
+        ("c", 3, 1),
+    ]
+    model = {
+        "model_id": "m",
+        "tables": {"t": 1},
+        "days": [day],
+        "created": dt.datetime(2020, 1, 1, 9, tzinfo=dt.timezone.utc),
+    }
+    replace_rows(root, MODELS, [model], among("model_id", ["m"]))
+    store.replace(MODELS, store.read(MODELS), "true")  # Spark writes what it read
+    assert [{name: row[name] for name in model} for row in read_rows(root, MODELS)] == [model]
+    store.append(MODELS, store.read(MODELS))
+    assert len(read_rows(root, MODELS)) == 2
 
 
 def test_no_dictionary_is_made_of_a_column_that_hardly_holds_a_value_twice(store: Store) -> None:
     varied = COUNTS.model_copy(update={"varied": ("key",)})
     store.replace(varied, rows(store.spark, *(("a", 1, "2020-01-01") for _ in range(100))), "true")
-    (file,) = Path(store.path(varied)).rglob("*.parquet")
+    (file,) = Path(store.place(varied).uri).rglob("*.parquet")
     columns = pq.read_metadata(file).row_group(0).to_dict()["columns"]
     assert {column["path_in_schema"]: column["has_dictionary_page"] for column in columns} == {"key": False, "n": True}
 

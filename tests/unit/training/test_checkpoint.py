@@ -16,6 +16,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import (
     DENSE,
     Checkpoint,
@@ -49,7 +50,7 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
         restored=report,
         result=RESULT,
     )
-    publish(folder, model, state.optimiser, manifest, world)
+    publish(Root.parse(folder), model, state.optimiser, manifest, world)
     return model
 
 
@@ -57,7 +58,7 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
 def test_what_some_ranks_wrote_any_number_reads(tmp_path: Path, writers: int, readers: int) -> None:
     spec = ctr_spec(memory="merged")
     written = on_ranks(writers, lambda world: published(tmp_path / "model", spec, world))
-    read = on_ranks(readers, lambda world: load(tmp_path / "model", world))
+    read = on_ranks(readers, lambda world: load(Root.parse(tmp_path / "model"), world))
     assert all(loaded == spec for loaded, _ in read)
     for name, tensor in dense_tensors(written[0]).items():
         assert all(torch.equal(dense_tensors(model)[name], tensor) for _, model in read)
@@ -69,7 +70,7 @@ def test_what_some_ranks_wrote_any_number_reads(tmp_path: Path, writers: int, re
 
 def test_the_manifest_says_what_the_model_is_and_hashes_every_file(tmp_path: Path) -> None:
     published(tmp_path / "model", tiny_spec())
-    manifest = Checkpoint.open(tmp_path / "model").manifest
+    manifest = Checkpoint.open(Root.parse(tmp_path / "model")).manifest
     assert (manifest.model_id, manifest.spec, manifest.result) == ("m", tiny_spec(), RESULT)
     assert set(manifest.files) == {
         "dense.safetensors",
@@ -96,7 +97,7 @@ def test_publishing_again_replaces_the_model_and_leaves_nothing_beside_it(tmp_pa
     (tmp_path / "model.writing" / "half").mkdir(parents=True)  # of a run that was killed
     published(tmp_path / "model", tiny_spec())
     published(tmp_path / "model", ctr_spec())
-    assert load(tmp_path / "model", ALONE)[0] == ctr_spec()
+    assert load(Root.parse(tmp_path / "model"), ALONE)[0] == ctr_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -104,7 +105,7 @@ def test_a_training_that_was_killed_while_writing_has_published_nothing(tmp_path
     published(tmp_path / "model", tiny_spec())
     (tmp_path / "model" / "manifest.json").unlink()
     with pytest.raises(ConfigError, match=r"no manifest\.json"):
-        load(tmp_path / "model", ALONE)
+        load(Root.parse(tmp_path / "model"), ALONE)
 
 
 @pytest.mark.parametrize("file", ["dense.safetensors", "dense_optimiser.safetensors", "rows-0-of-1.safetensors"])
@@ -118,7 +119,7 @@ def test_a_file_that_was_harmed_is_refused_by_name(tmp_path: Path, file: str, ha
     else:
         path.write_bytes(content[:-1] if harm == "truncated" else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ConfigError, match=file):
-        load(tmp_path / "model", ALONE)
+        load(Root.parse(tmp_path / "model"), ALONE)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[s
     path = tmp_path / "model" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ConfigError, match=f"manifest.json: {told}"):
-        load(tmp_path / "model", ALONE)
+        load(Root.parse(tmp_path / "model"), ALONE)
 
 
 def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
     manifest["spec"]["network"]["hidden"] = [16, 4]
     path.write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="another shape"):
-        load(tmp_path / "model", ALONE)
+        load(Root.parse(tmp_path / "model"), ALONE)
 
 
 def test_a_pickle_is_not_opened_even_where_the_manifest_vouches_for_it(tmp_path: Path) -> None:
@@ -151,4 +152,4 @@ def test_a_pickle_is_not_opened_even_where_the_manifest_vouches_for_it(tmp_path:
     listed["files"][DENSE] = {"size": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(listed))
     with pytest.raises(ConfigError, match=f"{DENSE}: no safetensors file"):
-        load(tmp_path / "model", ALONE)
+        load(Root.parse(tmp_path / "model"), ALONE)

@@ -11,6 +11,7 @@ import pytest
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
@@ -73,7 +74,7 @@ def test_every_row_is_trained_on_once_an_epoch(levels: Levels) -> None:
 
 
 def test_each_model_says_what_it_was_made_from(levels: Levels) -> None:
-    restored = {name: Checkpoint.open(levels[0] / name).manifest.restored for name in levels[1]}
+    restored = {name: Checkpoint.open(Root.parse(levels[0] / name)).manifest.restored for name in levels[1]}
     parents = {name: report.parent for name, report in restored.items()}
     assert parents == {"tpm": None, "cpm": None, "actr": "cpm", "next": "actr", "idle": "actr", "again": "cpm"}
     assert restored["cpm"].taken_over == ("memory.table.weight",)
@@ -82,11 +83,11 @@ def test_each_model_says_what_it_was_made_from(levels: Levels) -> None:
 
 
 def test_the_same_job_gives_the_same_files(levels: Levels) -> None:
-    files = [Checkpoint.open(levels[0] / name).manifest.files for name in ("actr", "again")]
+    files = [Checkpoint.open(Root.parse(levels[0] / name)).manifest.files for name in ("actr", "again")]
     assert files[0] == files[1]
 
 
 def test_a_day_without_rows_leaves_the_model_as_it_was(levels: Levels) -> None:
-    files = [Checkpoint.open(levels[0] / name).manifest.files for name in ("actr", "idle")]
+    files = [Checkpoint.open(Root.parse(levels[0] / name)).manifest.files for name in ("actr", "idle")]
     assert files[0] == files[1]
     assert levels[1]["idle"].loss == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import load
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
 from ecdctr_spark.training.trainer import train
@@ -78,7 +80,7 @@ def killed(task: TrainingJob, breaths: int, world: World = ALONE) -> None:
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    _, model = load(folder, ALONE)
+    _, model = load(Root.parse(folder), ALONE)
     return {**dense_tensors(model), **row_tensors(model)}
 
 
@@ -147,6 +149,16 @@ def test_only_the_newest_checkpoints_are_kept_and_none_beside_the_model(units: l
 def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path: Path) -> None:
     killed(job(units, tmp_path / "model"), 8)
     assert carried_out(job(units, tmp_path / "model", seed=9)).resumed == 0
+
+
+def test_a_root_that_is_moved_goes_on_where_it_was(units: list[Unit], whole: Path, tmp_path: Path) -> None:
+    killed(job(units, tmp_path / "here" / "model"), 8)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = [unit.model_copy(update={"path": str(tmp_path / Path(unit.path).name)}) for unit in units]
+    for old, new in zip(units, moved, strict=True):
+        shutil.copy(old.path, new.path)
+    assert carried_out(job(moved, tmp_path / "there" / "model")).resumed == 3
+    assert same(tmp_path / "there" / "model", whole)
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(units: list[Unit], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ecdctr_spark.models.memory import merge_memory
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.step import start_state
@@ -43,7 +44,7 @@ def published(folder: Path, spec: ModelSpec) -> nn.Module:
     manifest = Manifest(
         model_id="parent", spec=spec, train=TRAIN, how="fresh", ranks=1, restored=RestoreReport(), result=RESULT
     )
-    publish(folder, model, state.optimiser, manifest, ALONE)
+    publish(Root.parse(folder), model, state.optimiser, manifest, ALONE)
     return model
 
 
@@ -220,7 +221,7 @@ def test_a_tensor_that_is_called_otherwise_is_found_by_its_new_name(tmp_path: Pa
         restored(job(ACTR, tmp_path / "cpm", "from", **policy(rename={"interests.": "tastes."})))
     rename = {"interests.0.of_key.": "interests.0.of_product.", "interests.0.of_product.": "interests.0.of_key."}
     model, _, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(rename=rename)))
-    cpm = Checkpoint.open(tmp_path / "cpm").tensors("dense.safetensors")
+    cpm = Checkpoint.open(Root.parse(tmp_path / "cpm")).tensors("dense.safetensors")
     assert torch.equal(dense_tensors(model)["interests.0.of_key.weight"], cpm["interests.0.of_product.weight"])
 
 

@@ -1,0 +1,115 @@
+"""Small tables without Spark: every type comes back as it was written, and a slice is replaced in one commit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import TABLES, Table
+from ecdctr_spark.tables.small import among, append_rows, arrow_schema, literal, read_rows, replace_rows
+
+NOTES = Table(
+    name="notes",
+    columns="name string, day date, number int, many bigint, share double, ok boolean, at timestamp,"
+    " words array<string>, counts map<string,bigint>, days array<date>",
+    key=("name",),
+    partitions=("day",),
+)
+DAY = dt.date(2020, 1, 2)
+FULL: dict[str, Any] = {
+    "name": "o'clock \\ ü",
+    "day": DAY,
+    "number": 1,
+    "many": 1 << 40,
+    "share": 0.1,
+    "ok": True,
+    "at": dt.datetime(2020, 1, 2, 3, 4, 5, 6, tzinfo=dt.timezone.utc),
+    "words": ["a", "b"],
+    "counts": {"x": 1, "y": 2},
+    "days": [DAY],
+}
+NOTHING: dict[str, Any] = dict.fromkeys(FULL)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root.parse(str(tmp_path / "a räum"))
+
+
+def names(root: Root) -> list[str]:
+    return sorted(row["name"] for row in read_rows(root, NOTES))
+
+
+def test_a_table_has_no_rows_before_the_first_write(root: Root) -> None:
+    assert read_rows(root, NOTES) == []
+
+
+def test_rows_come_back_as_they_were_written(root: Root) -> None:
+    append_rows(root, NOTES, [FULL, {}])
+    assert sorted(read_rows(root, NOTES), key=lambda row: row["name"] is None) == [FULL, NOTHING]
+    assert read_rows(root, NOTES)[0].keys() == FULL.keys()
+
+
+def test_times_are_in_utc_wherever_they_were_written(root: Root) -> None:
+    east = FULL["at"].astimezone(dt.timezone(dt.timedelta(hours=9)))
+    append_rows(root, NOTES, [{"at": east}])
+    (row,) = read_rows(root, NOTES)
+    assert row["at"] == FULL["at"]
+    assert row["at"].utcoffset() == dt.timedelta(0)
+
+
+def test_rows_that_satisfy_the_predicate_are_replaced_in_one_commit(root: Root) -> None:
+    append_rows(root, NOTES, [{"name": name, "day": DAY} for name in ("a", "b")] + [{"name": "c"}])
+    replace_rows(root, NOTES, [{"name": "A"}], among("day", [DAY, None]) + " and " + among("name", ["a", "A"]))
+    assert names(root) == ["A", "b", "c"]
+    replace_rows(root, NOTES, [], "day is null")
+    assert names(root) == ["b"]
+    assert DeltaTable(root.at("tables", "notes").uri).version() == 3  # created, then a commit a write
+
+
+def test_a_row_outside_the_predicate_is_refused_and_nothing_is_replaced(root: Root) -> None:
+    append_rows(root, NOTES, [{"name": "a"}])
+    with pytest.raises(DeltaError):
+        replace_rows(root, NOTES, [{"name": "b"}], among("name", ["a"]))
+    assert names(root) == ["a"]
+
+
+def test_values_in_a_predicate_are_no_sql(root: Root) -> None:
+    hostile = "x' or 'a' = 'a"
+    append_rows(root, NOTES, [{"name": "a"}, {"name": hostile}, {"name": FULL["name"]}])
+    replace_rows(root, NOTES, [], among("name", [hostile, FULL["name"]]))
+    assert names(root) == ["a"]
+    assert literal(DAY) == "date'2020-01-02'"
+    assert literal(None) == "null"
+    assert among("name", []) == "false"
+    with pytest.raises(TypeError, match="expected"):
+        literal(FULL["at"])
+
+
+def test_a_key_that_is_no_column_is_refused(root: Root) -> None:
+    with pytest.raises(ValueError, match=r"notes: no column nmae; it has name, day"):
+        append_rows(root, NOTES, [{"nmae": "a"}])
+    assert read_rows(root, NOTES) == []
+
+
+def test_a_damaged_table_is_reported(root: Root) -> None:
+    append_rows(root, NOTES, [{"name": "a"}])
+    for log in root.at("tables", "notes", "_delta_log").list():
+        log.write_bytes(b"{")
+    with pytest.raises(ConfigError, match="expected a Delta table"):
+        read_rows(root, NOTES)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_every_declared_table_has_an_arrow_schema(table: Table) -> None:
+    schema = arrow_schema(table.columns)
+    assert set(table.key) | set(table.partitions) <= set(schema.names)
+    assert all(not pa.types.is_null(field.type) for field in schema)
