@@ -20,9 +20,10 @@ _KEPT = ("event_id", "user", "item", "domain", "ds")
 
 
 class Export(NamedTuple):
-    """An export as the workers are told of it; its hash tells it from another that took its place."""
+    """An export as the workers are handed it, and the method that it predicts for; its hash tells it from another that
+    took its place."""
 
-    model: str
+    method: str
     root: Root
     sha256: str
 
@@ -31,20 +32,23 @@ _open: dict[Export, Predictor] = {}  # what this worker process holds, for the n
 
 
 def score(samples: DataFrame, exports: Mapping[str, Root]) -> DataFrame:
-    """PREDICTIONS rows: each sample once a model. `exports` maps a model's name in the result to its export, at a
-    place that the workers can open too. Where samples have no label, it is null.
+    """PREDICTIONS rows: each sample once for each method. `exports` maps a method's identity (or any name that the
+    result is to have for it) to the export of its model, at a place that the workers can open too. Where samples have
+    no label, it is null; where they have no weight, each weighs 1.
 
     Raises ConfigError that names a missing column; a null in a feature fails the job.
     """
-    signatures = {model: read_signature(root) for model, root in exports.items()}
-    told = [Export(model, exports[model], signature.weights.sha256) for model, signature in signatures.items()]
+    signatures = {method: read_signature(root) for method, root in exports.items()}
+    chosen = [Export(method, exports[method], signature.weights.sha256) for method, signature in signatures.items()]
     features = {name for signature in signatures.values() for name in inputs(signature.spec.contract)}
     missing = sorted({*_KEPT, *features}.difference(samples.columns))
     if missing:
         raise ConfigError(f"samples: no columns {', '.join(missing)}; expected what the models were trained on")
     label = F.col("label") if "label" in samples.columns else F.lit(None)
-    read = samples.select(*_KEPT, *sorted(features), label.cast("int").alias("label"))
-    return read.mapInArrow(partial(_scored, told), PREDICTIONS.columns)
+    weight = F.col("weight") if "weight" in samples.columns else F.lit(1.0)
+    known = (label.cast("int").alias("label"), weight.cast("double").alias("weight"))
+    read = samples.select(*_KEPT, *sorted(features), *known)
+    return read.mapInArrow(partial(_scored, chosen), PREDICTIONS.columns)
 
 
 def _scored(exports: list[Export], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -57,10 +61,10 @@ def _scored(exports: list[Export], batches: Iterator[pa.RecordBatch]) -> Iterato
             _open[export] = Predictor.open(export.root)
     for batch in batches:
         for export in exports:
-            yield _predictions(batch, export.model, _open[export])
+            yield _predictions(batch, export.method, _open[export])
 
 
-def _predictions(batch: pa.RecordBatch, model: str, predictor: Predictor) -> pa.RecordBatch:
+def _predictions(batch: pa.RecordBatch, method: str, predictor: Predictor) -> pa.RecordBatch:
     columns = {name: batch.column(name) for name in inputs(predictor.signature.spec.contract)}
     for name, column in columns.items():
         if column.null_count:
@@ -70,10 +74,11 @@ def _predictions(batch: pa.RecordBatch, model: str, predictor: Predictor) -> pa.
         "event_id": batch.column("event_id"),
         "user_id": batch.column("user"),
         "item_id": batch.column("item"),
-        "model": pa.repeat(model, len(batch)),
+        "method": pa.repeat(method, len(batch)),
         "model_id": pa.repeat(predictor.signature.model_id, len(batch)),
         "domain": batch.column("domain"),
         "label": batch.column("label"),
+        "weight": batch.column("weight"),
         "prediction": pa.array(predicted, pa.float32()).cast(pa.float64()),
         "ds": batch.column("ds"),
     }

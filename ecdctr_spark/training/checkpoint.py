@@ -62,7 +62,7 @@ class Manifest(Settings):
     """What a model is and how it came about; `ranks` is the number of ranks that wrote the files. The checkpoint of a
     training that has not ended has a `cursor` and the digest of its `job`, and no `result`."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model_id: str
     spec: ModelSpec
     train: Optimisation

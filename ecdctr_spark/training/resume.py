@@ -71,6 +71,7 @@ def digest(job: TrainingJob) -> str:
         "units": tuple(unit.model_copy(update={"path": _name(unit.path)}) for unit in job.units),
         "snapshots": tuple(_name(path) for path in job.snapshots),
         "parent": job.parent and _name(job.parent),
+        "teacher": job.teacher and job.teacher.model_copy(update={"checkpoint": _name(job.teacher.checkpoint)}),
     }
     meaning = job.model_copy(update=named).model_dump_json(exclude={"output", "keep_checkpoints"})
     return sha256(meaning.encode())

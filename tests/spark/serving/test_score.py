@@ -41,8 +41,8 @@ def samples(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, schema).coalesce(1)
 
 
-def by_event(scored: DataFrame, model: str) -> dict[str, float]:
-    return {row.event_id: row.prediction for row in scored.where(f"model = '{model}'").collect()}
+def by_event(scored: DataFrame, method: str) -> dict[str, float]:
+    return {row.event_id: row.prediction for row in scored.where(f"method = '{method}'").collect()}
 
 
 def test_each_sample_is_predicted_once_by_each_model_as_the_predictor_does(
@@ -61,7 +61,7 @@ def test_predictions_keep_who_saw_what_and_name_the_model(samples: DataFrame, ex
     assert scored.dtypes == samples.sparkSession.createDataFrame([], PREDICTIONS.columns).dtypes
     (row,) = scored.where("event_id = 'e3'").collect()
     assert (row.user_id, row.item_id, row.label, row.domain, row.ds) == ("user 3", "item 3", 1, "ad", DAY)
-    assert (row.model, row.model_id) == ("actr", "actr-2024-03-01")
+    assert (row.method, row.model_id) == ("actr", "actr-2024-03-01")
 
 
 def test_samples_without_a_label_are_predicted_alike(samples: DataFrame, exports: Mapping[str, Root]) -> None:
@@ -69,6 +69,12 @@ def test_samples_without_a_label_are_predicted_alike(samples: DataFrame, exports
     unlabelled = score(samples.drop("label"), ads_only)
     assert unlabelled.where("label is not null").count() == 0
     assert by_event(unlabelled, "ads_only") == by_event(score(samples, ads_only), "ads_only")
+
+
+def test_a_prediction_keeps_its_sample_s_weight(samples: DataFrame, exports: Mapping[str, Root]) -> None:
+    sampled = score(samples.selectExpr("*", "cast(4 as float) weight"), {"actr": exports["actr"]})
+    assert {row.weight for row in sampled.collect()} == {4.0}
+    assert {row.weight for row in score(samples, {"actr": exports["actr"]}).collect()} == {1.0}
 
 
 def test_an_export_that_was_replaced_is_not_answered_from_memory(samples: DataFrame, tmp_path: Path) -> None:
