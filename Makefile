@@ -75,7 +75,7 @@ $(STAMPS)/venv: | $(STAMPS)/machine
 		{ echo "BAD network: pip could not fetch uv from the package index; check the network or pip's settings" >&2; exit 2; }
 	@touch $@
 
-$(STAMPS)/packages: $(CONSTRAINTS) pyproject.toml | $(STAMPS)/venv
+$(STAMPS)/packages: $(CONSTRAINTS) pyproject.toml setup.py | $(STAMPS)/venv
 	@echo "set-up 2/4: packages (about a minute; torch alone is 5 GB)"
 	@$(UV) --quiet --editable '.[local,notebook,dev]' 'setuptools<82' wheel cmake packaging cloudpickle pyyaml psutil cffi || \
 		{ echo "BAD packages: see the lines above; what was fetched is kept, run make again" >&2; exit 2; }

@@ -1,3 +1,5 @@
 """E-CDCTR (arXiv 2408.16238) on Spark: tri-level asynchronous transfer learning for click-through-rate prediction."""
 
-__version__ = "0.1.0"
+from ecdctr_spark.version import installed_version
+
+__version__ = installed_version()
