@@ -5,15 +5,32 @@ Neither Spark nor torch is imported: columns are DDL text, so that a rank withou
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from ecdctr_spark.settings.features import Features, Role
 
 
+class Person(BaseModel):
+    """Which rows of a table are about a person, so that they can be forgotten: of those that satisfy `where` (SQL), the
+    ones whose `column` holds the person's user id, the event_id of one of the person's impressions, the index of the
+    person in the vocabulary, or a raw row as JSON that names the person. They are removed, or where `instead` is given
+    stay with these columns set to SQL expressions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    column: str
+    holds: Literal["user", "event", "index", "raw"] = "user"
+    where: str = "true"
+    instead: dict[str, str] | None = None
+
+
 class Table(BaseModel):
     """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
     `laid_out`, its files hold just the rows, in the order, of the tasks that write them. `varied` columns hardly hold a
-    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing."""
+    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing.
+    `person` is None where no row is about a person."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,7 +40,11 @@ class Table(BaseModel):
     partitions: tuple[str, ...] = ()
     laid_out: bool = False
     varied: tuple[str, ...] = ()
+    person: Person | None = None
 
+
+USER_ID = Person(column="user_id")
+EVENT_ID = Person(column="event_id", holds="event")
 
 IMPRESSIONS = Table(
     name="impressions",
@@ -32,6 +53,7 @@ IMPRESSIONS = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time"),
+    person=USER_ID,
 )
 CLICKS = Table(
     name="clicks",
@@ -39,11 +61,13 @@ CLICKS = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "click_time"),
+    person=EVENT_ID,
 )
 USERS = Table(
     name="users",
     columns="user_id string, valid_from timestamp, attributes map<string,string>",
     key=("user_id", "valid_from"),
+    person=USER_ID,
 )
 ITEMS = Table(
     name="items",
@@ -55,6 +79,7 @@ QUARANTINE = Table(
     columns="source string, reason string, row string, ds date",  # ds is null where the row has no readable time
     key=(),
     partitions=("source", "ds"),
+    person=Person(column="row", holds="raw"),
 )
 LABELLED = Table(
     name="labelled",
@@ -64,12 +89,14 @@ LABELLED = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time", "click_time"),
+    person=USER_ID,
 )
 DAILY_COUNTS = Table(
     name="daily_counts",
     columns="entity string, key string, domain string, impressions bigint, clicks bigint, ds date",
     key=("entity", "key", "domain", "ds"),
     partitions=("ds",),
+    person=Person(column="key", where="entity = 'user_id'"),
 )
 DAILY_CLICKS = Table(
     name="daily_clicks",  # natural clicks of a user that were known on a day, the newest of them
@@ -78,6 +105,7 @@ DAILY_CLICKS = Table(
     " ds date",
     key=("user_id", "ds"),
     partitions=("ds",),
+    person=USER_ID,
 )
 VOCABULARY = Table(
     name="vocabulary",
@@ -85,12 +113,19 @@ VOCABULARY = Table(
     # and token for the rest.
     columns="field string, kind string, token string, index int, since timestamp",
     key=("field", "kind", "token"),
+    person=Person(
+        column="token",
+        where="field = 'user_id' and kind = 'token'",
+        # The index stays taken, by a token that no log can hold for this kind.
+        instead={"kind": "'forgotten'", "token": "cast(kept.index as string)", "since": "timestamp_seconds(0)"},
+    ),
 )
 SNAPSHOTS = Table(
     name="snapshots",
     columns="entity string, month string, index int, vector array<float>, model_id string",
     key=("entity", "month", "index"),
     partitions=("month", "entity"),
+    person=Person(column="index", holds="index", where="entity = 'user_id'"),
 )
 MODELS = Table(
     name="models",
@@ -106,6 +141,7 @@ PREDICTIONS = Table(
     key=("event_id", "model"),
     partitions=("ds",),
     varied=("event_id", "prediction"),
+    person=USER_ID,
 )
 METRICS = Table(
     name="metrics",
@@ -138,6 +174,7 @@ ORACLE = Table(
     columns="event_id string, domain string, probability double, clicked boolean",
     key=("event_id",),
     varied=("event_id", "probability"),
+    person=EVENT_ID,
 )
 
 TABLES = {
@@ -162,6 +199,7 @@ def samples_table(features: Features) -> Table:
         partitions=("domain", "ds"),
         laid_out=True,  # for the ranks (features/samples.py, shuffled)
         varied=("event_id", "event_time", "user", "item"),
+        person=Person(column="user"),
     )
 
 
