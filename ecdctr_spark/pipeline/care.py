@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import (
-    CLICKS,
-    DAILY_CLICKS,
-    DAILY_COUNTS,
-    IMPRESSIONS,
-    LABELLED,
-    MODELS,
-    PREDICTIONS,
-    QUARANTINE,
-    SNAPSHOTS,
-    TABLES,
-    USERS,
-    VOCABULARY,
-    Table,
-    samples_table,
-)
+from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY, Person, Table, samples_table
 from ecdctr_spark.tables.store import Store
 
-_WEEK_HOURS = 168.0  # what a reader that is under way may still be reading
+_WEEK_HOURS = 168.0  # a running reader may still need what it opened
 
 
 def tidy(store: Store, config: Config) -> dict[str, float]:
@@ -47,25 +33,20 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
 
     Erasure goes before pins: versions from before it cannot be read any more. The user's row of the embedding stays
     empty for ever: its index is kept without the token, so that no other token gets it. Models keep numbers in that
-    row which nothing ties to the user any more. Raises ConfigError where no table knows the user.
+    row which nothing ties to the user any more. Which rows are the user's, each table declares (schemas.Person). Raises
+    ConfigError where no table knows the user.
     """
-    users = store.spark.createDataFrame([(user,)], "user_id string")
-    own = "kept.field = 'user_id' and kept.kind = 'token' and kept.token = keys.user_id"
-    tokens = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'").withColumnRenamed("token", "user_id")
-    indices = tokens.join(users, "user_id", how="left_semi").select("index")
-    events = store.read(IMPRESSIONS).join(users, "user_id", how="left_semi").select("event_id")
-    samples = samples_table(config.features)
-    # What is found by way of another table goes before it: killed and run again, all of it is found still.
-    removed = {
-        CLICKS.name: store.delete(CLICKS, events, "kept.event_id = keys.event_id"),
-        SNAPSHOTS.name: store.delete(SNAPSHOTS, indices, "kept.entity = 'user_id' and kept.index = keys.index"),
-        VOCABULARY.name: store.update(VOCABULARY, users, own, _NOBODY),
-        QUARANTINE.name: store.delete(QUARANTINE, users, _IN_QUARANTINE),
-        DAILY_COUNTS.name: store.delete(DAILY_COUNTS, users, "kept.entity = 'user_id' and kept.key = keys.user_id"),
-        samples.name: store.delete(samples, users, "kept.user = keys.user_id"),
+    users = store.spark.createDataFrame([(user,)], "person string")
+    keys = {
+        "user": users,
+        "raw": users,
+        "event": _of(store, IMPRESSIONS, users).select(F.col("event_id").alias("person")),
+        "index": _of(store, VOCABULARY, users).select(F.col("index").alias("person")),
     }
-    for table in (IMPRESSIONS, USERS, LABELLED, DAILY_CLICKS, PREDICTIONS):
-        removed[table.name] = store.delete(table, users, "kept.user_id = keys.user_id")
+    held = [(table, table.person) for table in _every_table(config) if table.person]
+    # What is found by way of another table goes before it: killed and run again, all of it is found still.
+    held.sort(key=lambda pair: pair[1].holds in ("user", "raw"))
+    removed = {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
     for table in _every_table(config):
         store.vacuum(table, 0)
     if not any(removed.values()):
@@ -73,13 +54,28 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
     return removed
 
 
-# The index stays taken, by a token that no log can hold for this kind.
-_NOBODY = {"kind": "'forgotten'", "token": "cast(kept.index as string)", "since": "timestamp_seconds(0)"}
 # A line that could not be parsed names its user somewhere in its text.
-_IN_QUARANTINE = """
-    get_json_object(kept.row, '$.user_id') = keys.user_id
-    or contains(get_json_object(kept.row, '$._corrupt_record'), keys.user_id)
+_IN_RAW = """
+    get_json_object(kept.{column}, '$.user_id') = keys.person
+    or contains(get_json_object(kept.{column}, '$._corrupt_record'), keys.person)
 """
+
+
+def _of(store: Store, table: Table, users: DataFrame) -> DataFrame:
+    """The rows of a table that holds user ids, of these users."""
+    if table.person is None or table.person.holds != "user":
+        raise ValueError(f"table {table.name} holds no user ids")
+    rows = store.read(table).where(table.person.where)
+    return rows.join(users, F.col(table.person.column) == F.col("person"), how="left_semi")
+
+
+def _removed(store: Store, table: Table, person: Person, keys: DataFrame) -> int:
+    """Removes or empties the rows whose `person` is among the keys; how many."""
+    same = _IN_RAW if person.holds == "raw" else "kept.{column} = keys.person"
+    condition = f"({person.where}) and ({same.format(column=person.column)})"
+    if person.instead:
+        return store.update(table, keys, condition, person.instead)
+    return store.delete(table, keys, condition)
 
 
 def _every_table(config: Config) -> list[Table]:

@@ -16,10 +16,25 @@ from ecdctr_spark.settings.features import Features, Role
 Scope = Literal["logs", "data_set", "root"]
 
 
+class Person(BaseModel):
+    """Which rows of a table are about a person, so that they can be forgotten: of those that satisfy `where` (SQL), the
+    ones whose `column` holds the person's user id, the event_id of one of the person's impressions, the index of the
+    person in the vocabulary, or a raw row as JSON that names the person. They are removed, or where `instead` is given
+    stay with these columns set to SQL expressions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    column: str
+    holds: Literal["user", "event", "index", "raw"] = "user"
+    where: str = "true"
+    instead: dict[str, str] | None = None
+
+
 class Table(BaseModel):
     """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
     `laid_out`, its files hold just the rows, in the order, of the tasks that write them. `varied` columns hardly hold a
-    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing."""
+    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing.
+    `person` is None where no row is about a person."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,6 +45,7 @@ class Table(BaseModel):
     scope: Scope = "root"
     laid_out: bool = False
     varied: tuple[str, ...] = ()
+    person: Person | None = None
 
 
 def properties(table: Table) -> dict[str, str]:
@@ -50,6 +66,9 @@ _PROPERTIES = {
 # Each partition's rows are brought together before they are written: without, every task leaves a file in each.
 _GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
 
+USER_ID = Person(column="user_id")
+EVENT_ID = Person(column="event_id", holds="event")
+
 IMPRESSIONS = Table(
     name="impressions",
     scope="logs",
@@ -58,6 +77,7 @@ IMPRESSIONS = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time"),
+    person=USER_ID,
 )
 CLICKS = Table(
     name="clicks",
@@ -66,12 +86,14 @@ CLICKS = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "click_time"),
+    person=EVENT_ID,
 )
 USERS = Table(
     name="users",
     scope="logs",
     columns="user_id string, valid_from timestamp, attributes map<string,string>",
     key=("user_id", "valid_from"),
+    person=USER_ID,
 )
 ITEMS = Table(
     name="items",
@@ -85,6 +107,7 @@ QUARANTINE = Table(
     columns="source string, reason string, row string, ds date",  # ds is null where the row has no readable time
     key=(),
     partitions=("source", "ds"),
+    person=Person(column="row", holds="raw"),
 )
 LABELLED = Table(
     name="labelled",
@@ -95,6 +118,7 @@ LABELLED = Table(
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time", "click_time"),
+    person=USER_ID,
 )
 DAILY_COUNTS = Table(
     name="daily_counts",
@@ -102,15 +126,17 @@ DAILY_COUNTS = Table(
     columns="entity string, key string, domain string, impressions bigint, clicks bigint, ds date",
     key=("entity", "key", "domain", "ds"),
     partitions=("ds",),
+    person=Person(column="key", where="entity = 'user_id'"),
 )
 DAILY_CLICKS = Table(
-    name="daily_clicks",
-    scope="data_set",  # natural clicks of a user that were known on a day, the newest of them
+    name="daily_clicks",  # natural clicks of a user that were known on a day, the newest of them
+    scope="data_set",
     columns="user_id string, clicks int,"
     " rows map<string,binary>,"  # for an id feature its row of each click as big-endian int32, the newest last
     " ds date",
     key=("user_id", "ds"),
     partitions=("ds",),
+    person=USER_ID,
 )
 VOCABULARY = Table(
     name="vocabulary",
@@ -119,6 +145,12 @@ VOCABULARY = Table(
     # and token for the rest.
     columns="field string, kind string, token string, index int, since timestamp",
     key=("field", "kind", "token"),
+    person=Person(
+        column="token",
+        where="field = 'user_id' and kind = 'token'",
+        # The index stays taken, by a token that no log can hold for this kind.
+        instead={"kind": "'forgotten'", "token": "cast(kept.index as string)", "since": "timestamp_seconds(0)"},
+    ),
 )
 SNAPSHOTS = Table(
     name="snapshots",  # vectors of the users and items that a model has trained; index is that of the data set
@@ -126,6 +158,7 @@ SNAPSHOTS = Table(
     columns="model_id string, entity string, index int, vector array<float>",
     key=("model_id", "entity", "index"),
     partitions=("model_id", "entity"),
+    person=Person(column="index", holds="index", where="entity = 'user_id'"),
 )
 MODELS = Table(
     name="models",
@@ -142,6 +175,7 @@ PREDICTIONS = Table(
     key=("event_id", "method"),
     partitions=("ds",),
     varied=("event_id", "prediction"),
+    person=USER_ID,
 )
 METRICS = Table(
     name="metrics",  # date is null over all days
@@ -150,14 +184,14 @@ METRICS = Table(
     key=("date", "method", "domain"),
 )
 CONTENT = Table(
-    name="content",
-    scope="data_set",  # what the samples of a day hold, told apart by a checksum, and since when
+    name="content",  # what the samples of a day hold, told apart by a checksum, and since when
+    scope="data_set",
     columns="domain string, ds date, rows bigint, checksum bigint, changed timestamp",
     key=("domain", "ds"),
 )
 HEALTH = Table(
-    name="health",
-    scope="data_set",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    name="health",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    scope="data_set",
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",
     key=("ds", "domain", "measure", "feature"),
@@ -171,11 +205,12 @@ STEPS = Table(
 )
 
 ORACLE = Table(
-    name="oracle",
-    scope="logs",  # of a synthetic platform; no step reads it
+    name="oracle",  # of a synthetic platform; no step reads it
+    scope="logs",
     columns="event_id string, domain string, probability double, clicked boolean",
     key=("event_id",),
     varied=("event_id", "probability"),
+    person=EVENT_ID,
 )
 
 TABLES = {
@@ -201,6 +236,7 @@ def samples_table(features: Features) -> Table:
         partitions=("domain", "ds"),
         laid_out=True,  # for the ranks (features/samples.py, shuffled)
         varied=("event_id", "event_time", "user", "item"),
+        person=Person(column="user"),
     )
 
 

@@ -19,7 +19,7 @@ from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, PREDICTIONS, SNAPSHOTS, VOCABULARY
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, ORACLE, PREDICTIONS, SNAPSHOTS, VOCABULARY
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled
 
@@ -72,6 +72,8 @@ def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     store.replace(SNAPSHOTS, vectors, "month = '2024-01'")
     predicted = ("d", VICTIM, "i2", "actr", "m", "ad", 0, 0.5, DAY)
     store.replace(PREDICTIONS, spark.createDataFrame([predicted], PREDICTIONS.columns), f"ds = '{DAY}'")
+    truth = [(event, "ad", 0.5, False) for event in ("a", "d")]  # of another user and of the victim
+    store.replace(ORACLE, spark.createDataFrame(truth, ORACLE.columns), "true")
     return store
 
 
@@ -124,7 +126,12 @@ def test_no_file_names_a_forgotten_user(built: Store, forgetful: tuple[Store, di
     assert removed == {
         "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
         "daily_clicks": 1, "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
+        "oracle": 1,
     }  # fmt: skip
+
+
+def test_the_truth_of_others_impressions_stays(forgetful: tuple[Store, dict[str, int]]) -> None:
+    assert [row["event_id"] for row in forgetful[0].read(ORACLE).collect()] == ["a"]
 
 
 def test_others_stay_even_those_of_a_name_that_begins_alike(
@@ -150,7 +157,7 @@ def test_a_forgotten_user_s_index_is_never_given_to_another(
     assert tokens(store) == {key: index for key, index in before.items() if key != ("user_id", VICTIM)}
 
 
-def test_a_user_whom_nobody_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
+def test_a_user_whom_no_table_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
         forget(Store(spark, Root.parse(tmp_path)), config, "nobody")
 
