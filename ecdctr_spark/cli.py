@@ -240,7 +240,7 @@ def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
 
     config = load_config(conf, set_)
     for table, hours in clean(_store(config), config).items():
-        typer.echo(f"{table:<14} versions of the last {hours / 24:,.1f} days stay readable")
+        typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
 
 
 @app.command()

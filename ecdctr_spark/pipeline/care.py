@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from typing import get_args
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY, Person, Table, samples_table
+from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY, Person, Scope, Table, samples_table
+from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 
 _WEEK_HOURS = 168.0  # a running reader may still need what it opened
 
 
 def tidy(store: Store, config: Config) -> dict[str, float]:
-    """Compacts every table and removes files that neither a version of the last week nor a version that a registered
-    model pins reads. Returns for each table how many hours back its versions stay readable."""
+    """Compacts every table under the root, of all logs and data sets, and removes files that neither a version of the
+    last week nor a version that a registered model pins reads. Returns for each table's place how many hours back its
+    versions stay readable."""
     pinned = _pinned(store)
     hours = {}
-    for table in _every_table(config):
-        store.compact(table)
-        oldest = _oldest(store, table, pinned.get(table.name, set()))
-        hours[table.name] = max(_WEEK_HOURS, oldest)
-        store.vacuum(table, hours[table.name])
+    for place, tables in _places(store, config):
+        for table in filter(place.exists, tables):
+            place.compact(table)
+            oldest = _oldest(place, table, pinned.get((place.data_set, table.name), set()))
+            name = place.place(table).uri.removeprefix(f"{store.root}/")
+            hours[name] = max(_WEEK_HOURS, oldest)
+            place.vacuum(table, hours[name])
     return hours
 
 
 def forget(store: Store, config: Config, user: str) -> dict[str, int]:
-    """Removes a user from every table and from the snapshots, old versions included; returns rows removed by table.
+    """Removes a user from every table and snapshot under the root, of all logs and data sets, old versions included;
+    returns rows removed by table.
 
     Erasure goes before pins: versions from before it cannot be read any more. The user's row of the embedding stays
     empty for ever: its index is kept without the token, so that no other token gets it. Models keep numbers in that
@@ -37,21 +45,28 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
     ConfigError where no table knows the user.
     """
     users = store.spark.createDataFrame([(user,)], "person string")
+    removed: Counter[str] = Counter()
+    for place, tables in _places(store, config):
+        removed.update(_forgotten(place, tables, users))
+        for table in tables:
+            place.vacuum(table, 0)
+    if not any(removed.values()):
+        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
+    return dict(removed)
+
+
+def _forgotten(store: Store, tables: list[Table], users: DataFrame) -> dict[str, int]:
+    """Removes the users from the tables of one place; rows removed by table."""
     keys = {
         "user": users,
         "raw": users,
         "event": _of(store, IMPRESSIONS, users).select(F.col("event_id").alias("person")),
         "index": _of(store, VOCABULARY, users).select(F.col("index").alias("person")),
     }
-    held = [(table, table.person) for table in _every_table(config) if table.person]
+    held = [(table, table.person) for table in tables if table.person]
     # What is found by way of another table goes before it: killed and run again, all of it is found still.
     held.sort(key=lambda pair: pair[1].holds in ("user", "raw"))
-    removed = {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
-    for table in _every_table(config):
-        store.vacuum(table, 0)
-    if not any(removed.values()):
-        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
-    return removed
+    return {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
 
 
 # A line that could not be parsed names its user somewhere in its text.
@@ -78,16 +93,22 @@ def _removed(store: Store, table: Table, person: Person, keys: DataFrame) -> int
     return store.delete(table, keys, condition)
 
 
-def _every_table(config: Config) -> list[Table]:
-    return [*TABLES.values(), samples_table(config.features)]
+def _places(store: Store, config: Config) -> Iterator[tuple[Store, list[Table]]]:
+    """Each place under the root with the tables that lie there: the root, and each identity of logs and data sets."""
+    every = [*TABLES.values(), samples_table(config.features)]  # all data sets' samples have one name and person
+    for scope in get_args(Scope):
+        tables = [table for table in every if table.scope == scope]
+        identities = [place.name for place in store.root.at(scope).list()]
+        for place in [store.of(scope, identity) for identity in identities] or [store]:
+            yield place, tables
 
 
-def _pinned(store: Store) -> dict[str, set[int]]:
-    """The versions of each table that a registered model was made from."""
-    rows = store.read(MODELS).select(F.explode("tables").alias("table", "version")).distinct().collect()
-    pinned: dict[str, set[int]] = {}
-    for row in rows:
-        pinned.setdefault(row["table"], set()).add(row["version"])
+def _pinned(store: Store) -> dict[tuple[str, str], set[int]]:
+    """The versions of each table of each data set that a registered model was made from."""
+    pinned: dict[tuple[str, str], set[int]] = {}
+    for row in read_rows(store.root, MODELS):
+        for table, version in row["tables"].items():
+            pinned.setdefault((row["data_set"], table), set()).add(version)
     return pinned
 
 

@@ -46,6 +46,11 @@ class Store:
         identity = {"logs": self.logs, "data_set": self.data_set, "root": ""}[scope]
         return self.root.at(scope, identity) if identity else self.root
 
+    def of(self, scope: Scope, identity: str) -> Store:
+        """The same store for other logs or another data set."""
+        logs, data_set = identity if scope == "logs" else self.logs, identity if scope == "data_set" else self.data_set
+        return Store(self.spark, self.root, logs, data_set)
+
     def path(self, table: Table) -> str:
         """Where the table lies, as Spark names it."""
         return self.place(table).addresses.spark
