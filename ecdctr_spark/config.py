@@ -208,9 +208,13 @@ def load_config(
         files = [OmegaConf.load(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
-        return Config.model_validate(OmegaConf.to_container(tree, resolve=True, throw_on_missing=True))
+        if missing := sorted(OmegaConf.missing_keys(tree)):
+            raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay, or by --set")
+        return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
         raise ConfigError(f"configuration: {explained(error, Config)}") from error
+    except ConfigError:
+        raise
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
 

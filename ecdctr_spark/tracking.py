@@ -25,5 +25,5 @@ def log_model(config: Config, model: Mapping[str, Any], metrics: Mapping[str, fl
     with mlflow.start_run(run_name=model["model_id"]):
         mlflow.set_tags({"level": model["level"], "date": str(model["date"]), "parents": ", ".join(model["parents"])})
         mlflow.log_params({f"version.{table}": version for table, version in model["tables"].items()})
-        mlflow.log_params({"fingerprint": model["fingerprint"], "code_version": model["code_version"]})
+        mlflow.log_params({name: model[name] for name in ("data_set", "code_version", "ranks")})
         mlflow.log_metrics(dict(metrics))

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
+from tests.configured import FIRST_DAY
 
 # What the tests expect was worked out on a CPU; `make test-device` looks at a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -37,5 +38,5 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """conf/base.yaml as it stands."""
-    return load_config()
+    """conf/base.yaml as it stands, from some first day on."""
+    return load_config([], [FIRST_DAY])

@@ -144,13 +144,13 @@ class Store:
         builder.partitionedBy(*table.partitions).execute()
 
     def _check_columns(self, table: Table) -> None:
-        """Only the samples' columns depend on settings: another list of features makes another table."""
+        """Another list of features makes another data set: a table's columns never change."""
         there, declared = self.read(table).columns, self._declared(table).names
         if set(there) != set(declared):
             other = ", ".join(sorted(set(there) ^ set(declared)))
             raise ConfigError(
-                f"table {table.name} at {self.place(table)} was written with other columns ({other}): set"
-                " features.fields back, or start afresh under another storage.root"
+                f"table {table.name} at {self.place(table)} has other columns than it was made with ({other}):"
+                " another version or another program wrote it; move it away"
             )
 
     def _checked(self, table: Table, frame: DataFrame) -> DataFrame:

@@ -139,8 +139,10 @@ def test_an_interrupt_of_the_driver_ends_all(obedient: Horovodrun, config: Confi
 DRIVER = """
 from ecdctr_spark.config import load_config
 from ecdctr_spark.launching.horovodrun import Horovodrun
+from tests.configured import FIRST_DAY
 from tests.ranks.test_launch import job
-Horovodrun(2, 1, "tests.ranks.obedient").train(job(load_config(), "wait"), lambda pid, _: print(pid, flush=True))
+config = load_config([], [FIRST_DAY])
+Horovodrun(2, 1, "tests.ranks.obedient").train(job(config, "wait"), lambda pid, _: print(pid, flush=True))
 """
 
 

@@ -8,37 +8,38 @@ import pytest
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
+from tests.configured import FIRST_DAY
 
 
 def test_base_configuration_is_complete_and_valid(config: Config) -> None:
-    assert config.tpm.snapshots == 3
+    assert config.methods["ecdctr"].serves == "actr"
     assert {feature.name for feature in config.features.ids} >= {"user_id", "item_id"}
 
 
 def test_an_unknown_key_is_an_error_that_names_its_neighbour() -> None:
     with pytest.raises(ConfigError, match=r"unknown key trian.*training"):
-        load_config(overrides=["trian.batch_size=3"])
+        load_config([], [FIRST_DAY, "trian.batch_size=3"])
 
 
 def test_an_unknown_nested_key_is_named_with_its_path() -> None:
-    with pytest.raises(ConfigError, match=r"cpm\.train\.batchsize.*nearest known one is cpm\.train\.batch_size"):
-        load_config(overrides=["cpm.train.batchsize=3"])
+    with pytest.raises(ConfigError, match=r"unknown key training\.rank; the nearest known one is ranks"):
+        load_config([], [FIRST_DAY, "training.rank=3"])
 
 
 def test_a_value_of_the_wrong_type_names_its_key() -> None:
     with pytest.raises(ConfigError, match=r"training\.ranks"):
-        load_config(overrides=["training.ranks=two"])
+        load_config([], [FIRST_DAY, "training.ranks=two"])
 
 
 def test_an_override_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"dotted\.key=value"):
-        load_config(overrides=["training.ranks"])
+        load_config([], [FIRST_DAY, "training.ranks"])
 
 
 def test_overrides_win_over_overlays_and_overlays_over_base(tmp_path: Path) -> None:
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("training: {ranks: 3, threads_per_rank: 5}\n")
-    config = load_config([overlay], ["training.ranks=4"])
+    config = load_config([overlay], [FIRST_DAY, "training.ranks=4"])
     assert (config.training.ranks, config.training.threads_per_rank) == (4, 5)
 
 
@@ -54,24 +55,33 @@ def test_yaml_that_would_build_objects_is_refused(tmp_path: Path) -> None:
         load_config([overlay])
 
 
-def test_fingerprint_changes_with_what_changes_a_model_and_with_nothing_else(config: Config) -> None:
-    elsewhere = load_config(overrides=["storage.root=/somewhere", "training.launcher=inline"])
-    another = load_config(overrides=["cpm.train.epochs=2"])
-    assert elsewhere.fingerprint() == config.fingerprint() != another.fingerprint()
-    assert another.samples_fingerprint() == config.samples_fingerprint()
+def test_without_a_first_day_the_configuration_is_refused_by_that_name() -> None:
+    with pytest.raises(ConfigError, match=r"calendar\.first_day is not set: give it in an overlay"):
+        load_config()
+
+
+def test_the_methods_of_a_run_are_chosen_by_name() -> None:
+    alone = load_config([], [FIRST_DAY], ["ads_only"])
+    assert [method.name for method in alone.chosen] == ["ads_only"]
+    with pytest.raises(ConfigError, match=r"no method dads_only; expected one of ads_only, ecdctr"):
+        load_config([], [FIRST_DAY], ["dads_only"])
+
+
+def test_a_dump_of_the_configuration_can_be_loaded_again(config: Config) -> None:
+    assert Config.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_an_unknown_time_zone_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"calendar\.timezone: .*the nearest known one is Europe/Berlin"):
-        load_config(overrides=["calendar.timezone=Europe/Berlinn"])
+        load_config([], [FIRST_DAY, "calendar.timezone=Europe/Berlinn"])
 
 
 @pytest.mark.parametrize("root", ["/data/#1", "/data/50%", "/data?"])
 def test_a_root_that_cannot_be_part_of_a_url_is_refused(root: str) -> None:
     with pytest.raises(ConfigError, match=r"storage\.root"):
-        load_config(overrides=[f"storage.root={root}"])
+        load_config([], [FIRST_DAY, f"storage.root={root}"])
 
 
 def test_more_ranks_to_go_on_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"training: .*min_ranks is 3, and there are 2 ranks"):
-        load_config(overrides=["training.ranks=2", "training.min_ranks=3"])
+        load_config([], [FIRST_DAY, "training.ranks=2", "training.min_ranks=3"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.contract import Sequence, contract
+from tests.configured import FIRST_DAY
 
 
 def starts(config: Config) -> dict[str, int]:
@@ -22,9 +23,8 @@ def test_all_fields_are_read_in_their_order(config: Config) -> None:
 
 
 def test_basic_fields_alone_are_read_where_that_is_asked_for() -> None:
-    config = load_config(
-        overrides=["features.fields.item_id.basic=false", "features.fields.item_ad_rate_28.basic=true"]
-    )
+    changes = ["features.fields.item_id.basic=false", "features.fields.item_ad_rate_28.basic=true"]
+    config = load_config([], [FIRST_DAY, *changes])
     read = contract(config.features, starts(config), "basic")
     assert (read.ids, read.unknown) == (("user_id", "item_category"), (10, 30))
     assert (read.numbers, read.sequences) == (("item_ad_rate_28",), ())

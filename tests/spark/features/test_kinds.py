@@ -18,6 +18,7 @@ from ecdctr_spark.features.vocabulary import reserve, surveyed
 from ecdctr_spark.settings import features as settings
 from ecdctr_spark.settings.features import Feature, ImpressionSource, Reserved
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
+from tests.configured import FIRST_DAY
 from tests.labelled import Impression, at, labelled
 
 
@@ -53,7 +54,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Config:
         "fields.has_age={kind: given, source: user.age, basic: true}",
     )
     every = KeepRates(positive=1.0, negative=1.0)
-    loaded = load_config(overrides=[f"features.{override}" for override in overrides])
+    loaded = load_config([], [FIRST_DAY, *(f"features.{override}" for override in overrides)])
     return loaded.model_copy(update={"sampling": Sampling(seed=1, natural=every, ad=every)})
 
 

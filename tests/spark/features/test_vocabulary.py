@@ -15,6 +15,7 @@ from ecdctr_spark.features.vocabulary import admit, encoded, reserve, surveyed
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Count, Features, Id
 from ecdctr_spark.tables.schemas import VOCABULARY
+from tests.configured import FIRST_DAY
 from tests.labelled import Impression, at, date, labelled
 
 USER = Id(kind="id", name="user_id", source="user_id")
@@ -34,7 +35,7 @@ def counts(rows: DataFrame) -> DataFrame:
 
 
 def admitted(known: DataFrame, rows: DataFrame, features: Features = FEATURES) -> DataFrame:
-    config = load_config().model_copy(update={"features": features})
+    config = load_config([], [FIRST_DAY]).model_copy(update={"features": features})
     return admit(surveyed(known), rows, counts(rows), config)
 
 
@@ -204,7 +205,7 @@ def test_a_token_that_must_be_frequent_gets_its_row_at_the_end_of_the_day_on_whi
     known = reserved
     for day in range(3):
         until = f"ds <= '{date(day)}'"
-        config = load_config().model_copy(update={"features": features})
+        config = load_config([], [FIRST_DAY]).model_copy(update={"features": features})
         new = admit(surveyed(known), frame.where(f"ds = '{date(day)}'"), counts(frame.where(until)), config)
         known = known.unionByName(new).localCheckpoint()
     assert items(known) == items(once)  # day by day, as at once

@@ -21,6 +21,7 @@ from ecdctr_spark.tables.schemas import (
     samples_table,
 )
 from ecdctr_spark.tables.store import Store
+from tests.configured import FIRST_DAY
 from tests.labelled import date, labelled, made_up
 
 DAYS = 2
@@ -42,7 +43,7 @@ def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
 
 
 def limited(*limits: str) -> Config:
-    return load_config([], ["check.least_rows=1", *(f"check.limits.{limit}" for limit in limits)])
+    return load_config([], [FIRST_DAY, "check.least_rows=1", *(f"check.limits.{limit}" for limit in limits)])
 
 
 def test_healthy_days_pass_and_are_kept_with_their_limits(store: Store) -> None:

@@ -16,6 +16,7 @@ from ecdctr_spark.config import load_config
 from ecdctr_spark.features.ingest import checked_impressions, quarantined
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES, Raw
+from tests.configured import FIRST_DAY
 
 COLUMNS = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", "title")
 ROW = ("e1", "2024-01-01T10:00:00", "ad", "u1", "i1", "1")
@@ -24,7 +25,7 @@ TITLE = 'Les "Misérables", 悲慘世界,\nvolume 1'
 
 def read(spark: SparkSession, form: str, **folders: Path) -> Raw:
     settings = [f"source.{name}={folder}" for name, folder in folders.items()]
-    return SOURCES["files"](spark, load_config([], [f"source.format={form}", *settings]))
+    return SOURCES["files"](spark, load_config([], [FIRST_DAY, f"source.format={form}", *settings]))
 
 
 def write_csv(folder: Path, columns: Iterable[str], *rows: Iterable[str], name: str = "part.csv") -> Path:

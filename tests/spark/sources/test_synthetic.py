@@ -18,6 +18,7 @@ from ecdctr_spark.sources.synthetic import numbered_events, oracle, raw, with_pr
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import IMPRESSIONS, ORACLE
 from ecdctr_spark.tables.store import Store
+from tests.configured import FIRST_DAY
 
 PRESETS = ("drifting", "seasonal", "cold_start", "unrelated")
 SMALL = ["synthetic.days=40", "synthetic.impressions_per_day=500", "synthetic.users=300", "synthetic.items=100"]
@@ -209,7 +210,7 @@ def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkS
 
 def test_a_world_without_settings_is_refused(spark: SparkSession) -> None:
     with pytest.raises(ConfigError, match="add --conf synthetic"):
-        SOURCES["synthetic"](spark, load_config([], ["source.kind=synthetic"]))
+        SOURCES["synthetic"](spark, load_config([], [FIRST_DAY, "source.kind=synthetic"]))
 
 
 def mean(values: Iterable[float]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from ecdctr_spark.config import load_config
 from ecdctr_spark.methods.identity import identity
 
-FIRST_DAY = "calendar.first_day=2000-05-01"
+FIRST_DAY = "calendar.first_day=2000-05-01"  # later than what the synthetic platform has
 
 
 def ids(*settings: str) -> tuple[str, str]:

@@ -14,13 +14,14 @@ import ecdctr_spark
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.methods.method import Clock, Daily, Monthly, Weekly
 from ecdctr_spark.settings.base import ConfigError
+from tests.configured import FIRST_DAY
 
 CLOCKS = [Daily(every="day"), Weekly(every="week", weekday=2), Monthly(every="month")]
 some_day = st.dates(dt.date(1999, 1, 1), dt.date(2030, 1, 1))
 
 
 def configured(*settings: str) -> Config:
-    return load_config([], ["calendar.first_day=2000-01-01", *settings])
+    return load_config([], [FIRST_DAY, *settings])
 
 
 @given(st.sampled_from(CLOCKS), some_day)

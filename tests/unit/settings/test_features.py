@@ -11,6 +11,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import OWN_COLUMNS, Behaviours, Features, Id, Number
 from ecdctr_spark.tables.schemas import samples_table
+from tests.configured import FIRST_DAY
 
 USER = Id(kind="id", name="user_id", source="user_id")
 ITEM = Id(kind="id", name="item_id", source="item_id")
@@ -69,12 +70,14 @@ def names(features: Features) -> list[str]:
 
 def fields(*overrides: str, overlay: Path | None = None) -> list[str]:
     """The names of the fields of base.yaml with an overlay and overrides."""
-    return names(load_config([overlay] if overlay else [], [f"features.{one}" for one in overrides]).features)
+    return names(
+        load_config([overlay] if overlay else [], [FIRST_DAY, *(f"features.{one}" for one in overrides)]).features
+    )
 
 
 @pytest.mark.parametrize("overlay", ORDERS)
 def test_an_overlay_s_fields_are_in_the_order_that_its_vocabulary_and_networks_have(overlay: str) -> None:
-    features = load_config([overlay]).features
+    features = load_config([overlay], [FIRST_DAY]).features
     assert names(features) == " ".join(ORDERS[overlay]).split()
     assert [feature.name for feature in features.fields if feature.basic] == BASIC[overlay].split()
 
@@ -83,7 +86,7 @@ def test_one_line_adds_changes_or_drops_a_field(config: Config) -> None:
     before = names(config.features)
     assert fields("fields.recent_clicks=null") == [name for name in before if name != "recent_clicks"]
     assert fields("fields.tab={kind: id, source: context.tab}") == [*before[:3], "tab", *before[3:]]
-    changed = load_config(overrides=["features.fields.user_natural_impressions_28.days=14"]).features
+    changed = load_config([], [FIRST_DAY, "features.fields.user_natural_impressions_28.days=14"]).features
     assert names(changed) == before
     assert [counter.days for counter in changed.counters] == [14, *(one.days for one in config.features.counters[1:])]
 
@@ -117,7 +120,7 @@ def test_the_order_is_by_kind_and_within_a_kind_as_declared() -> None:
 
 @pytest.mark.parametrize("overlay", ORDERS)
 def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
-    config = load_config([overlay])
+    config = load_config([overlay], [FIRST_DAY])
     dumped = config.model_dump(mode="json")
     again = Config.model_validate(dumped)
     assert again.features.fields == config.features.fields
@@ -148,12 +151,12 @@ def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
 )
 def test_a_field_that_cannot_be_is_refused_when_the_configuration_is_read(override: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        load_config(overrides=[f"features.fields.{override}"])
+        load_config([], [FIRST_DAY, f"features.fields.{override}"])
 
 
 def test_a_list_of_fields_is_refused_since_it_would_not_merge() -> None:
     with pytest.raises(ConfigError, match=r"features\.fields: expected a mapping from names to fields"):
-        load_config(overrides=["features.fields=[user_id]"])
+        load_config([], [FIRST_DAY, "features.fields=[user_id]"])
 
 
 def test_a_field_declared_twice_is_refused() -> None:
@@ -170,7 +173,9 @@ def test_no_field_may_have_the_name_of_a_sample_s_own_column() -> None:
 def test_features_look_back_as_far_as_the_farthest_of_them(config: Config) -> None:
     assert config.features.days_of_counts(lag=1) == 29  # 28 days of counters and of admission
     assert config.features.days_of_clicks == 90
-    evicting = load_config(overrides=["features.fields.item_id.evict_days=60", "features.fields.recent_clicks=null"])
+    evicting = load_config(
+        [], [FIRST_DAY, "features.fields.item_id.evict_days=60", "features.fields.recent_clicks=null"]
+    )
     assert evicting.features.days_of_counts(lag=2) == 62
     assert evicting.features.days_of_clicks == 0
     assert "item_id" in evicting.features.counted
