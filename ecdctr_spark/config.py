@@ -24,13 +24,20 @@ from ecdctr_spark.methods.method import Method
 from ecdctr_spark.settings.base import ConfigError, Settings, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
+from ecdctr_spark.storage import Root
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
 CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
 
 
 class Storage(Settings):
-    root: str = Field(pattern=r"^[^#?%]+$", description="a path; the ranks open it as part of a URL")
+    root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
+
+    @field_validator("root")
+    @classmethod
+    def _known(cls, root: str) -> str:
+        Root.parse(root)
+        return root
 
 
 class Spark(Settings):
@@ -129,7 +136,10 @@ class Launching(Settings):
 
 
 class Tracking(Settings):
-    uri: str | None = Field(description="MLflow tracking URI; null keeps a SQLite file under storage.root")
+    uri: str | None = Field(
+        description="MLflow tracking URI; null keeps a SQLite file under storage.root, or, where that is no local path,"
+        " in the folder .ecdctr where the command runs"
+    )
     experiment: str
 
 

@@ -158,6 +158,10 @@ class Root:
         none."""
         return self._system().open_input_file(self.addresses.arrow)
 
+    def stream(self) -> Any:
+        """The file as a pyarrow file from its beginning, decompressed where its name ends so (.gz)."""
+        return self._system().open_input_stream(self.addresses.arrow)
+
     def read_bytes(self) -> bytes:
         """The whole of a small file."""
         with self.open() as file:
@@ -417,6 +421,10 @@ def _azure(authority: str) -> Any:
 
 
 def _copy(source_system: Any, source: str, target_system: Any, target: str) -> None:
-    with source_system.open_input_stream(source) as reading, target_system.open_output_stream(target) as writing:
+    """Byte by byte: pyarrow compresses and decompresses by the ending of a name unless it is asked not to."""
+    with (
+        source_system.open_input_stream(source, compression=None) as reading,
+        target_system.open_output_stream(target, compression=None) as writing,
+    ):
         while piece := reading.read(_PIECE):
             writing.write(piece)

