@@ -44,12 +44,12 @@ def read(spark: SparkSession, config: Config) -> Raw:
     if config.synthetic is None:
         raise ConfigError("source.kind is synthetic, and there are no settings under synthetic: add --conf synthetic")
     root = Root.parse(config.storage.root)
-    folder = root.at("raw", "synthetic", _name(config.synthetic))
+    folder = root.at("raw", "synthetic", config.logs_id)
     whole = folder.at("whole")
     if not whole.exists():
         events = numbered_events(spark, config.synthetic, 0, config.synthetic.events)
         write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
-        Store(spark, root).replace(ORACLE, oracle(events, config.synthetic), "true")
+        Store(spark, root, config.logs_id).replace(ORACLE, oracle(events, config.synthetic), "true")
         whole.write_bytes(b"")  # last: what was cut off before is written again
     frames = (spark.read.parquet(folder.at(name).addresses.spark) for name in Raw._fields)
     return Raw(*frames)
@@ -86,10 +86,6 @@ def oracle(events: DataFrame, platform: Synthetic) -> DataFrame:
     """ORACLE's columns: the true click probability of the events `n`, and whether they were clicked."""
     happened = _clicked(with_probability(drawn(events, platform), platform), platform)
     return happened.select(_event_id(), "domain", "probability", "clicked")
-
-
-def _name(platform: Synthetic) -> str:
-    return hashlib.sha256(platform.model_dump_json().encode()).hexdigest()[:8]
 
 
 def drawn(events: DataFrame, platform: Synthetic) -> DataFrame:

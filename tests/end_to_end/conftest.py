@@ -16,6 +16,15 @@ LAST_DAY = dt.date(2024, 3, 6)
 PREDICTED = (dt.date(2024, 3, 5), dt.date(2024, 3, 6))
 QUIET = range(2, 27)  # days after the first of which only every fourth has events: gaps must do no harm
 USERS, ITEMS = 15, 20
+LEVELS = {
+    "tpm": {"train": {"batch_size": 256}},
+    "cpm": {
+        "reads": {"days": 7},
+        "network": {"hidden": [16], "attention_hidden": [8], "cross_layers": 1, "dimension": 8},
+        "train": {"batch_size": 256},
+    },
+    "actr": {"reads": {"days": 5}, "train": {"batch_size": 64}},
+}
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +54,8 @@ def overlay(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {
         "source": {"kind": "files", "format": "csv", **source},
         "calendar": {"first_day": str(FIRST_DAY)},
-        "tpm": {"months": 2, "train": {"batch_size": 256}},
         "samples": {"files_per_slice": 2},
-        "cpm": {"days": 7, "train": {"batch_size": 256}},
-        "actr": {"days": 5, "train": {"batch_size": 64}},
-        "network": {"hidden": [16], "attention_hidden": [8], "cross_layers": 1, "dimension": 8},
+        "methods": {"ecdctr": {"levels": LEVELS}, "ads_only": {"levels": {"ads_only": {"starts_on": "2024-03-04"}}}},
         "evaluation": {"bootstrap": 50},
     }
     path = tmp_path_factory.mktemp("conf") / "miniature.yaml"

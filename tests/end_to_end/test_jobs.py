@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.end_to_end.conftest import PREDICTED
 
 pytestmark = pytest.mark.end_to_end
 
+FIRST = PREDICTED[0] - dt.timedelta(days=1)  # of the ads-only chain
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
@@ -39,8 +41,8 @@ def root(overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_runs_inside_two_executors_through_horovod_on_spark(root: Path, overlay: Path) -> None:
-    arguments = ["--level", "ads_only", "--date", str(PREDICTED[0]), "--launcher", "spark", "--ranks", "2"]
+    arguments = ["--level", "ads_only", "--date", str(FIRST), "--launcher", "spark", "--ranks", "2"]
     told = submit("local-cluster[2,1,2048]", "train", overlay, root, *arguments)
-    assert f"ads_only-{PREDICTED[0]}" in told
-    published = next((root / "models").glob(f"ads_only-{PREDICTED[0]}-*"))
+    assert f"ads_only-{FIRST}" in told
+    published = next((root / "models").glob(f"ads_only-{FIRST}-*"))
     assert len(list(published.glob("rows-*-of-2.safetensors"))) == 2

@@ -52,6 +52,11 @@ def settings(overlay: Path, root: Path) -> list[str]:
     return ["--conf", str(overlay), "--set", f"storage.root={root}", "--set", "spark.driver_memory=2g"]
 
 
+def named(method: str) -> str:
+    """The name in a method's identity, which covers where its logs lie."""
+    return method.rsplit("-", 1)[0]
+
+
 def metrics(overlay: Path, root: Path) -> list[dict[str, Any]]:
     shown = ecdctr("metrics", overlay, root, "--json")
     assert shown.code == 0, shown.err
@@ -77,11 +82,11 @@ def finished(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFact
     return root
 
 
-def test_each_predicted_day_has_every_metric_of_both_models(finished: Path, overlay: Path) -> None:
+def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, overlay: Path) -> None:
     rows = metrics(overlay, finished)
-    by_day = {(row["date"], row["model"], row["domain"]) for row in rows}
+    by_day = {(row["date"], named(row["method"]), row["domain"]) for row in rows}
     days = ["2024-03-05", "2024-03-06", "all"]
-    assert by_day == {(day, model, "ad") for day in days for model in ("actr", "ads_only")}
+    assert by_day == {(day, method, "ad") for day in days for method in ("ecdctr", "ads_only")}
     for row in rows:
         assert row.keys() >= FIELDS
         assert row["impressions"] == (80 if row["date"] == "all" else 40)
@@ -173,13 +178,14 @@ def weights(root: Path, before: str) -> dict[str, list[str]]:
 
 
 def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple[str, str], float]:
-    rows = Store(spark, Root.parse(root)).read(PREDICTIONS).select("event_id", "model", "prediction").collect()
-    return {(row.event_id, row.model): row.prediction for row in rows if row.event_id in events}
+    rows = Store(spark, Root.parse(root)).read(PREDICTIONS).select("event_id", "method", "prediction").collect()
+    return {(row.event_id, named(row.method)): row.prediction for row in rows if row.event_id in events}
 
 
 def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: Path) -> None:
     assert ecdctr("report", overlay, finished).code == 0
-    page = (finished / "report.html").read_text(encoding="utf-8")
+    (report,) = (finished / "reports").iterdir()
+    page = report.read_text(encoding="utf-8")
     page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # plotly.js, inlined, names addresses in its text
     assert not re.search(r'(src|href)="(https?:)?//', page)
     for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-04", "actr-2024-03-06"):
@@ -187,10 +193,12 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: P
 
 
 def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_path: Path) -> None:
-    model = next(row["model_id"] for row in metrics(overlay, finished) if row["model"] == "actr")
+    model = next(
+        row["model_id"] for row in metrics(overlay, finished) if row["model_id"] and row["model_id"].startswith("actr")
+    )
     exported = ecdctr("export", overlay, finished, "--model", model, "--output", str(tmp_path / "export"))
     assert exported.code == 0, exported.err
-    samples = finished / "tables" / "samples"
+    (samples,) = finished.glob("data_set/*/tables/samples")
     arguments = ["--model", model, "--input", str(samples), "--output", str(tmp_path / "scores")]
     scored = ecdctr("score", overlay, finished, *arguments)
     assert scored.code == 0, scored.err
