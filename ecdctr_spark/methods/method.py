@@ -223,6 +223,8 @@ class Method(Settings):
                     known = ", ".join(before) or "none"
                     raise ValueError(f"level {level.name} refers to {other}, which is not before it; those are {known}")
             _check_memory(level, before)
+            if level.teacher and before[level.teacher.level].reads.features != level.reads.features:
+                raise ValueError(f"level {level.name}: its teacher {level.teacher.level} reads other features")
             before[level.name] = level
         if self.serves not in before:
             raise ValueError(f"serves is {self.serves}, which is no level; expected one of {', '.join(before)}")

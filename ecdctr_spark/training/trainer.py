@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.streaming.shards import Unit, split
@@ -108,7 +109,11 @@ def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
 def _objective(job: TrainingJob, world: World) -> Objective:
     if job.teacher is None:
         return CLICKS
-    _, teacher = load(Root.parse(job.teacher.checkpoint), world)
+    spec, teacher = load(Root.parse(job.teacher.checkpoint), world)
+    if spec.contract != job.model.contract:  # the batches hold what the model reads
+        raise ConfigError(
+            f"training {job.model_id}: its teacher {job.teacher.checkpoint} reads other features than the model"
+        )
     return Objective(Teaching(teacher.to(world.device).eval().requires_grad_(False), job.teacher.share))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.models.memory import MonthAttention, SnapshotMemory
+from ecdctr_spark.models.memory import MonthAttention, MonthLast, MonthMean, SnapshotMemory
 from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.world import World
@@ -125,3 +126,17 @@ def test_a_file_that_does_not_fit_is_refused(
     with pytest.raises(ConfigError, match=told) as error:
         filled([file])
     assert file in str(error.value)
+
+
+def test_the_mean_and_the_last_are_of_the_months_that_are_present() -> None:
+    months = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert MonthMean()(months).tolist() == [[2.0, 3.0], [5.0, 6.0], [0.0, 0.0]]
+    assert MonthLast()(months).tolist() == [[3.0, 4.0], [5.0, 6.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("pooling", ["attention", "mean", "last"])
+def test_merging_a_memory_changes_no_answer(files: list[str], pooling: Any) -> None:
+    memory = SnapshotMemory(SPEC.rows, MEMORY.model_copy(update={"pooling": pooling}), ALONE)
+    memory.fill(files)
+    users, items = torch.tensor([5, 6, 7]), torch.tensor([24, 25, 26])
+    assert_close(memory.merged()(users, items), memory(users, items))
