@@ -15,11 +15,12 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.vocabulary import admit, surveyed
-from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, ORACLE, PREDICTIONS, SNAPSHOTS, VOCABULARY
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, SNAPSHOTS, VOCABULARY
+from ecdctr_spark.tables.small import append_rows
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled
 
@@ -63,17 +64,20 @@ features:
 
 @pytest.fixture(scope="module")
 def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Two days of them ingested and built, predicted, and a snapshot of the users."""
-    store = Store(spark, Root.parse(tmp_path_factory.mktemp("built") / "root"))
+    """Two days of them ingested and built, predicted, and a snapshot of the users; and the data set a second
+    time, as that of another configuration."""
+    root = Root.parse(tmp_path_factory.mktemp("built") / "root")
+    store = Store(spark, root, config.logs_id, config.data_set_id)
     steps.ingest(store, config, config.calendar.first_day, DAY)
     steps.build(store, config, config.calendar.first_day, DAY)
     own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
-    vectors = own.selectExpr("'user_id' entity", "'2024-01' month", "index", "array(1f) vector", "'m' model_id")
-    store.replace(SNAPSHOTS, vectors, "month = '2024-01'")
-    predicted = ("d", VICTIM, "i2", "actr", "m", "ad", 0, 0.5, DAY)
+    vectors = own.selectExpr("'m' model_id", "'user_id' entity", "index", "array(1f) vector")
+    store.replace(SNAPSHOTS, vectors, "model_id = 'm'")
+    predicted = ("d", VICTIM, "i2", "method", "m", "ad", 0, 1.0, 0.5, DAY)
     store.replace(PREDICTIONS, spark.createDataFrame([predicted], PREDICTIONS.columns), f"ds = '{DAY}'")
     truth = [(event, "ad", 0.5, False) for event in ("a", "d")]  # of another user and of the victim
     store.replace(ORACLE, spark.createDataFrame(truth, ORACLE.columns), "true")
+    shutil.copytree(store.home("data_set").uri, root.at("data_set", "another").uri)
     return store
 
 
@@ -86,7 +90,7 @@ def forgetful(built: Store, config: Config, tmp_path_factory: pytest.TempPathFac
 
 def copied(store: Store, folder: Path) -> Store:
     shutil.copytree(store.root.uri, folder / "root")
-    return Store(store.spark, Root.parse(folder / "root"))
+    return Store(store.spark, Root.parse(folder / "root"), store.logs, store.data_set)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -104,8 +108,8 @@ def texts(value: Any) -> Iterator[str]:
 def holding(root: Path, user: str) -> set[str]:
     """The tables of which a file names the user: as a value, inside a kept raw row, or in the log."""
     found = set()
-    for path in (root / "tables").rglob("*"):
-        table = path.relative_to(root / "tables").parts[0]
+    for path in root.rglob("tables/*/**/*"):
+        table = path.parts[path.parts.index("tables", len(root.parts)) + 1]
         if path.suffix == ".parquet":
             words = list(texts(pq.ParquetFile(path).read().to_pylist()))
             named = user in words or any(f'"{user}"' in word or word.endswith(f",{user}") for word in words)
@@ -124,9 +128,9 @@ def test_no_file_names_a_forgotten_user(built: Store, forgetful: tuple[Store, di
     }  # fmt: skip
     assert not holding(Path(store.root.uri), VICTIM)
     assert removed == {
-        "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "labelled": 2, "daily_counts": 2,
-        "daily_clicks": 1, "samples": 2, "predictions": 1, "snapshots": 1, "vocabulary": 1,
-        "oracle": 1,
+        "impressions": 2, "clicks": 1, "users": 1, "quarantine": 2, "predictions": 1, "oracle": 1,
+        # of each of the two data sets:
+        "labelled": 4, "daily_counts": 4, "daily_clicks": 2, "samples": 4, "snapshots": 2, "vocabulary": 2,
     }  # fmt: skip
 
 
@@ -166,19 +170,19 @@ def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Conf
     store = copied(built, tmp_path)
     pinned = max(store.committed(VOCABULARY))
     rows = store.read(VOCABULARY, pinned).count()
-    entry = {"model_id": "m", "level": "cpm", "date": DAY, "tables": {"vocabulary": pinned}}
-    registry.register(store, entry)
+    entry = {"model_id": "m", "data_set": store.data_set, "tables": {"vocabulary": pinned}}
+    append_rows(store.root, MODELS, [entry])
     store.delete(VOCABULARY, store.spark.createDataFrame([("i2",)], "token string"), "kept.token = keys.token")
     hours = tidy(store, config)
     assert store.read(VOCABULARY, pinned).count() == rows
-    assert hours["vocabulary"] >= 168
+    assert hours[f"data_set/{store.data_set}/tables/vocabulary"] >= 168
     store.vacuum(VOCABULARY, 0)  # what tidying would do without care
     with pytest.raises(Exception, match=r"(?i)not exist|not found|FILE_NOT_EXIST|missing"):
         store.read(VOCABULARY, pinned).collect()
 
 
 def test_the_log_keeps_no_least_and_greatest_values(built: Store) -> None:
-    for path in Path(built.root.uri, "tables").rglob("*.json"):
+    for path in Path(built.root.uri).rglob("tables/**/*.json"):
         for line in path.read_text().splitlines():
             stats = json.loads(line).get("add", {}).get("stats")
             assert stats is None or json.loads(stats).get("minValues", {}) == {}

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, load_config
-from ecdctr_spark.pipeline import registry, steps
-from ecdctr_spark.pipeline.registry import Outdated
+from ecdctr_spark.pipeline import steps
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABULARY, samples_table
+from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 
 FIRST = dt.date(2024, 1, 1)
@@ -152,20 +151,21 @@ def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
     assert found["samples"] == whole["samples"]
 
 
-def test_a_model_of_days_that_were_restated_is_named_and_others_are_not(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_day_that_holds_other_samples_has_changed_and_no_other_has(spark: SparkSession, tmp_path: Path) -> None:
     config = configured(tmp_path / "logs")
-    store = Store(spark, Root.parse(tmp_path / "root"))
+    store = Store(spark, Root.parse(str(tmp_path / "root")))
     at_once(store, config, tmp_path / "logs", punctual())
-    for level, first in (("cpm", 0), ("tpm", 1), ("actr", 0)):
-        read = [FIRST + dt.timedelta(days=first), FIRST + dt.timedelta(days=2)]
-        model = {"model_id": level, "level": level, "date": read[1], "days": read}
-        registry.register(store, {**model, "fingerprint": config.fingerprint()})
-    assert not registry.outdated(store, config)
+    first = changes(store)
     steps.build(store, config, FIRST, FIRST)
-    assert not registry.outdated(store, config)  # a day built again, alone, is as it was
+    assert changes(store) == first  # a day built again, alone, is as it was
     write(tmp_path / "logs", [*punctual(), late()[1]], DAYS)
     steps.ingest(store, config, FIRST, FIRST)
     steps.build(store, config, FIRST, FIRST)
-    assert registry.outdated(store, config) == [Outdated("cpm", (FIRST,))]
-    changed = store.read(CONTENT).orderBy(F.desc("changed")).first()
-    assert changed is not None and changed["ds"] == FIRST
+    later = changes(store)
+    assert {day for day in later if later[day] != first[day]} == {FIRST}
+
+
+def changes(store: Store) -> dict[dt.date, dt.datetime]:
+    """When the natural samples of each day changed last."""
+    rows = read_rows(store.home(CONTENT.scope), CONTENT)
+    return {row["ds"]: row["changed"] for row in rows if row["domain"] == "natural"}

@@ -90,5 +90,5 @@ def test_a_teacher_that_reads_other_features_is_refused(tmp_path: Path) -> None:
     units = [write_samples(tmp_path / "part.parquet", batch(64, 1))]
     trained(tmp_path, "teacher", units, model=tiny_spec())
     taught_by = TaughtBy(checkpoint=str(tmp_path / "teacher"), share=0.5)
-    with pytest.raises(ConfigError, match="teacher .* reads other features"):
+    with pytest.raises(ConfigError, match=r"teacher .* reads other features"):
         trained(tmp_path, "taught", units, teacher=taught_by)
