@@ -156,6 +156,14 @@ def test_a_draft_that_is_not_published_leaves_what_was_there(root: Root) -> None
     assert place.files() == (MANIFEST, "rows")
 
 
+def test_on_an_object_store_the_manifest_goes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Root] = []
+    monkeypatch.setattr(Root, "remove", lambda place: removed.append(place))
+    place = Root("s3a://bucket/model")
+    place.draft(MANIFEST).begin()
+    assert removed == [place.at(MANIFEST), place]
+
+
 def test_a_draft_knows_what_each_process_wrote(root: Root, tmp_path: Path) -> None:
     draft = root.draft(MANIFEST)
     draft.begin()
