@@ -28,6 +28,7 @@ from ecdctr_spark.settings.base import ConfigError, Settings
 
 SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
 _PIECE = 1 << 22
 _COPIES = 4  # files copied at a time
@@ -118,17 +119,18 @@ class Root:
         """This place as Spark, pyarrow, delta-rs and Petastorm name it."""
         if self.scheme == "file":
             # Without the scheme a cluster's Spark takes its default file system; Databricks knows volumes by path.
-            spark = self.uri if self.uri.startswith("/Volumes/") else f"file:{self.uri}"
+            spark = self.uri if self.uri.startswith(_VOLUMES) else f"file:{self.uri}"
             return Addresses(spark, self.uri, self.uri, f"file://{self.uri}")
-        parts = urlsplit(self.uri)
-        key = parts.path.lstrip("/")
-        bucket = "" if self.scheme == "hdfs" else parts.netloc.split("@", 1)[0]  # abfss: container@account
+        authority, _, key = self.uri.split("://", 1)[1].partition("/")
+        bucket = "" if self.scheme == "hdfs" else authority.split("@", 1)[0]  # abfss: container@account
         deltalake = self.uri.replace("s3a://", "s3://", 1)
         return Addresses(self.uri, f"{bucket}/{key}".rstrip("/"), deltalake, None)
 
     @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs needs beside the environment variables that it reads itself."""
+        if self.uri.startswith(_VOLUMES):
+            return {"allow_unsafe_rename": "true"}  # they have no hard links; commits of two writers may collide
         endpoint = s3_endpoint()
         if self.scheme != "s3a" or not endpoint:
             return {}
@@ -145,8 +147,7 @@ class Root:
     def files(self) -> tuple[str, ...]:
         """The names of all files below this folder, `rows/part-0`, in order."""
         start = len(self.addresses.arrow.rstrip("/")) + 1
-        found = [info for info in self._found(recursive=True) if info.type.name == "File"]
-        return tuple(sorted(info.path[start:] for info in found if info.base_name))
+        return tuple(sorted(info.path[start:] for info in self._found(recursive=True) if info.type.name == "File"))
 
     def size(self) -> int | None:
         """Bytes of a file, None where there is no such file."""
@@ -176,7 +177,7 @@ class Root:
             self.put(written)
 
     def put(self, file: Path) -> None:
-        """Copies a local file here; it appears as a whole or not at all."""
+        """Copies a local file here, replacing what is there in one move."""
         if self.path is None:
             self._copy_from(file)
             return
@@ -207,7 +208,7 @@ class Root:
         return Draft(self, manifest)
 
     def _system(self) -> Any:
-        authority = "" if self.scheme == "file" else urlsplit(self.uri).netloc
+        authority = "" if self.scheme == "file" else self.uri.split("://", 1)[1].partition("/")[0]
         return _file_system(self.scheme, authority, s3_endpoint(), s3_region())
 
     def _type(self) -> str:
@@ -217,7 +218,7 @@ class Root:
         from pyarrow.fs import FileSelector
 
         selector = FileSelector(self.addresses.arrow, allow_not_found=True, recursive=recursive)
-        return [info for info in self._system().get_file_info(selector) if info.base_name]
+        return self._system().get_file_info(selector)
 
     def _copy_from(self, file: Path) -> None:
         _copy(_file_system("file", "", None, None), str(file), self._system(), self.addresses.arrow)
@@ -366,7 +367,7 @@ def _parsed(text: str, scheme: str) -> str:
         raise ConfigError(f"{text}: unknown scheme {scheme}; expected a local path or one of {known}")
     parts = urlsplit(text)
     if scheme == "dbfs":
-        if not parts.path.startswith("/Volumes/") or parts.netloc:
+        if not parts.path.startswith(_VOLUMES) or parts.netloc:
             raise ConfigError(f"{text}: of dbfs only volumes can be used; expected dbfs:/Volumes/...")
         return parts.path.rstrip("/")
     if scheme == "file":

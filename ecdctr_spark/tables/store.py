@@ -18,7 +18,8 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import Scope, Table, properties
 
-_LISTING_TASKS = 64
+_LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+_LISTING_TASKS = 64  # at most
 
 
 @lru_cache(maxsize=64)
@@ -112,8 +113,9 @@ class Store:
         and that nobody is writing."""
         if self.exists(table):
             self.spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-            # Delta lists the files with as many tasks as Spark discovers partitions with: 10,000 on a cluster.
-            self.spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", _LISTING_TASKS)
+            # Delta lists the files with as many tasks as Spark discovers partitions with: 10,000 unless it is set.
+            if int(str(self.spark.conf.get(_LISTING))) > _LISTING_TASKS:
+                self.spark.conf.set(_LISTING, _LISTING_TASKS)
             DeltaTable.forPath(self.spark, self.path(table)).vacuum(hours)
 
     def committed(self, table: Table) -> dict[int, dt.datetime]:

@@ -22,6 +22,7 @@ from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.session import spark_session
 from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import samples_table
 from ecdctr_spark.tables.store import Store
 from tests.benchmarks.results import Result, plain, publish
@@ -89,7 +90,7 @@ def built(spark: SparkSession, world: str) -> Store:
     """Tables with the samples of all days."""
     config = configured(world, DEFAULT)
     SOURCES[config.source.kind](spark, config)
-    store = Store(spark, Path(config.storage.root).resolve())
+    store = Store(spark, Root.parse(config.storage.root))
     first, last = config.calendar.first_day, learnt_until(config) + RANKED * DAY
     steps.ingest(store, config, first, last)
     steps.build(store, config, first, last)
@@ -101,9 +102,9 @@ def trained(store: Store, world: str, variant: str) -> float:
     config = configured(world, variant)
     until = learnt_until(config)
     job, _ = training_job(store, config, Training("cpm", until, until - (LEARNT - 1) * DAY))
-    job = job.model_copy(update={"model_id": variant, "output": str(store.root / "models" / variant)})
+    job = job.model_copy(update={"model_id": variant, "output": str(store.root.at("models", variant))})
     result = Inline(THREADS).train(job, lambda rows, loss: None)
-    export(Path(job.output), store.root / "exports" / variant)
+    export(Root.parse(job.output), store.root.at("exports", variant))
     return result.rows / result.seconds
 
 
@@ -112,7 +113,7 @@ def ranked(store: Store, world: str) -> DataFrame:
     config = configured(world, DEFAULT)
     first = learnt_until(config) + DAY
     unseen = f"domain = 'natural' and {steps.between(first, first + (RANKED - 1) * DAY)}"
-    exports = {variant: str(store.root / "exports" / variant) for variant in VARIANTS}
+    exports = {variant: store.root.at("exports", variant) for variant in VARIANTS}
     return score(store.read(samples_table(config.features)).where(unseen), exports)
 
 

@@ -23,6 +23,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.session import spark_session
 from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     DAILY_CLICKS,
@@ -93,7 +94,7 @@ def drifting(name: str, impressions_per_day: int) -> Config:
 def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
     """Seconds from raw logs, which lie there, to the samples of all days; and the tables."""
     SOURCES["synthetic"](spark, config)
-    store = TimedStore(spark, Path(config.storage.root).resolve())
+    store = TimedStore(spark, Root.parse(config.storage.root))
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
 
     def whole() -> None:
@@ -115,14 +116,14 @@ def floor_of(spark: SparkSession, config: Config, wanted: int) -> None:
 
 def copy(store: Store, config: Config) -> None:
     """Reads each of the large tables and writes what it holds, as it is, to another folder."""
-    other = Store(store.spark, (WORK / "copy").resolve())
+    other = Store(store.spark, Root.parse(WORK / "copy"))
     for table in (IMPRESSIONS, CLICKS, LABELLED, DAILY_COUNTS, DAILY_CLICKS, samples_table(config.features)):
         other.replace(table, store.read(table), "true")
 
 
 def size(store: Store, config: Config) -> int:
     """Bytes of the samples."""
-    folder = Path(store.path(samples_table(config.features)))
+    folder = Path(store.place(samples_table(config.features)).uri)
     return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 
 
@@ -134,7 +135,7 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     (root / "raw").mkdir(parents=True)
     (root / "raw" / "synthetic").symlink_to((Path(config.storage.root) / "raw" / "synthetic").resolve())
     own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
-    store = Store(spark, root.resolve())
+    store = Store(spark, Root.parse(root))
     steps.ingest(store, own, first, last)
     steps.build(store, own, first, last - dt.timedelta(days=1))
     return statistics.median(timed(lambda: steps.build(store, own, last, last)) for _ in range(ROUNDS))

@@ -94,10 +94,11 @@ def test_each_library_is_given_the_place_as_it_names_it(uri: str, addresses: Add
     assert Root(uri).addresses == addresses
 
 
-def test_delta_rs_is_given_an_endpoint_for_s3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delta_rs_is_given_what_the_environment_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert Root("s3a://b").storage_options == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true"}
     assert Root("gs://b").storage_options == {}
+    assert Root("/Volumes/m/x").storage_options == {"allow_unsafe_rename": "true"}
 
 
 def test_a_name_stays_below_its_place(root: Root) -> None:
@@ -154,6 +155,14 @@ def test_a_draft_that_is_not_published_leaves_what_was_there(root: Root) -> None
     assert place.files() == (MANIFEST, "rows")
     published(place, {"rows": b"new"})
     assert place.files() == (MANIFEST, "rows")
+
+
+def test_on_an_object_store_the_manifest_goes_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Root] = []
+    monkeypatch.setattr(Root, "remove", lambda place: removed.append(place))
+    place = Root("s3a://bucket/model")
+    place.draft(MANIFEST).begin()
+    assert removed == [place.at(MANIFEST), place]
 
 
 def test_a_draft_knows_what_each_process_wrote(root: Root, tmp_path: Path) -> None:

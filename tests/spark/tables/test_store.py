@@ -111,6 +111,19 @@ def test_no_dictionary_is_made_of_a_column_that_hardly_holds_a_value_twice(store
     assert {column["path_in_schema"]: column["has_dictionary_page"] for column in columns} == {"key": False, "n": True}
 
 
+def test_a_vacuum_lists_with_a_bounded_number_of_tasks(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    tasks = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+    before = store.spark.conf.get(tasks)
+    try:
+        for found, left in (("10000", "64"), ("4", "4")):
+            store.spark.conf.set(tasks, found)
+            store.vacuum(COUNTS, 0)
+            assert store.spark.conf.get(tasks) == left
+    finally:
+        store.spark.conf.set(tasks, before)
+
+
 def test_the_ledger_is_appended_to(store: Store) -> None:
     entry = store.spark.createDataFrame([("ingest", "logs", None, None, 1, 1, 0, 0, 0.5, None)], STEPS.columns)
     store.append(STEPS, entry)
