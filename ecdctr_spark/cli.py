@@ -262,8 +262,9 @@ def _store(config: Config) -> Any:
     from ecdctr_spark.session import spark_session
     from ecdctr_spark.tables.store import Store
 
-    spark = spark_session(config.spark.master, config.spark.driver_memory)
-    return Store(spark, _root(config), config.logs_id, config.data_set_id)
+    root = _root(config)
+    spark = spark_session(config.spark.master, config.spark.driver_memory, root)
+    return Store(spark, root, config.logs_id, config.data_set_id)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
