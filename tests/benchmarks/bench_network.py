@@ -9,15 +9,15 @@ import datetime as dt
 import shutil
 from pathlib import Path
 
-from ecdctr_spark.pipeline.calendar import DAY, Training
-from ecdctr_spark.pipeline.training_jobs import training_job
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.evaluation.metrics import overall
 from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.launching.launch import Inline
-from ecdctr_spark.pipeline import steps
+from ecdctr_spark.methods.method import DAY
+from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline.jobs import training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.session import spark_session
@@ -33,12 +33,16 @@ HISTORY, LEARNT, RANKED = 14, 30, 3  # days for features to look back on, CPM's 
 IMPRESSIONS_PER_DAY = 50_000
 THREADS, RESAMPLES = 2, 1000
 DEFAULT = "default"
+# The complete network alone, on a day of its own, without what other levels know.
+ALONE = """methods.alone={like: ecdctr, serves: cpm, levels: {tpm: null, actr: null,
+    cpm: {clock: {every: day}, memory: null}}}"""
+NETWORK = "methods.alone.levels.cpm.network"
 VARIANTS = {
     DEFAULT: [],
-    "behaviours' mean, not attention": ["network.pooling=mean"],
-    "no cross network": ["network.cross_layers=0"],
-    "no MLP": ["network.hidden=[]"],
-    "MLP 256-128-64": ["network.hidden=[256,128,64]"],
+    "behaviours' mean, not attention": ["pooling=mean"],
+    "no cross network": ["cross_layers=0"],
+    "no MLP": ["hidden=[]"],
+    "MLP 256-128-64": ["hidden=[256,128,64]"],
 }
 
 
@@ -57,16 +61,16 @@ def compared(spark: SparkSession, world: str) -> list[Result]:
     trained(store, world, DEFAULT)  # the first training of a process bears the imports
     rates = {variant: trained(store, world, variant) for variant in VARIANTS}
     predictions = ranked(store, world).localCheckpoint()
-    gauc = {row["model"]: row["gauc"] for row in overall(predictions).collect()}
+    gauc = {row["method"]: row["gauc"] for row in overall(predictions).collect()}
     rows = [
         plain(f"{world}, {DEFAULT}", gauc[DEFAULT], "GAUC"),
         plain(f"{world}, {DEFAULT}", rates[DEFAULT], "samples/s"),
     ]
     for variant in list(VARIANTS)[1:]:
         found, name = gauc_difference(predictions, variant, DEFAULT, RESAMPLES, seed=1), f"{world}, {variant}"
-        told = f"GAUC, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        unit = f"GAUC, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
         rows += [
-            plain(name, found.difference, told),
+            plain(name, found.difference, unit),
             plain(name, rates[variant] / rates[DEFAULT], "of the default's rate"),
         ]
     return rows
@@ -79,7 +83,8 @@ def configured(world: str, variant: str) -> Config:
         f"synthetic.impressions_per_day={IMPRESSIONS_PER_DAY}",
         f"storage.root={WORK / world}",
     ]
-    return load_config(["synthetic", world], [*size, *VARIANTS[variant]])
+    changes = [f"{NETWORK}.{setting}" for setting in VARIANTS[variant]]
+    return load_config(["synthetic", world], [*size, ALONE, *changes], ["alone"])
 
 
 def learnt_until(config: Config) -> dt.date:
@@ -101,7 +106,8 @@ def trained(store: Store, world: str, variant: str) -> float:
     """Exports the variant, trained on a month of natural logs; samples a second."""
     config = configured(world, variant)
     until = learnt_until(config)
-    job, _ = training_job(store, config, Training("cpm", until, until - (LEARNT - 1) * DAY))
+    planner = registry.planner(config)
+    job, _ = training_job(store, config, planner.training(planner.methods[0], "cpm", until))
     job = job.model_copy(update={"model_id": variant, "output": str(store.root.at("models", variant))})
     result = Inline(THREADS).train(job, lambda rows, loss: None)
     export(Root.parse(job.output), store.root.at("exports", variant))

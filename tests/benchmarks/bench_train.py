@@ -28,8 +28,8 @@ from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.streaming.batches import Stream
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.allocation import keep_freed_memory
-from ecdctr_spark.training.job import Unit
 from ecdctr_spark.training.step import start_state, step
 from tests.benchmarks.exchanged import gathered, measured, worked_out
 from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of, sharded
@@ -187,7 +187,7 @@ def written(sequences: tuple[Sequence, ...]) -> tuple[Contract, list[Unit]]:
 
 
 def stream(contract: Contract, units: list[Unit]) -> Stream:
-    return Stream(units, contract, TRAIN, 65536, dt.date(2024, 1, 1))
+    return Stream(units, contract, TRAIN, dt.date(2024, 1, 1))
 
 
 def streamed(contract: Contract, units: list[Unit]) -> float:

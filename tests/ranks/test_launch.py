@@ -27,8 +27,9 @@ from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import Checkpoint
-from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
 SPEC = ModelSpec(

@@ -15,8 +15,9 @@ from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming import staging
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import Checkpoint, load
-from ecdctr_spark.training.job import TrainingJob, Unit
+from ecdctr_spark.training.job import TrainingJob
 from ecdctr_spark.training.trainer import train
 from ecdctr_spark.training.world import World
 from tests.made_up import TRAIN, batch, built, ctr_spec, write_samples

@@ -14,8 +14,9 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import load
-from ecdctr_spark.training.job import TrainingJob, TrainingResult, Unit
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
 from ecdctr_spark.training.world import World
 from tests.made_up import TRAIN, batch, built, ctr_spec, write_samples
