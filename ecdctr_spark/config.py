@@ -108,7 +108,6 @@ class Sampling(Settings):
 
 
 class Samples(Settings):
-    rows_per_file: int = Field(gt=0)
     files_per_slice: int = Field(gt=0)
 
 
