@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
 
-from ecdctr_spark.models import MODELS, build
-from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.methods.method import Network
+from ecdctr_spark.models import MODELS, build, checked
+from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import ALONE, Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 from tests.made_up import (
@@ -100,3 +104,38 @@ def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
     with pytest.raises(ConfigError, match="needs the id feature item_id"):
         no_items = CTR_CONTRACT.model_copy(update={"ids": ("user_id",), "unknown": (UNKNOWN_USER,)})
         build(ctr_spec(contract=no_items), ALONE)
+
+
+class OneNumber(Network):
+    """The settings of a made-up network."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scale: float
+
+
+class Scaled(nn.Module):
+    """The rate, scaled: all that a network has to be."""
+
+    def __init__(self, settings: OneNumber, spec: ModelSpec, exchange: Exchange) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(settings.scale))
+
+    def forward(self, batch: Batch) -> Tensor:
+        return batch.numbers[:, 0] * self.scale
+
+
+def test_a_new_network_is_a_class_its_settings_and_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "scaled", (OneNumber, Scaled))
+    spec = ctr_spec().model_copy(update={"network": Network(kind="scaled", dimension=4, seed=1, scale=3.0)})
+    samples = batch(5)
+    assert torch.equal(build(spec, ALONE)(samples), 3.0 * samples.numbers[:, 0])
+    misspelt = spec.model_copy(update={"network": Network(kind="scaled", dimension=4, seed=1, scael=3.0)})
+    with pytest.raises(ConfigError, match=r"network\.scale: Field required|unknown key network\.scael"):
+        build(misspelt, ALONE)
+
+
+def test_an_unknown_setting_of_a_network_is_named_where_it_was_written() -> None:
+    wrong = ctr_spec().network.model_copy(update={"hiden": [8]})
+    with pytest.raises(ConfigError, match=r"unknown key methods\.m\.levels\.l\.network\.hiden; .* hidden"):
+        checked(wrong, "methods.m.levels.l.network")
