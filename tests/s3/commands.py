@@ -2,7 +2,8 @@
 
     python -m tests.s3.commands OVERLAY ROOT FOLDER
 
-runs a day, asks for its metrics, exports and scores with a model of it below FOLDER, reports, tidies and forgets a user.
+runs a day, asks for its metrics, exports and scores with one of its models below FOLDER, reports, tidies and forgets a
+user.
 Prints a line of JSON for each command: its name and exit code.
 """
 
