@@ -42,8 +42,8 @@ _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
 class Route(NamedTuple):
     """How the vectors of a batch travelled between ranks, for their gradients to take the way back.
 
-    `groups` has the batch's positions by distinct row, `splits[q]` of which this rank asked of rank q. `asked` holds the
-    local rows that all ranks asked of this one, `answers[q]` of them for rank q.
+    `groups` are the batch's positions by distinct row; `splits[q]` of the distinct rows were asked of rank q. `asked`
+    [n] are the local rows that all ranks asked of this one, `answers[q]` of them by rank q.
     """
 
     groups: Groups
@@ -62,8 +62,8 @@ def initial_vectors(rows: Tensor, dimension: int, seed: int) -> Tensor:
 
 
 class ShardedTable(nn.Module):
-    """Frozen vectors of `rows` rows, sharded over the ranks. This rank's share, `weight` [local rows, dimension] float32,
-    is zero until it is filled."""
+    """Frozen vectors of `rows` rows, sharded over the ranks. `weight` [local rows, dimension] float32 is this rank's
+    share, zero until it is filled."""
 
     weight: Tensor
 

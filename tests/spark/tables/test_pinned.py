@@ -83,7 +83,7 @@ def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path
         spark.range(1).write.format("delta").save(str(path))
     finally:
         spark.conf.unset("spark.databricks.delta.stats.collect")
-    with pytest.raises(ConfigError, match=r"parquet: its table does not say how many rows"):
+    with pytest.raises(ConfigError, match=r"parquet: the Delta log has no row count"):
         pinned.files(path, 0, {})
 
 

@@ -78,7 +78,7 @@ def cells(page: str, first: str) -> list[str]:
     [
         (Interval(0.02, 0.01, 0.03, 9), "E-CDCTR ranks the next day's ads better than ads only: "),
         (Interval(-0.02, -0.03, -0.01, 9), "E-CDCTR ranks the next day's ads worse than ads only: "),
-        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only cannot be told apart"),
+        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only show no significant difference"),
         (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no user"),
     ],
 )

@@ -151,5 +151,5 @@ def test_a_pickle_is_not_opened_even_where_the_manifest_vouches_for_it(tmp_path:
     listed = json.loads(manifest.read_text())
     listed["files"][DENSE] = {"size": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(listed))
-    with pytest.raises(ConfigError, match=f"{DENSE}: no safetensors file"):
+    with pytest.raises(ConfigError, match=f"{DENSE}: not a safetensors file"):
         load(Root.parse(tmp_path / "model"), ALONE)

@@ -185,7 +185,7 @@ def test_a_parent_that_does_not_fit_is_refused(
 def test_a_job_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a parent"):
         restored(job(ctr_spec(), None, "continue"))
-    with pytest.raises(ConfigError, match="has no memory of them"):
+    with pytest.raises(ConfigError, match="has no memory for them"):
         restored(job(ctr_spec(), None, "fresh", snapshots=("model_id=tpm/entity=user_id/part.parquet",)))
 
 
