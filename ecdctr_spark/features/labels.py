@@ -9,7 +9,7 @@ _CARRIED = ("event_id", "event_time", "domain", "user_id", "item_id", "context",
 
 
 def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: int) -> DataFrame:
-    """One row per impression: its columns without `clicked`, plus `label` int 0/1 and `click_time`, null without a click.
+    """One row per impression: its columns without `clicked`, plus `label` int 0/1 and `click_time` (null if unclicked).
 
     An impression that carries `clicked`, and every impression where `clicks` is None, is labelled by it, with
     event_time as its click_time. Any other is labelled by its earliest click, which counts where

@@ -49,7 +49,7 @@ def test_clocks_strike_on_their_days() -> None:
         ("levels.cpm.memory.of=actr", "level cpm refers to actr, which is not before it; those are tpm"),
         ("levels.tpm.keeps=[]", "level cpm has a memory of tpm, which keeps no snapshot"),
         ("levels.cpm.memory=null", "level actr: a merged memory needs a start from a level that has a memory"),
-        ("levels.cpm.reads.domains.natural=0", "domains.natural weighs 0.0: give a weight above 0"),
+        ("levels.cpm.reads.domains.natural=0", "domains.natural has weight 0.0: give one above 0"),
         ("levels.cpm.reads.domains={video: 1.0}", "levels.cpm.reads.domains.video"),
         ("levels.cpm.clock.every=year", "levels.cpm.clock"),
         ("levels.cpm.trian.epochs=2", "unknown key methods.ecdctr.levels.cpm.trian; the nearest known one is train"),
