@@ -1,4 +1,4 @@
-"""The only import of mlflow: one MLflow run a trained model, with its parameters, lineage and metrics."""
+"""The only import of mlflow: one MLflow run per trained model, with its parameters, lineage and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ecdctr_spark.storage import Root
 def log_model(config: Config, model: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
     """Logs a registered model (a row of the registry) and its training figures to the configured MLflow server.
 
-    Without a `tracking.uri` a SQLite file serves (see _sqlite).
+    Without a `tracking.uri` a SQLite file is used (see _sqlite).
     """
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -30,7 +30,7 @@ def log_model(config: Config, model: Mapping[str, Any], metrics: Mapping[str, fl
 
 
 def _sqlite(root: Root) -> str:
-    """A file under the root; SQLite needs a local disk, so where the root is none, in .ecdctr of the working folder."""
+    """A SQLite file under the root or, since it needs a local disk, in .ecdctr of the working directory."""
     folder = root.path or Path(".ecdctr").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}"

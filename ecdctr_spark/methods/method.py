@@ -1,8 +1,8 @@
 """A method is data: an ordered list of levels, one of which serves. E-CDCTR is one; so are its rivals and ablations.
 
 A level is a chain of models on a clock. Each model is dated by the last day that it has seen and may serve from the
-next day. What a level reads, how its models start and what they remember of other levels are fields. Planning, registry and
-report use these fields only: no code depends on the name of a level.
+next day. What a level reads, how its models start and what they remember of other levels are fields. Planning, registry
+and report use these fields only: no code depends on the name of a level.
 """
 
 from __future__ import annotations
