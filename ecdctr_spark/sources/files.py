@@ -118,7 +118,7 @@ def _schema(file: Root) -> pa.Schema:
         with file.open() as footer:
             return pq.read_schema(footer)
     except (pa.ArrowException, OSError) as error:
-        raise _Unusable(f"{file} is no whole Parquet file, replace or remove it") from error
+        raise _Unusable(f"{file} is not a complete Parquet file, replace or remove it") from error
 
 
 def _check_csv(files: Sequence[Root]) -> None:

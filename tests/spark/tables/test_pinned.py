@@ -31,9 +31,7 @@ def ids(file: pinned.DataFile) -> list[int]:
     return pq.ParquetFile(file.path).read(columns=["id"]).column("id").to_pylist()
 
 
-def test_files_lie_where_they_are_said_to_and_hold_the_rows_they_are_said_to(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_files_are_where_their_uris_say_and_hold_as_many_rows_as_counted(spark: SparkSession, tmp_path: Path) -> None:
     path = write(frame(spark, 32), tmp_path / "a table")
     found = pinned.files(path, 0, {})
     assert sorted(number for file in found for number in ids(file)) == list(range(32))

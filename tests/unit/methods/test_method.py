@@ -74,7 +74,7 @@ def test_a_level_names_the_levels_that_it_is_made_from() -> None:
 
 
 def test_no_level_is_known_by_its_name_in_the_package() -> None:
-    """What knows a level by its name cannot serve another method: names belong to conf/ and to texts."""
+    """Code that knows a level by its name cannot work for another method: names belong to conf/ and to texts."""
     package = Path(ecdctr_spark.__file__).parent
     named = re.compile(r"""(["'])(tpm|cpm|actr|ads_only)\1|\b(tpm|cpm|actr|ads_only)\b(?=\s*[=:(.\[])""")
     found = [
