@@ -103,7 +103,8 @@ class Root:
         return Path(self.uri) if self.scheme == "file" else None
 
     def at(self, *names: str) -> Root:
-        """The place of that name below this one. A name may have several parts, such as `models/actr`."""
+        """The place of that name below this one. A name may have several parts, such as `models/actr`. Raises
+        ValueError where a part is empty, "." or ".."."""
         parts = [part for name in names for part in name.split("/")]
         if any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"{self.uri}: {'/'.join(names)} does not name a place below it")

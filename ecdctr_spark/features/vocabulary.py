@@ -7,8 +7,8 @@ index is ever given to another token.
 Why append-only? An index outlives the training that made it: samples store indices, a daily model continues on the
 table of the day before, CPM's rows pass to A-CTR, and monthly snapshots are joined by index. The alternatives:
 
-- Build the vocabulary anew for each training, by frequency say. Indices move, so every sample must be encoded again,
-  and no table can be taken over without a mapping from old to new.
+- Build a new vocabulary for each training, for example by frequency. Indices move, so every sample must be encoded
+  again, and no table can be taken over without a mapping from old to new.
 - Hash tokens into a fixed number of rows. No state and no growth, but unrelated users share a vector, in the snapshots
   too. Here only tokens without a row of their own are hashed, into the field's unknown rows.
 - Reuse the rows of tokens that have disappeared. A new token would start with the vector, the optimiser state and the
@@ -19,9 +19,12 @@ shown `min_count` times within features.admission_days, at most `max_tokens` tok
 `evict_days` days is read as unknown until the day after it is shown again. It keeps its row meanwhile. `ecdctr check`
 reports `tokens` and `new_tokens` and can stop a run that exceeds a limit.
 
-What it asks of the reader: a token counts from after its `since`, so encoding takes the moment at which it is asked.
-Reserved blocks cannot grow: another declaration makes another data set. A late token is appended when it arrives. A
-forgotten user's row stays, without its token. A model reads an index beyond its own rows as unknown (models/fields.py).
+What it asks of the reader:
+
+- A token is known only after its `since`, so `encoded` needs the moment as of which a row is encoded.
+- A reserved block cannot grow. Another declaration of a field makes another data set.
+- A token that comes late is appended when it comes, and a forgotten user's row stays, without its token.
+- A model reads an index beyond its own rows as unknown (models/fields.py).
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Ranks on this machine: started once by horovodrun, then fed jobs over a socket (launching/rank.py).
 
-A run trains many small models: every day one or more, now and then a weekly or monthly one. Ranks that stay up pay
-their start once: Python, the import of torch, Petastorm and Horovod, and Horovod's rendezvous. The alternatives:
+A run trains many small models: one or more for each day, and now and then a weekly or monthly one. Ranks that stay up
+start only once: Python, the imports of torch, Petastorm and Horovod, and Horovod's rendezvous. The alternatives:
 
 - A horovodrun for each training pays the start each time. horovod.spark.run does so, for 17 to 20 s on two local
   cores, and is the launcher for clusters: executors' slots must go back between jobs (launching/launch.py).
 - Training in the driver's process needs no start, but is one rank (launcher inline), and the driver then imports torch
   beside Spark.
-- A port in place of a socket file would be open to others on the machine. A password would not close it: horovodrun
-  puts what it passes to its ranks on their command line, which everyone can read. The socket lies in a folder of this
-  user's alone.
+- A TCP port in place of a socket file would be open to other users. A password would not protect it: horovodrun passes
+  what it hands to its ranks on their command line, which everyone can read. The socket is in a folder that only this
+  user can open.
 
 Idle ranks are not free: Horovod's background thread polls every millisecond (188 s of system time in a demo of nine
 minutes). So the first job starts the ranks, and `close` ends them.

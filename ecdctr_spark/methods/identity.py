@@ -17,7 +17,7 @@ What it asks of the reader:
   code version are recorded beside a model, not hashed: they say how it was made.
 - Code changes daily and rarely changes a result, so a format number below stands for it. Raise it by hand when the code
   makes something else of the same inputs.
-- A changed setting makes a new object beside the old one. `like` in a method, and titles, make none.
+- A changed setting makes a new object beside the old one. A title, or `like` in place of equal settings, makes none.
 """
 
 from __future__ import annotations

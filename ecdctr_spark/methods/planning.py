@@ -148,7 +148,8 @@ class Planner:
         return (*ingests, *builds, *day_by_day)
 
     def serving(self, method: Method, day: dt.date) -> Training:
-        """The training of the method's newest serving model that has seen no day after `day`."""
+        """The training of the method's newest serving model that has seen no day after `day`. Raises ConfigError where
+        there is none."""
         level = method.levels[method.serves]
         date = self._newest(method, level, day)
         if date is None:

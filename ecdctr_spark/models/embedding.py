@@ -4,13 +4,18 @@ Row r lives on rank r % size as local row r // size. A step asks each owner once
 sends back one summed gradient for it, both by Horovod's all-to-all. The owner applies row-wise Adagrad to the rows
 touched. One rank exchanges nothing.
 
-Why not replicate the table, as Horovod does with a model? Each rank would hold every row, and memory would not grow
-with the number of ranks. The cost of a step would grow with the vocabulary: one nn.Embedding per field under dense Adam
-trained 38,000 samples/s on 1.2 million rows, and 5,000 on 12 million (2 CPU threads, batch 8192). Sparse gradients fix
-the cost, not the memory, and hvd.join() fails with them. One table per rank would fix both only where fields are about
-equal in size; here users and items outweigh the rest. TorchRec shards tables too, but on torch.distributed. Its fused
-CPU kernel (FBGEMM) trained 80,000 to 120,000 samples/s, torch's operations with exact de-duplication 101,000 to
-130,000. So torch's are the default, and FBGEMM's kernel is an option (models/rowwise_adagrad.py).
+A step costs the same however large the table is, and N ranks hold N times the rows of one. The alternatives:
+
+- Replicate the table, as Horovod does with a model. Each rank holds every row, and with dense gradients the cost of a
+  step grows with the vocabulary: one nn.Embedding per field under dense Adam trained 38,000 samples/s with 1.2 million
+  rows and 5,000 with 12 million (2 CPU threads, batch 8192).
+- Replicate it and use sparse gradients. The step no longer depends on the table, but memory still does, every rank
+  receives the gradients of all others (tests/benchmarks/exchanged.py), and hvd.join() fails.
+- Give each rank whole fields. That balances ranks only where fields are of equal size; users and items outweigh the
+  others.
+- TorchRec shards tables, but on torch.distributed. Its fused CPU kernel (FBGEMM) trained 80,000 to 120,000 samples/s,
+  torch's operations with exact de-duplication 101,000 to 130,000. So torch's operations are the default, and FBGEMM's
+  kernel is an option (models/rowwise_adagrad.py).
 
 What it asks of the reader:
 
@@ -19,7 +24,7 @@ What it asks of the reader:
 - A look-up is a collective call: all ranks make the same look-ups in the same order. A rank that is out of rows feeds
   batches of weight zero (streaming/batches.py).
 - An initial vector depends on (seed, row, column) only, so the number of ranks and later growth change no row.
-- A checkpoint holds one share per rank; training/checkpoint.py deals them out again to any number of ranks.
+- A checkpoint holds one share per rank; training/checkpoint.py redistributes them to any number of ranks.
 """
 
 from __future__ import annotations

@@ -13,10 +13,12 @@ class Exchange(Protocol):
     """What a sharded table needs of the ranks. All of them make the same calls in the same order."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """The number of this rank, from 0."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of ranks."""
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
         """Sends the first splits[0] rows of the tensor to rank 0, the next splits[1] to rank 1, and so on. Returns the
