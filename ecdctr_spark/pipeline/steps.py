@@ -100,9 +100,9 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Canonical tables to samples of the days first..last. Days before `first` are built again up to the first one that
-    a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days):
-    all days from there on, since features count the days before them.
+    """Canonical tables to samples of the days first..last. Days before `first` are built again from the first one that
+    a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days),
+    all of them, since features count the days before their own.
     """
     start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
     here = between(start, last)

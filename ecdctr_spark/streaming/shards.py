@@ -14,7 +14,7 @@ from ecdctr_spark.settings.base import ConfigError, Settings
 
 
 class Unit(Settings):
-    """The smallest portion of samples that a rank is given: one Parquet file, read as a whole.
+    """The smallest portion of samples that a rank is given: one Parquet file of one row group, read as a whole.
 
     The `weight` of the file multiplies that of each row in the loss.
     """
