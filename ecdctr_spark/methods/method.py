@@ -236,6 +236,8 @@ def _check_memory(level: Level, before: dict[str, Level]) -> None:
     if level.memory is None:
         return
     if "snapshot" not in before[level.memory.of].keeps:
-        raise ValueError(f"level {level.name} has a memory of {level.memory.of}, which keeps no snapshot")
+        raise ValueError(
+            f"level {level.name} has a memory of {level.memory.of}, which keeps no snapshot: set its keeps"
+        )
     if level.memory.pooling == "merged" and (level.parent is None or before[level.parent.level].memory is None):
         raise ValueError(f"level {level.name}: a merged memory needs a start from a level that has a memory")

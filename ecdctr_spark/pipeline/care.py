@@ -50,7 +50,7 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
         for table in tables:
             place.vacuum(table, 0)
     if not any(removed.values()):
-        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
+        raise ConfigError(f"--user {user}: no table under {store.root} knows this user; expected a user_id of the logs")
     return dict(removed)
 
 

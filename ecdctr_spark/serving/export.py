@@ -19,7 +19,7 @@ def export(checkpoint: Root, output: Root) -> None:
     checkpoint is incomplete or damaged, or where `output` holds something other than an export.
     """
     if output.exists() and not output.at(SIGNATURE).exists() and output.files():
-        raise ConfigError(f"--output {output}: holds something else than an export; name a new folder")
+        raise ConfigError(f"--output {output}: holds something other than an export; name a new folder")
     opened = Checkpoint.open(checkpoint)
     model = opened.model(ALONE)
     spec = merge_memory(opened.manifest.spec, model)

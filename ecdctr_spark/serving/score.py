@@ -43,7 +43,7 @@ def score(samples: DataFrame, exports: Mapping[str, Root]) -> DataFrame:
     features = {name for signature in signatures.values() for name in inputs(signature.spec.contract)}
     missing = sorted({*_KEPT, *features}.difference(samples.columns))
     if missing:
-        raise ConfigError(f"samples: no columns {', '.join(missing)}; expected what the models were trained on")
+        raise ConfigError(f"samples: no columns {', '.join(missing)}; build them with the models' configuration")
     label = F.col("label") if "label" in samples.columns else F.lit(None)
     weight = F.col("weight") if "weight" in samples.columns else F.lit(1.0)
     known = (label.cast("int").alias("label"), weight.cast("double").alias("weight"))

@@ -39,7 +39,7 @@ def _name(name: str) -> str:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r} cannot be a column's name: use letters, digits and _, and begin with a letter")
     if name.lower() in (*OWN_COLUMNS, *_ON_THE_WAY):  # Spark ignores case
-        raise ValueError(f"{name!r} is the name of another column on the way to the samples: rename the feature")
+        raise ValueError(f"{name!r} is the name of another column of the pipeline: rename the feature")
     return name
 
 
@@ -261,7 +261,7 @@ class Features(Settings):
             raise ValueError("fields must hold the id features user_id and item_id: transfer needs both")
         for feature in self.behaviours:
             if feature.of not in ids:
-                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature")
+                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature: declare it")
         return self
 
     @property

@@ -174,9 +174,13 @@ def _check_rows(files: Sequence[Unit], groups: list[int]) -> None:
     for file in files:
         expected += file.rows
         if expected not in ends:
-            raise ConfigError(f"{file.path}: expected {file.rows} rows, as in the Delta log, but read another number")
+            raise ConfigError(
+                f"{file.path}: expected {file.rows} rows by the Delta log, but read another number: build it again"
+            )
     if sum(groups) != expected:
-        raise ConfigError(f"{files[-1].path}: expected {files[-1].rows} rows, as in the Delta log, but read more")
+        raise ConfigError(
+            f"{files[-1].path}: expected {files[-1].rows} rows by the Delta log, but read more: build it again"
+        )
 
 
 def _filler(contract: Contract) -> Batch:

@@ -61,7 +61,7 @@ def open_table(place: Root, version: int | None = None) -> DeltaTable:
             f"{place}: has deletion vectors, which the ranks cannot read: drop the table feature deletionVectors"
         )
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
-        raise ConfigError(f"{place}: has column mapping, which the ranks cannot read: rewrite it without")
+        raise ConfigError(f"{place}: has column mapping, which the ranks cannot read: write the table without it")
     return table
 
 

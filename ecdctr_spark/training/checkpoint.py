@@ -131,7 +131,7 @@ class Checkpoint:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
             raise ConfigError(
-                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; it was not written by this version"
+                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; not written by this version: train it again"
             ) from error
         checkpoint = cls(root, manifest, sha256(content))
         checkpoint._files.check()

@@ -142,7 +142,7 @@ def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
         ("x={kind: rate, entity: items, domain: ad, days: 1}", r"x\.entity: 'items' is not in an impression"),
         ("7days={kind: id, source: item.x}", r"'7days' cannot be a column's name"),
         ("a-b={kind: id, source: item.x}", r"'a-b' cannot be a column's name"),
-        ("Label={kind: id, source: item.x}", r"'Label' is the name of another column on the way"),
+        ("Label={kind: id, source: item.x}", r"'Label' is the name of another column of the pipeline"),
         ("Item_Id={kind: id, source: item.x}", r"item_id and Item_Id are one column to Spark"),
         ("recent_clicks.of=tab", r"behaviours recent_clicks are of 'tab', which is no id feature"),
         ("item_id=null", r"must hold the id features user_id and item_id"),
