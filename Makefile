@@ -1,5 +1,5 @@
-# One command does everything: `make demo` and `make test` set the machine up first, resume where a set-up broke off,
-# and start within seconds once it is done.
+# `make demo` and `make test` set the machine up first, resume an interrupted set-up, and start within seconds once it is
+# done.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
@@ -22,39 +22,39 @@ COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packag
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
 .PHONY: help setup demo test test-device lint bench-spark bench-train bench-network bench-device clean
-help: ## these lines
+help: ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(STAMPS)/ready ## virtual environment, packages, Horovod, Delta's jars
+setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and Delta's jars
 
-demo: setup ## the whole system on real ratings, to an HTML report
+demo: setup ## run the whole system on real ratings, up to an HTML report
 	@$(BIN)/ecdctr demo
 
-test: lint ## every check and every test
-	@# In the order of their folders: the long runs end to end come first, the two workers then end together.
+test: lint ## run all checks and tests
+	@# In the order of the folders: the long end-to-end tests come first, so that both workers end about together.
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-device: setup ## the training on this machine's GPU
+test-device: setup ## test training on this machine's GPU
 	@CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest tests/device tests/unit/training/test_resume.py tests/unit/training/test_levels.py
 
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 BENCH_IMPRESSIONS ?= 80000
-bench-spark: setup ## raw logs to samples against their floor; BENCH_IMPRESSIONS a day for 60 days
+bench-spark: setup ## time raw logs to samples against their floor; BENCH_IMPRESSIONS per day for 60 days
 	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
 
-bench-network: setup ## what each part of the network is worth on synthetic worlds
+bench-network: setup ## measure the worth of each part of the network on synthetic platforms
 	@$(BIN)/python -m tests.benchmarks.bench_network
 
-bench-device: setup ## the training step on this machine's GPU
+bench-device: setup ## time the training step on this machine's GPU
 	@$(BIN)/python -m tests.benchmarks.bench_device
 
 PEERS := .bench/peers
-bench-train: setup $(PEERS)/ready ## the training step beside the peers', streaming, ranks, bytes, memory
+bench-train: setup $(PEERS)/ready ## compare the training step with peers'; streaming, ranks, bytes, memory
 	@$(BIN)/python -m tests.benchmarks.bench_train
 
-# TorchRec and FBGEMM's CPU build go in without what they ask for: it would bring the CUDA build in beside it.
+# TorchRec and FBGEMM's CPU build are installed without their dependencies, which would add the CUDA build.
 $(PEERS)/ready: constraints/peers.txt constraints/peers-alone.txt | $(STAMPS)/venv
 	@echo "the peers' environment (a minute)"
 	@$(PYTHON) -m venv $(PEERS)
@@ -62,11 +62,11 @@ $(PEERS)/ready: constraints/peers.txt constraints/peers-alone.txt | $(STAMPS)/ve
 	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --no-deps -r constraints/peers-alone.txt
 	@touch $@
 
-clean: ## remove what the set-up and the demo made
+clean: ## remove everything that the set-up and the demo created
 	rm -rf $(VENV) .ecdctr .bench
 
 $(STAMPS)/machine:
-	@test -n "$(PYTHON)" || { echo "BAD Python: none of version 3.10 to 3.12 on PATH; install one, or make PYTHON=/where/it/is" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "BAD Python: no version 3.10 to 3.12 on PATH; install one, or run make PYTHON=/path/to/python" >&2; exit 2; }
 	@$(PYTHON) -I ecdctr_spark/doctor.py
 	@mkdir -p $(STAMPS) && touch $@
 
@@ -80,23 +80,23 @@ $(STAMPS)/venv: | $(STAMPS)/machine
 $(STAMPS)/packages: $(CONSTRAINTS) pyproject.toml setup.py | $(STAMPS)/venv
 	@echo "set-up 2/4: packages (about a minute; torch alone is 5 GB)"
 	@$(UV) --quiet --editable '.[local,notebook,dev]' 'setuptools<82' wheel cmake packaging cloudpickle pyyaml psutil cffi || \
-		{ echo "BAD packages: see the lines above; what was fetched is kept, run make again" >&2; exit 2; }
+		{ echo "BAD packages: the installation failed, see the lines above; run make again, downloads are kept" >&2; exit 2; }
 	@touch $@
 
-# uv writes no bytecode, nor does Python where PYTHONDONTWRITEBYTECODE is set: each process would then spend up to 20 s
-# on compiling its imports. Some packages hold files for other versions of Python, which fail to compile.
+# uv writes no bytecode, nor does Python where PYTHONDONTWRITEBYTECODE is set. Each process would then spend up to 20 s on
+# compiling its imports. Some packages contain files for other versions of Python, which fail to compile.
 $(STAMPS)/bytecode: $(STAMPS)/packages
 	@$(COMPILE) || true
 	@touch $@
 
-# Delta's jars come before Horovod's long build: a network that hides them is then known early.
+# Delta's jars come before Horovod's long build, so that a network that blocks them is reported early.
 $(STAMPS)/jars: | $(STAMPS)/packages
 	@echo "set-up 3/4: Delta's jars (10 seconds)"
 	@$(BIN)/python -m ecdctr_spark.session > $(STAMPS)/jars.log 2>&1 || { tail -n 5 $(STAMPS)/jars.log; \
 		echo "BAD jars: Spark could not start with Delta (log: $(STAMPS)/jars.log); check the network to Maven Central" >&2; exit 2; }
 	@touch $@
 
-# uv may hold a Horovod that was compiled against another torch: the import decides, and a fresh build follows.
+# uv may have cached a Horovod that was compiled against another torch: if it cannot be imported, it is built again.
 $(STAMPS)/horovod: $(CONSTRAINTS) | $(STAMPS)/jars
 	@echo "set-up 4/4: Horovod from its sdist (2 to 4 minutes when it is not cached), bytecode of every package (a minute)"
 	@$(INSTALL_HOROVOD) --quiet && $(TRY_HOROVOD) || $(INSTALL_HOROVOD) --no-cache --reinstall-package horovod --no-deps && $(TRY_HOROVOD) || \

@@ -1,4 +1,4 @@
-"""The `ecdctr` command: one verb for each step, which loads the configuration and calls one function."""
+"""The `ecdctr` command: one subcommand per step, which loads the configuration and calls one function."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ app = typer.Typer(
     help="E-CDCTR on Spark: tri-level transfer learning for click-through-rate prediction.",
 )
 
-Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later wins")]
-Sets = Annotated[list[str], typer.Option("--set", help="a setting, dotted.key=value")]
+Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later ones win")]
+Sets = Annotated[list[str], typer.Option("--set", help="a setting as dotted.key=value")]
 From = Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")]
 To = Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")]
-Methods = Annotated[list[str], typer.Option("--method", help="a method to run; the first is held against the others")]
+Methods = Annotated[list[str], typer.Option("--method", help="a method to run; the first is compared with the others")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
-ModelName = Annotated[str, typer.Option("--model", help="a model's name, as `ecdctr report` and the registry list it")]
+ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 1 a step failed, 2 bad input, told in one line."""
+    """Runs a command and exits: 0 done, 1 a step failed, 2 bad input. An error is reported on one line."""
     try:
         sys.exit(app(args=arguments, standalone_mode=False) or 0)
     except ConfigError as error:
@@ -55,7 +55,7 @@ def _end(text: str, code: int) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check Java, versions, Horovod and memory, and say how to fix what is wrong."""
+    """Check Java, package versions, Horovod and memory, and say how to fix what is wrong."""
     raise typer.Exit(health.report(health.environment_findings()))
 
 
@@ -64,7 +64,7 @@ def demo(
     data: Annotated[str, typer.Option(help="an overlay in conf/ that names demo days")] = "movielens",
     set_: Sets = [],  # noqa: B006
 ) -> None:
-    """The whole system on real ratings, day by day, to an HTML report."""
+    """Run the whole system on real ratings, day by day, up to an HTML report."""
     config = load_config([data], set_)
     if config.demo is None:
         raise ConfigError(f"--data {data}: conf/{data}.yaml names no demo days; use movielens")
@@ -74,7 +74,7 @@ def demo(
 
 @app.command()
 def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Raw logs to the canonical tables; bad rows to quarantine."""
+    """Read raw logs into the canonical tables; bad rows go to quarantine."""
     from ecdctr_spark.methods.planning import Ingest
 
     counts = _counted(load_config(conf, set_), Ingest(_day("--from", from_), _day("--to", to)))
@@ -86,7 +86,7 @@ def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # n
 
 @app.command()
 def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Canonical tables to samples."""
+    """Build samples from the canonical tables."""
     from ecdctr_spark.methods.planning import Build
 
     counts = _counted(load_config(conf, set_), Build(_day("--from", from_), _day("--to", to)))
@@ -95,7 +95,7 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 @app.command()
 def check(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Look at the health of the days that are built; exit code 2 where one is outside its limits."""
+    """Check the health of built days; exit code 2 if one is outside its limits."""
     from ecdctr_spark.pipeline import checking
     from ecdctr_spark.pipeline.steps import between
 
@@ -115,7 +115,7 @@ def plan(
     set_: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """What is due, from which inputs, and which models were trained on days that have changed since."""
+    """Show what is due, from which inputs, and which models were trained on days that have changed since."""
     from ecdctr_spark.pipeline import registry
     from ecdctr_spark.pipeline.run import plan as planned
 
@@ -144,13 +144,13 @@ def run(
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
-    """Ingest, build, train, predict and evaluate whatever is due."""
+    """Ingest, build, train, predict and evaluate everything that is due."""
     _run(load_config(conf, set_, method), _day("--from", from_), _day("--to", to))
 
 
 @app.command()
 def train(
-    level: Annotated[str, typer.Option(help="a level of the methods")],
+    level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="the last day that the model sees")],
     ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
     launcher: Annotated[str | None, typer.Option(help="inline, horovodrun or spark")] = None,
@@ -158,7 +158,7 @@ def train(
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
-    """Train one model on the samples that are built."""
+    """Train one model on samples that are built already."""
     from ecdctr_spark.pipeline.run import train_alone
 
     chosen = [f"training.ranks={ranks}"] if ranks else []
@@ -175,7 +175,7 @@ def metrics(
     set_: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """One row of each evaluated (date, method, domain), and one over all days."""
+    """Show one row per evaluated (date, method, domain), and one over all days."""
     config = load_config(conf, set_, method)
     rows = _metrics(config)
     if not rows:
@@ -193,7 +193,7 @@ def export(
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
-    """Write a model for serving: whole tables, no optimiser state, one signature."""
+    """Export a model for serving: whole tables, a signature, no optimiser state."""
     from ecdctr_spark.pipeline.jobs import checkpoint
     from ecdctr_spark.pipeline.registry import model_named
     from ecdctr_spark.serving.export import export as write
@@ -230,7 +230,7 @@ def forget(
     config = load_config(conf, set_)
     for table, rows in erase(_store(config), config, user).items():
         typer.echo(f"{table:<14} {rows:,} rows removed")
-    typer.echo("The raw logs are yours: remove the user there too, or the next ingest of those days brings them back.")
+    typer.echo("Raw logs are not changed: remove the user there too, or the next ingest of those days restores it.")
 
 
 @app.command()
@@ -249,7 +249,7 @@ def report(
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
 ) -> None:
-    """Write the HTML report of what was trained and how it did."""
+    """Write the HTML report of the trained models and their results."""
     _report(load_config(conf, set_, method))
 
 
@@ -258,7 +258,7 @@ def _root(config: Config) -> Root:
 
 
 def _store(config: Config) -> Any:
-    """The tables. Imported here: a session takes seconds, and bad arguments should be reported at once."""
+    """The tables. Imported here: a session takes seconds, and bad arguments must be reported at once."""
     from ecdctr_spark.session import spark_session
     from ecdctr_spark.tables.store import Store
 

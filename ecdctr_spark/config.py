@@ -1,7 +1,7 @@
 """The typed configuration tree over conf/*.yaml, and the only place where settings are read.
 
-conf/base.yaml holds every setting with its reason; an overlay names what differs. Later wins:
-base < overlays in their order < dotted overrides (`train.batch_size=4096`).
+conf/base.yaml and conf/methods/ hold every setting with its reason; an overlay names what differs. Later ones win:
+base < overlays in their order < dotted overrides (`training.ranks=4`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Labels(Settings):
 
 
 class Limit(Settings):
-    """The range that a measure may lie in; null is no limit."""
+    """The range of a measure; null is no limit."""
 
     low: float | None = None
     high: float | None = None
@@ -89,10 +89,10 @@ class Limits(Settings):
 
 
 class Check(Settings):
-    """The health of the data, looked at before anything is trained on them."""
+    """The health check of the data before anything is trained on them."""
 
-    known_days: int = Field(gt=0, description="natural days in which an ad's user or item counts as known")
-    least_rows: int = Field(ge=0, description="a day and domain of fewer rows is told, not judged")
+    known_days: int = Field(gt=0, description="days of natural logs in which an ad's user or item counts as known")
+    least_rows: int = Field(ge=0, description="measures of fewer rows are reported, not judged")
     limits: Limits
 
 
@@ -112,16 +112,16 @@ class Samples(Settings):
 
 
 class Evaluation(Settings):
-    methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is held against the others")
+    methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is compared with the others")
     bootstrap: int = Field(gt=0)
 
 
 class Launching(Settings):
-    """Where trainings run. None of it is part of what a model is; the number of ranks is recorded with the model."""
+    """Where trainings run. None of it is part of a model's identity; the number of ranks is recorded with the model."""
 
     launcher: Literal["inline", "horovodrun", "spark"]
     ranks: int = Field(gt=0)
-    min_ranks: int | None = Field(default=None, gt=0, description="that carry on where others die; null: the run fails")
+    min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
@@ -130,14 +130,14 @@ class Launching(Settings):
     @model_validator(mode="after")
     def _at_most_all(self) -> Launching:
         if self.min_ranks is not None and self.min_ranks > self.ranks:
-            raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give no more")
+            raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give at most that many")
         return self
 
 
 class Tracking(Settings):
     uri: str | None = Field(
-        description="MLflow tracking URI; null keeps a SQLite file under storage.root, or, where that is no local path,"
-        " in the folder .ecdctr where the command runs"
+        description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
+        " in the folder .ecdctr of the working directory"
     )
     experiment: str
 
@@ -187,17 +187,17 @@ class Config(Settings):
 
     @property
     def logs_id(self) -> str:
-        """The identity of the canonical tables: where the logs come from, and which day an event belongs to."""
+        """The identity of the canonical tables: a hash of the source and the calendar."""
         return identity(LOGS_FORMAT, source=self.source, synthetic=self.synthetic, calendar=self.calendar)
 
     @property
     def data_set_id(self) -> str:
-        """The identity of the samples: every setting that can change one, and the logs."""
+        """The identity of the samples: a hash of the logs and of every setting that can change a sample."""
         return identity(
             DATA_SET_FORMAT,
             logs=self.logs_id,
             labels=self.labels,
-            features=self.features.model_dump(mode="json", exclude={"hot_rows"}),  # how the work is spread
+            features=self.features.model_dump(mode="json", exclude={"hot_rows"}),  # changes no sample
             sampling=self.sampling,
             samples=self.samples,
         )
@@ -206,11 +206,11 @@ class Config(Settings):
 def load_config(
     overlays: Sequence[str | Path] = (), overrides: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> Config:
-    """conf/base.yaml and conf/methods/*.yaml, then the overlay files, then overrides `dotted.key=value`, then the
-    methods to run where some are named.
+    """The configuration: conf/base.yaml and conf/methods/*.yaml, then the overlay files, then overrides
+    `dotted.key=value`, then the `methods` to run, if any.
 
     An overlay that is no path to a file is looked up in conf/ (`movielens` means conf/movielens.yaml). Raises
-    ConfigError with one line that names the key at fault and its nearest neighbour.
+    ConfigError with one line that names the key at fault, and for an unknown key the nearest known one.
     """
     try:
         shipped = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
@@ -218,7 +218,7 @@ def load_config(
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         if missing := sorted(OmegaConf.missing_keys(tree)):
-            raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay, or by --set")
+            raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
         raise ConfigError(f"configuration: {explained(error, Config)}") from error
@@ -229,7 +229,7 @@ def load_config(
 
 
 def _merged(layers: Iterable[Any]) -> Any:
-    """The layers as one tree, later ones win. One that sets features.inherit to false starts without any field."""
+    """The layers merged into one tree; later ones win. One with features.inherit false drops the fields before it."""
     tree = OmegaConf.create()
     for layer in layers:
         if OmegaConf.select(layer, "features.inherit") is False:
@@ -250,5 +250,5 @@ def _overlay(name: str | Path) -> Path:
 def _dotlist(overrides: Sequence[str]) -> Any:
     for override in overrides:
         if "=" not in override:
-            raise ConfigError(f"configuration: --set {override!r} is not of the form dotted.key=value")
+            raise ConfigError(f"configuration: --set {override!r}: expected dotted.key=value")
     return OmegaConf.from_dotlist(list(overrides))

@@ -1,4 +1,4 @@
-"""What a model reads of a sample: it travels in jobs, checkpoints and exports. Neither Spark nor torch is imported."""
+"""The contract between samples and models: which columns a model reads. Neither Spark nor torch is imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from ecdctr_spark.settings.base import Settings
 from ecdctr_spark.settings.features import Features
 
-PADDING = 0  # the row of the embedding that stands for "no behaviour here"; it belongs to no field and stays zero
+PADDING = 0  # the embedding's row for "no behaviour here"; it belongs to no field and stays zero
 
 
 class Sequence(Settings):
@@ -20,10 +20,10 @@ class Sequence(Settings):
 
 
 class Contract(Settings):
-    """What a model reads from the samples, in order. It travels inside jobs, checkpoints and exports as JSON.
+    """The sample columns that a model reads, in order. It is part of jobs, checkpoints and exports, as JSON.
 
-    `unknown` gives for each of `ids` the first of its `unknown_rows` out-of-vocabulary rows: a token whose index
-    lies beyond a model's table (it appeared after the training) is read as one of them.
+    `unknown` has, for each of `ids`, the first of its `unknown_rows` out-of-vocabulary rows. An index beyond a model's
+    table, of a token that appeared after its training, is read as one of them.
     """
 
     ids: tuple[str, ...]
@@ -39,15 +39,13 @@ class Contract(Settings):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The sample columns that a rank reads: features, the label with the day on which it was known, weight."""
+        """The sample columns that a rank reads: features, the label and the day of its click, the weight."""
         return (*self.inputs, "label", "click_day", "weight")
 
 
 def contract(features: Features, unknown: Mapping[str, int], fields: Literal["all", "basic"]) -> Contract:
     """The contract of a model that reads all fields, or only the basic ones. `unknown` maps a field to the first of
-    its out-of-vocabulary rows.
-
-    A count has no unknown token: its buckets exist from the start, and its lowest stands in.
+    its out-of-vocabulary rows; a count, which has no unknown token, to its lowest bucket.
     """
     used = [feature for feature in features.fields if fields == "all" or feature.basic]
     ids = [feature.name for feature in used if feature.role == "index"]

@@ -1,7 +1,7 @@
 """Checks the machine and the environment, and says how to fix what is wrong.
 
-It imports the standard library only: the Makefile runs it with a bare Python before anything is installed
-(`python3 -I ecdctr_spark/doctor.py`), `ecdctr doctor` runs it inside the finished environment.
+It imports the standard library only. The Makefile runs it with a bare Python before anything is installed
+(`python3 -I ecdctr_spark/doctor.py`); `ecdctr doctor` runs it inside the finished environment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PACKAGES = {
 
 
 class Finding(NamedTuple):
-    """The outcome of one check: what was looked at, whether it is good, what was found, and how to fix it."""
+    """The result of one check: its subject, whether it passed, what was found, and how to fix it."""
 
     subject: str
     good: bool
@@ -70,7 +70,7 @@ def environment_findings() -> Iterator[Finding]:
 
 
 def report(findings: Iterable[Finding], write: Callable[[str], object] = print) -> int:
-    """Writes a line for each finding and returns the exit code: 0, or 2 where one is bad."""
+    """Writes one line per finding and returns the exit code: 0, or 2 if one is bad."""
     code = 0
     for finding in findings:
         write(finding.line())
@@ -79,7 +79,7 @@ def report(findings: Iterable[Finding], write: Callable[[str], object] = print) 
 
 
 def java_major(version_output: str) -> int | None:
-    """The major version in what `java -version` prints ("17.0.15" is 17, "1.8.0_392" is 8), None if there is none."""
+    """The major version in the output of `java -version` ("17.0.15" is 17, "1.8.0_392" is 8), None if there is none."""
     match = re.search(r'version "(?:1\.)?(\d+)', version_output)
     return int(match.group(1)) if match else None
 
@@ -159,5 +159,5 @@ def _output(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    # Before the set-up only what is wrong is worth a line.
+    # Before the set-up, only problems are printed.
     sys.exit(report(finding for finding in machine_findings() if not finding.good))

@@ -1,4 +1,4 @@
-"""What a person sees of long work: bars with rows/s and time left on a terminal, one line of each step elsewhere."""
+"""Progress of long work: bars with rows/s and time left on a terminal, one line per finished step elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Update = Callable[[int, str], None]
 
 
 class Reporter:
-    """Reports a run of `steps` steps. The last step's line stays; on a terminal a bar shows the one under way."""
+    """Reports a run of `steps` steps: one line per finished step and, on a terminal, a bar for the current one."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
@@ -47,13 +47,13 @@ class Reporter:
         self._bars.stop()
 
     def expect(self, more: int) -> None:
-        """There are that many steps to come: the plan has changed."""
+        """Sets the number of steps still to come, when the plan has changed."""
         self._steps = self._finished + more
         self._bars.update(self._overall, total=self._steps)
 
     @contextmanager
     def step(self, name: str, rows: int | None = None) -> Iterator[Update]:
-        """One step; the caller reports the rows done so far and a note (a loss, a count) as it goes."""
+        """One step. The caller reports the rows done so far and a note (a loss, a count) by the function it yields."""
         started = time.monotonic()
         last: dict[str, int | str] = {"rows": 0, "note": ""}
         bar = self._bars.add_task(name, total=rows, rate="")

@@ -1,4 +1,4 @@
-"""The only builder of a SparkSession: a laptop's, a cluster's under spark-submit, or the one Databricks has."""
+"""The only builder of a SparkSession: local, on a cluster under spark-submit, or the existing one on Databricks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ DELTA_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
 }
 
-# Code that Spark generates for wide rows is beyond what the JVM compiles unless told: it would be interpreted. And each
-# query brings code of its own, whose best compilation costs more than it gives back until it was run ten times as often
-# as the JVM would wait. Joins and aggregates look up rows all over the heap: large pages spare them a tenth of their
-# time. Linux has them; another system's JVM would refuse an option that it does not know.
+# Code that Spark generates for wide rows exceeds the size that the JVM compiles by default, and would be interpreted.
+# Each query has its own code, whose full optimisation pays off only after ten times the default number of calls. Joins
+# and aggregates look up rows all over the heap: large pages save a tenth of their time. Linux has them; the JVM of
+# another system would refuse the unknown option.
 _JVM = (
     "-XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
     " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
     " -XX:+IgnoreUnrecognizedVMOptions -XX:+UseTransparentHugePages"
 )
 
-# Each Delta snapshot is read by 50 tasks and each shuffle makes 200 unless told: far too many for one machine.
+# By default the state of a Delta table is read by 50 tasks and a shuffle makes 200: far too many for one machine.
 LOCAL_SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
@@ -37,18 +37,18 @@ LOCAL_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",  # a vacuum lists files by 10,000 tasks
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",  # a vacuum would list files with 10,000 tasks
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # What is known of the users, items and categories of some weeks fits the memory: impressions need not be shuffled.
+    # The counters of a few weeks' users, items and categories fit the memory: impressions need no shuffle.
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",
-    # Where each partition of one side is no larger, it is hashed, and neither side sorted. Hashed rows cannot be spilt,
+    # If no partition of one side is larger, that side is hashed and neither is sorted. Hashed rows cannot be spilled
     # and take several times the bytes that were shuffled.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "16m",
     "spark.driver.extraJavaOptions": f"{_JVM} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
 _SDK = "software.amazon.awssdk"
-_SDK_BUNDLE = f"{_SDK}:bundle"  # every service of Amazon's in half a gigabyte: its parts for S3 take 15 MB
+_SDK_BUNDLE = f"{_SDK}:bundle"  # all of Amazon's services in half a gigabyte; the parts for S3 take 15 MB
 _SDK_PARTS = ("s3", "s3-transfer-manager", "sts")
 _SDK_VERSION = "2.25.53"
 
@@ -56,11 +56,11 @@ _SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 
 
 def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Root | None = None) -> SparkSession:
-    """The session of this process: the running one where there is one, else a new one fit for where it runs.
+    """The session of this process: the running one if there is one, else a new one.
 
-    On Databricks the session exists; under spark-submit the submit command decides on master, memory and packages,
-    and only Delta's settings and where S3 is are added; otherwise a local session with Delta's jars is built, and with
-    those of S3 where `root` lies there. They are fetched from Maven Central the first time.
+    On Databricks the session exists. Under spark-submit the submit command sets master, memory and packages; only
+    Delta's settings and the S3 endpoint are added. Otherwise a local session is built with Delta's jars, and with those
+    of S3 where `root` is on S3. Jars are fetched from Maven Central the first time.
     """
     builder = SparkSession.builder.appName("ecdctr_spark")
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
@@ -80,25 +80,25 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     if not any(_SPARK_JARS.glob("delta-spark_*.jar")):
         from delta import (
             configure_spark_with_delta_pip,
-        )  # a cluster has Delta's jars, not necessarily this package
+        )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
     return builder.getOrCreate()
 
 
 def _s3_settings() -> dict[str, str]:
-    """What pyarrow and delta-rs take from the environment themselves; credentials Spark finds there too."""
+    """The settings that pyarrow and delta-rs read from the environment. Spark finds credentials there itself."""
     endpoint, region = s3_endpoint(), s3_region()
     settings = {"spark.hadoop.fs.s3a.endpoint.region": region} if region else {}
     if endpoint:
         settings["spark.hadoop.fs.s3a.endpoint"] = endpoint
-        settings["spark.hadoop.fs.s3a.path.style.access"] = "true"  # few others than Amazon have a host a bucket
+        settings["spark.hadoop.fs.s3a.path.style.access"] = "true"  # only Amazon is sure to have one host per bucket
         settings["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(endpoint.startswith("https:")).lower()
     return settings
 
 
 def _s3_packages() -> list[str]:
-    """Hadoop's S3 client and what it needs of Amazon's SDK; none where Spark's jars have them."""
+    """Hadoop's S3 client and the parts of Amazon's SDK that it needs; none if Spark's jars include them."""
     if any(_SPARK_JARS.glob("hadoop-aws-*.jar")):
         return []
     (hadoop,) = _SPARK_JARS.glob("hadoop-client-api-*.jar")
@@ -107,8 +107,8 @@ def _s3_packages() -> list[str]:
 
 
 def install_delta_jars() -> None:
-    """Lays Delta's jars beside Spark's own, fetched from Maven Central the first time: sessions then start without
-    asking the network, and `spark-submit` needs no --packages."""
+    """Copies Delta's jars, fetched from Maven Central the first time, to Spark's own: sessions then start without the
+    network, and `spark-submit` needs no --packages."""
     session = spark_session()
     fetched = session.sparkContext.getConf().get("spark.jars", "")
     for path in filter(None, fetched.split(",")):

@@ -1,7 +1,7 @@
-"""Where things are stored: a place is a URI, and Root is the only way to stored objects other than Delta tables.
+"""Storage: a place is a URI, and Root is the only access to stored objects other than Delta tables.
 
-A place is a local folder (or file:, or a Databricks volume, which is one) or a prefix of an object store: s3a, abfss,
-gs or hdfs, through pyarrow.fs. A folder of files is published as a whole: its manifest comes last, and what has no
+A place is a local folder (a path, file: or a Databricks volume) or a prefix of an object store (s3a, abfss, gs or hdfs,
+through pyarrow.fs). A folder of files is published as a whole: its manifest is written last, and a folder without a
 manifest does not exist. Credentials and endpoints come from the usual environment variables (AWS_ENDPOINT_URL,
 AWS_REGION, ...).
 """
@@ -35,14 +35,14 @@ _COPIES = 4  # files copied at a time
 
 
 class File(Settings):
-    """What a manifest says of a file: its bytes and their hash as hex digits."""
+    """A manifest's entry of a file: its size in bytes and its SHA-256 as hex digits."""
 
     size: int
     sha256: str
 
 
 def stamp(path: Path) -> File:
-    """The size and hash of a local file."""
+    """The size and SHA-256 of a local file."""
     digest = hashlib.sha256()
     with path.open("rb") as content:
         while piece := content.read(_PIECE):
@@ -51,12 +51,12 @@ def stamp(path: Path) -> File:
 
 
 def sha256(content: bytes) -> str:
-    """The hash of bytes as hex digits."""
+    """The SHA-256 of bytes as hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 class Addresses(NamedTuple):
-    """One place as each library names it; `petastorm` is None where Petastorm cannot read (files are staged)."""
+    """One place as each library names it. `petastorm` is None where Petastorm cannot read and files are staged."""
 
     spark: str
     arrow: str
@@ -66,14 +66,14 @@ class Addresses(NamedTuple):
 
 @dataclass(frozen=True)
 class Root:
-    """A folder or a file by its URI: an absolute local path, or scheme://authority/path. `parse` makes one of text."""
+    """A folder or a file by its URI: an absolute local path, or scheme://authority/path. See `parse`."""
 
     uri: str
 
     @classmethod
     def parse(cls, place: str | Path) -> Root:
-        """The place that a user names. `~` is expanded and a local path made absolute; s3: becomes s3a:, and
-        dbfs:/Volumes the folder that Python sees.
+        """The place that a user names. `~` is expanded and a local path is made absolute; s3: becomes s3a:, and
+        dbfs:/Volumes/... becomes /Volumes/...
 
         Raises ConfigError with one line for an unknown scheme, a URI without a bucket, or an empty text.
         """
@@ -104,14 +104,15 @@ class Root:
         return Path(self.uri) if self.scheme == "file" else None
 
     def at(self, *names: str) -> Root:
-        """The place of that name below this one; a name may hold several parts, `models/actr`."""
+        """The place of that name below this one. A name may have several parts, such as `models/actr`. Raises
+        ValueError where a part is empty, "." or ".."."""
         parts = [part for name in names for part in name.split("/")]
         if any(part in ("", ".", "..") for part in parts):
             raise ValueError(f"{self.uri}: {'/'.join(names)} does not name a place below it")
         return Root("/".join([self.uri.rstrip("/"), *parts]))
 
     def beside(self, ending: str) -> Root:
-        """The place whose name has that ending more."""
+        """The place beside this one whose name is this name plus `ending`."""
         return Root(f"{self.uri}{ending}")
 
     @property
@@ -137,40 +138,39 @@ class Root:
         return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
 
     def exists(self) -> bool:
-        """Whether there is a file, or a folder that holds something."""
+        """Whether there is such a file, or such a folder."""
         return self._type() != "NotFound"
 
     def list(self) -> tuple[Root, ...]:
-        """What lies directly in this folder, by name; nothing where there is no such folder."""
+        """The entries of this folder, by name; none where there is no such folder."""
         return tuple(sorted((self.at(info.base_name) for info in self._found()), key=lambda root: root.name))
 
     def files(self) -> tuple[str, ...]:
-        """The names of all files below this folder, `rows/part-0`, in order."""
+        """The names of all files below this folder, such as `rows/part-0`, in order."""
         start = len(self.addresses.arrow.rstrip("/")) + 1
         return tuple(sorted(info.path[start:] for info in self._found(recursive=True) if info.type.name == "File"))
 
     def size(self) -> int | None:
-        """Bytes of a file, None where there is no such file."""
+        """The size of a file in bytes, None where there is no such file."""
         info = self._system().get_file_info(self.addresses.arrow)
         return int(info.size) if info.type.name == "File" else None
 
     def open(self) -> Any:
-        """The file as a pyarrow file for reading at any place; the caller closes it. Raises OSError where there is
-        none."""
+        """The file as a seekable pyarrow file; the caller closes it. Raises OSError where there is none."""
         return self._system().open_input_file(self.addresses.arrow)
 
     def stream(self) -> Any:
-        """The file as a pyarrow file from its beginning, decompressed where its name ends so (.gz)."""
+        """The file as a pyarrow stream, decompressed by the ending of its name (.gz)."""
         return self._system().open_input_stream(self.addresses.arrow)
 
     def read_bytes(self) -> bytes:
-        """The whole of a small file."""
+        """The content of a small file. Raises OSError where there is none."""
         with self.open() as file:
             content: bytes = file.read()
         return content
 
     def write_bytes(self, content: bytes) -> None:
-        """Writes or replaces a small file in one move."""
+        """Writes or replaces a small file atomically."""
         with scratch() as folder:
             written = folder / "content"
             written.write_bytes(content)
@@ -196,7 +196,7 @@ class Root:
                 done.result()
 
     def remove(self) -> None:
-        """Removes the file, or the folder and all below it, if it is there."""
+        """Removes the file, or the folder with everything below it, if it exists."""
         kind = self._type()
         if kind == "File":
             self._system().delete_file(self.addresses.arrow)
@@ -204,7 +204,7 @@ class Root:
             self._system().delete_dir(self.addresses.arrow)
 
     def draft(self, manifest: str) -> Draft:
-        """What is to become this folder; see Draft."""
+        """A draft of this folder; see Draft."""
         return Draft(self, manifest)
 
     def _system(self) -> Any:
@@ -230,24 +230,24 @@ class Root:
 
 @dataclass(frozen=True)
 class Draft:
-    """A folder on its way to `root`, written by one process or by several, each its own files.
+    """A folder that is to be published at `root`, written by one or more processes, each its own files.
 
-    One process begins, any write, and one publishes when all have written. On a local disk the draft lies beside the
-    root and one rename publishes it; on an object store files go where they belong, and the manifest goes last.
+    One process begins, all write, and one publishes when all have written. On a local disk the draft is beside the root
+    and is published by a rename. On an object store the files are written in place, and the manifest last.
     """
 
     root: Root
     manifest: str
 
     def begin(self) -> None:
-        """Removes what a process that was killed left; on an object store, what is to be replaced too."""
+        """Removes what a killed process left and, on an object store, the folder that is to be replaced."""
         if self.root.path is None:
             self.root.at(self.manifest).remove()  # first: without it the rest does not exist
         self._place.remove()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Where to write the file `name` on this machine. When the block ends without an error it is in the draft."""
+        """The local path at which to write the file `name`. It joins the draft when the block ends without an error."""
         target = self._place.at(name)
         if target.path is not None:
             target.path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +266,7 @@ class Draft:
         return {name: File.model_validate_json(stamps.at(name).read_bytes()) for name in stamps.files()}
 
     def publish(self, content: bytes) -> None:
-        """Writes the manifest and makes the draft the folder, replacing the one that is there."""
+        """Writes the manifest and replaces the folder at the root by the draft."""
         self._place.at(_STAMPS).remove()
         self._place.at(self.manifest).write_bytes(content)
         if self.root.path is not None:
@@ -286,10 +286,10 @@ class Draft:
 
 
 class Published:
-    """The files of a published folder, each of them checked against its manifest before it is used.
+    """The files of a published folder, each checked against its manifest before it is used.
 
-    Local files are read in place. Those of an object store are fetched when they are asked for, and stay on this
-    machine's disk as long as this object.
+    Local files are read in place. Those of an object store are fetched on request and stay on this machine's disk as
+    long as this object.
     """
 
     def __init__(self, root: Root, files: Mapping[str, File]) -> None:
@@ -297,15 +297,15 @@ class Published:
         self._fetched: Path | None = None
 
     def check(self) -> None:
-        """Raises ConfigError that names the first file that is missing or not what was published: by its hash where it
-        is local, else by its size (its hash is looked at when it was fetched)."""
+        """Raises ConfigError that names the first file that is missing or differs from its manifest: a local one by its
+        hash, another one by its size (its hash is checked when it is fetched)."""
         for name, expected in self._files.items():
             place = self.root.at(name)
             if place.size() != expected.size or (place.path and stamp(place.path) != expected):
                 raise self._damaged(name)
 
     def local(self, name: str) -> Path:
-        """One of the files on this machine. Raises ConfigError where it is missing, or was fetched and changed."""
+        """The local path of a file. Raises ConfigError where it is missing, or was fetched and is damaged."""
         place = self.root.at(name)
         if place.path is not None:
             return place.path
@@ -328,7 +328,7 @@ class Published:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder on this machine's disk for as long as the block lasts."""
+    """An empty local folder that is removed when the block ends."""
     folder = _scratch_folder()
     try:
         yield folder
@@ -337,13 +337,13 @@ def scratch() -> Iterator[Path]:
 
 
 def _scratch_folder() -> Path:
-    """Named after its process, so that those of processes that were killed can be removed on the way."""
+    """A folder named after its process, so that folders of killed processes can be removed."""
     prefix = f"ecdctr-{socket.gethostname()}-"
     _sweep(prefix)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
-@lru_cache(maxsize=4)  # once a process
+@lru_cache(maxsize=4)  # once per process
 def _sweep(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).split("-", 1)[0]
@@ -380,18 +380,18 @@ def _parsed(text: str, scheme: str) -> str:
 
 
 def s3_endpoint() -> str | None:
-    """Where S3 is, if it is not Amazon's, as the environment names it."""
+    """The S3 endpoint from the environment, None for Amazon's."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def s3_region() -> str | None:
-    """The region of S3, as the environment names it."""
+    """The S3 region from the environment."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
 
 @lru_cache(maxsize=16)
 def _file_system(scheme: str, authority: str, endpoint: str | None, region: str | None) -> Any:
-    """pyarrow's file system. Imported here: the configuration parses a root, and must not wait for pyarrow."""
+    """pyarrow's file system. Imported here: the configuration parses a root and must not wait for pyarrow."""
     from pyarrow import fs
 
     if scheme == "file":
@@ -409,7 +409,7 @@ def _file_system(scheme: str, authority: str, endpoint: str | None, region: str 
 
 
 def _azure(authority: str) -> Any:
-    """By fsspec: pyarrow below 16 has no file system of its own for Azure."""
+    """Azure through fsspec: pyarrow below 16 has no file system for it."""
     import fsspec
     from pyarrow import fs
 
@@ -422,7 +422,7 @@ def _azure(authority: str) -> Any:
 
 
 def _copy(source_system: Any, source: str, target_system: Any, target: str) -> None:
-    """Byte by byte: pyarrow compresses and decompresses by the ending of a name unless it is asked not to."""
+    """Copies the bytes as they are: by default pyarrow compresses and decompresses by the ending of a name."""
     with (
         source_system.open_input_stream(source, compression=None) as reading,
         target_system.open_output_stream(target, compression=None) as writing,

@@ -1,4 +1,4 @@
-"""The only import of mlflow: one MLflow run a trained model, with its parameters, lineage and metrics."""
+"""The only import of mlflow: one MLflow run per trained model, with its parameters, lineage and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which code this is: the version of the installed package, and the commit of a checkout. Neither ever raises."""
+"""The code version: that of the installed package, and the commit of a checkout. No function here raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GIT_SECONDS = 30
 
 
 def installed_version() -> str:
-    """The version in the metadata of the installed package; "unknown" where only its files are on the path."""
+    """The version in the metadata of the installed package; "unknown" if only its files are on the path."""
     try:
         return importlib.metadata.version("ecdctr_spark")
     except importlib.metadata.PackageNotFoundError:
@@ -21,14 +21,14 @@ def installed_version() -> str:
 
 @cache
 def code_version() -> str:
-    """What is recorded with every model: the commit of the checkout that runs, else the installed version."""
+    """What is recorded with every model: the commit of the running checkout, else the installed version."""
     return commit(_ROOT) or installed_version()
 
 
 def commit(root: Path) -> str | None:
-    """The short hash of the commit checked out at `root`, with "+dirty" where a tracked file differs from it.
+    """The short hash of the commit checked out at `root`, with "+dirty" if a tracked file differs from it.
 
-    None where `root` is no checkout, or git is missing or refuses to read it. It needs neither tags nor history.
+    None if `root` is no checkout, or git is missing or refuses to read it. Needs neither tags nor history.
     """
     if not (root / ".git").exists():  # a folder, or a file in a worktree: site-packages inside a checkout has neither
         return None

@@ -1,3 +1,3 @@
-"""The setting that every configuration has to give, for those that tests make."""
+"""The setting that every configuration must have, for those made by tests."""
 
 FIRST_DAY = "calendar.first_day=2000-01-01"

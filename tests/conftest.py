@@ -12,12 +12,12 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 from tests.configured import FIRST_DAY
 
-# What the tests expect was worked out on a CPU; `make test-device` looks at a GPU.
+# Expected values were computed on a CPU; `make test-device` tests a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
-# Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and goes on interpreted from there.
+# Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and is interpreted from then on.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC")
-# Tables of a few rows are read in less time than code for them is generated. Processes of their own do generate it.
+# Tables of a few rows are read in less time than code for them is generated. Processes that tests start do generate it.
 TINY_TABLES = {
     "spark.sql.shuffle.partitions": "2",
     "spark.sql.codegen.wholeStage": "false",

@@ -77,7 +77,7 @@ def built(spec: ModelSpec, world: World) -> nn.Module:
 
 
 def fitted(model: nn.Module, batches: Iterable[Batch], world: World = ALONE) -> TrainState:
-    """The model after one update a batch, and what moved it."""
+    """The model after one update per batch, and its optimiser."""
     state = start_state(model, TRAIN, world)
     fit(state, batches, lambda rows, loss: None)
     return state

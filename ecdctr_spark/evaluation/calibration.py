@@ -1,4 +1,4 @@
-"""Reliability: whether impressions predicted alike are clicked as often as predicted."""
+"""Reliability: whether impressions with similar predictions are clicked as often as predicted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ecdctr_spark.evaluation.metrics import exact_sum
 
 
 def reliability(predictions: DataFrame, bins: int = 10) -> DataFrame:
-    """method, bin (1..bins), impressions, prediction (mean) and click_rate of labelled predictions, each counted by its
-    weight.
+    """One row per (method, bin) of PREDICTIONS rows: method string, bin int (1..bins), and as doubles the impressions,
+    the mean prediction and the click_rate of the labelled predictions in it. Each prediction counts by its weight.
 
-    Bins hold about as many impressions each, since predictions of ads crowd near zero; equal predictions share
-    a bin, so a bin may be missing.
+    Bins hold about the same number of impressions, since predictions for ads crowd near zero. Equal predictions share a
+    bin, so a bin may be missing.
     """
     lower = Window.partitionBy("method").orderBy("value").rowsBetween(Window.unboundedPreceding, -1)
     below = F.coalesce(F.sum("impressions").over(lower), F.lit(0.0))

@@ -1,9 +1,12 @@
 """The health of a day's data before anything is trained on them: one row per measure, with a verdict.
 
-Measures of each day and domain: `impressions` (0 is a gap), `click_rate`; of ads, the share whose user or item natural
-content has shown lately, `known_users` and `known_items`; of each feature with tokens, `null_rate` and `unknown_rate`
-(out of vocabulary); of each feature that is an index, `drift` against the week before. Of the logs as a whole, the
-share `quarantined` by day and of `duplicates` by ingest.
+Measured for each day and domain: `impressions` (0 is a gap) and `click_rate`; for ads, the share whose user or item
+natural content has shown lately (`known_users`, `known_items`); for each feature with tokens, `null_rate` and
+`unknown_rate` (out of vocabulary); for each feature that is an index, `drift` against the week before. Measured for the
+logs as a whole: the shares `quarantined` by day and `duplicates` by ingest.
+
+A function here returns rows of (ds, domain, measure, feature, value, rows). Shares and rates run from 0 to 1; `rows` is
+the number of rows that were measured.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ _ALL = "all"
 
 
 def traffic(labelled: DataFrame, first: str, last: str) -> DataFrame:
-    """Impressions and click rate of each domain and day first..last, days without any included."""
+    """Impressions and click rate of each domain and day first..last (ISO dates), days without rows included."""
     days = labelled.sparkSession.range(1).select(
         F.explode(F.sequence(F.lit(first).cast("date"), F.lit(last).cast("date"))).alias("ds")
     )
@@ -46,8 +49,8 @@ def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
     """The share of ad impressions whose user, and whose item, natural content showed in the check.known_days days
     before.
 
-    `history` holds the labelled rows of these days too. The first day of natural content has nothing before it and
-    is left out.
+    `history` holds the labelled rows of those days too. The first day of natural content has no day before it and is
+    left out.
     """
     natural = when_known(history.where("domain = 'natural'"), config.calendar.timezone, 0)
     seen = daily_counts(natural, ("user_id", "item_id"))
@@ -64,13 +67,13 @@ def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
 
 
 def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> DataFrame:
-    """Null rate and unknown rate of each feature with tokens, drift of each that is an index, by day and domain.
+    """Null rate and unknown rate of each feature with tokens, and drift of each that is an index, by day and domain.
 
-    `samples` reaches a week further back than the days that are asked for. Rows count by their weight. Drift is the
-    population stability index of the feature's values, spread over 20 buckets by hash, against the seven days before,
-    less what as many draws from one distribution would differ by: (buckets - 1)(1/n + 1/m). Users and items
-    themselves come and go, and are not measured so; nor is a day without samples seven days before it, since counters
-    begin at nothing where the logs begin.
+    `samples` reaches one week further back than the days to measure. Rows count by their weight. Drift is the
+    population stability index of the feature's values, hashed into 20 buckets, against the seven days before, less the
+    index to expect of as many draws from one distribution: (buckets - 1)(1/n + 1/m). Users and items come and go, so
+    their drift is not measured. Neither is a day without samples seven days before it, since counters start at zero
+    where the logs start.
     """
     values = [_value(feature.name, vocabulary) for feature in features.fields if feature.role == "index"]
     long = samples.select("ds", "domain", "weight", F.inline(F.array(*values)))
@@ -97,8 +100,8 @@ def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> D
 
 
 def sampled(labelled: DataFrame, samples: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:
-    """The share of impressions that became samples, and that which was to be expected, by day, domain and whether they
-    were clicked on their day (the feature: clicked or unclicked)."""
+    """The share of impressions that became samples, and the share to expect by `sampling`, by day, domain and whether
+    they were clicked on their day (the feature is clicked or unclicked)."""
     now, then = clicked_that_day(timezone), (F.col("label") == 1) & (F.col("click_day") <= F.unix_date("ds"))
     key = ["ds", "domain", "feature"]
     expected = F.avg(keep_rate(sampling, now)).alias("expected_keep_rate")
@@ -111,7 +114,7 @@ def sampled(labelled: DataFrame, samples: DataFrame, sampling: Sampling, timezon
 
 
 def grown(vocabulary: DataFrame, first: str, last: str, timezone: str) -> DataFrame:
-    """Tokens of each id feature at the end of each day first..last, and how many of them are new that day."""
+    """The number of tokens of each id feature at the end of each day first..last, and how many are new that day."""
     tokens = vocabulary.where("kind = 'token'").withColumnRenamed("field", "feature")
     days = F.explode(F.sequence(F.lit(first).cast("date"), F.lit(last).cast("date"))).alias("ds")
     asked = tokens.select("feature").distinct().select("feature", days, F.lit(0).alias("new"))
@@ -125,8 +128,8 @@ def grown(vocabulary: DataFrame, first: str, last: str, timezone: str) -> DataFr
 
 
 def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> DataFrame:
-    """The share of each day's raw impressions that is in quarantine, and of the duplicates in each ingest (rows of
-    STEPS), under the last day that it read."""
+    """The share of each day's raw impressions that is in quarantine, and the share of duplicates in each ingest (rows
+    of STEPS), dated by the last day that it read."""
     good = labelled.groupBy("ds").agg(F.count("label").alias("good"))
     bad = quarantine.where("source = 'impressions'").groupBy("ds").agg(F.count("reason").alias("bad"))
     both = good.join(bad, "ds", how="left").fillna(0, ["bad"])  # a day is once in bad
@@ -144,8 +147,8 @@ def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> Da
 
 
 def judged(measures: DataFrame, check: Check) -> DataFrame:
-    """The measures with their limits `low` and `high`, null for none, and `ok`. A day of less than
-    check.least_rows rows is reported and not judged, except for its number of impressions."""
+    """The measures with their limits `low` and `high`, null for none, and the verdict `ok`. A measure of fewer than
+    check.least_rows rows is reported but always ok, except for impressions."""
     low, high = (_limit(check.limits, end) for end in ("low", "high"))
     few = (F.col("rows") < check.least_rows) & (F.col("measure") != "impressions")
     within = F.coalesce(F.col("value") >= F.col("low"), F.lit(True)) & F.coalesce(
@@ -171,8 +174,8 @@ def _shown(name: str, entity: str, days: int) -> Count:
 
 
 def _value(name: str, vocabulary: Vocabulary) -> Column:
-    """feature, bucket (null where drift is not asked for), and whether the value is one of the null or the unknown rows
-    (null where the feature reserves none)."""
+    """The feature's name, its bucket (null where drift is not measured), and whether the value is one of the null or
+    the unknown rows (null where the feature reserves none)."""
     index = F.col(name)
     states = []
     for kind in ("null", "unknown"):
@@ -185,7 +188,7 @@ def _value(name: str, vocabulary: Vocabulary) -> Column:
 
 
 def _drift() -> Column:
-    """sum over buckets of (p - q) ln(p / q), half a row added to each bucket, less its expectation."""
+    """The sum over buckets of (p - q) ln(p / q), with half a row added to each bucket, less its expectation."""
     n, m = F.col("rows").cast("double"), F.col("rows_before").cast("double")
     today = F.aggregate("today", F.lit(0.0), lambda total, weight: total + weight)
     before = F.aggregate("before", F.lit(0.0), lambda total, weight: total + weight)

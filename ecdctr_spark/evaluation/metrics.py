@@ -1,8 +1,8 @@
 """How well click probabilities rank and how well they are calibrated, computed exactly in Spark.
 
-Each prediction counts by its weight, which stands for the ads that sampling left out: what comes out estimates the
-metrics of all ads. Predictions are folded to their distinct values before they are ordered, and sums are taken in
-decimals: the same predictions give the same metrics bit for bit, however Spark splits the work.
+Each prediction counts by its weight, which stands for the ads that sampling left out: the result estimates the metrics
+of all ads. Predictions are grouped by value before they are ordered, and sums are decimals, so the same predictions
+give the same metrics bit for bit, however Spark splits the work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-_CLIP = 1e-7  # log loss of a prediction of exactly 0 or 1 that is wrong would be infinite
+_CLIP = 1e-7  # the log loss of a wrong prediction of exactly 0 or 1 would be infinite
 _COLUMNS = (
     "date", "method", "model_id", "domain",
     "auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks",
@@ -20,27 +20,27 @@ _COLUMNS = (
 
 
 def metrics(predictions: DataFrame) -> DataFrame:
-    """The METRICS columns of each (ds as date, method, domain) of PREDICTIONS rows.
+    """METRICS rows, one per (ds as date, method, domain) of PREDICTIONS rows.
 
-    AUC by average ranks: a tie of a click and a non-click counts half; null where one class is missing. GAUC
-    (DIN, arXiv 1706.06978): the mean of per-user AUC weighted by impressions, over the users with both classes;
-    `gauc_coverage` is the share of impressions that are theirs. PCOC: predicted over observed clicks, null
-    without clicks. Impressions and clicks are sums of weights, rounded. `model_id` is null where several models
-    predicted. Predictions without a label are left out.
+    AUC: a tie of a click and a non-click counts half; null where one class is missing. GAUC (DIN, arXiv 1706.06978):
+    the mean of per-user AUC weighted by impressions, over the users with both classes; `gauc_coverage` is their share
+    of the impressions. Log loss is in nats. PCOC: predicted over observed clicks, null without clicks. Impressions and
+    clicks are sums of weights, rounded. `model_id` is null where several models predicted. Predictions without a label
+    are left out.
     """
     measured = _measured(predictions, ("ds", "method", "domain"))
     return measured.withColumnRenamed("ds", "date").select(*_COLUMNS)
 
 
 def overall(predictions: DataFrame) -> DataFrame:
-    """As `metrics`, over all days pooled: a row of each (method, domain), its date null. A user's days count as one."""
+    """As `metrics`, one row per (method, domain) with all days pooled and a null date. A user's days count as one."""
     measured = _measured(predictions, ("method", "domain"))
     return measured.withColumn("date", F.lit(None).cast("date")).select(*_COLUMNS)
 
 
 def ranking(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """The keys, impressions and clicks (sums of weights) and AUC (null with one class) of each group of labelled
-    predictions."""
+    """One row per group of labelled predictions: its keys, and as doubles impressions and clicks (sums of weights) and
+    auc (null where one class is missing)."""
     lower = Window.partitionBy(*keys).orderBy("prediction").rowsBetween(Window.unboundedPreceding, -1)
     clicked = F.when(F.col("label") == 1, F.col("weight")).otherwise(F.lit(0.0))
     ordered = (
@@ -49,7 +49,7 @@ def ranking(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
         .withColumn("passed", F.col("impressions") - F.col("clicks"))
         .withColumn("passed_below", F.coalesce(F.sum("passed").over(lower), F.lit(0)))
     )
-    # Twice the pairs of a click and a non-click that are in order.
+    # Twice the pairs of a click and a non-click that are in order: a tie counts once.
     pairs_in_order = F.col("clicks").cast("double") * (2 * F.col("passed_below") + F.col("passed")).cast("double")
     pairs = F.sum("clicks").cast("double") * F.sum("passed").cast("double")
     return ordered.groupBy(*keys).agg(
@@ -60,7 +60,7 @@ def ranking(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
 
 
 def exact_sum(column: Column) -> Column:
-    """The sum of a double column to 15 decimals, independent of the order in which rows come."""
+    """The sum of a double column to 15 decimals, independent of the order of rows."""
     return _decimal_sum(column).cast("double")
 
 
@@ -71,7 +71,7 @@ def _decimal_sum(column: Column) -> Column:
 def _measured(predictions: DataFrame, keys: Sequence[str]) -> DataFrame:
     labelled = predictions.where(F.col("label").isNotNull())
     ranked = ranking(labelled, keys)
-    # Each frame below has a row for every group of keys, once.
+    # Each frame below has exactly one row per group of keys.
     measured = ranked.join(_by_user(labelled, keys), on=list(keys), how="inner").join(
         _calibration(labelled, keys), on=list(keys), how="inner"
     )

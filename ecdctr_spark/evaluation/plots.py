@@ -1,4 +1,4 @@
-"""The report's plots: each a plotly figure from rows of a table."""
+"""The report's plots: each is a plotly figure of rows of a table."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 
 Rows = Sequence[Mapping[str, Any]]
 
-Titles = Mapping[str, str]  # of what is drawn, in order: its name for people
+Titles = Mapping[str, str]  # name to title of what is drawn, in order
 
 _PALETTE = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700", "#0a7ea4", "#57606a")
 
 
 def gauc_by_day(days: Rows, methods: Titles) -> go.Figure:
-    """One line of each method from rows of METRICS, one of each (date, method)."""
+    """One line per method, from METRICS rows, one per (date, method)."""
     figure = go.Figure()
     for method, rows in _by(days, "method", methods):
         figure.add_scatter(
@@ -33,7 +33,7 @@ def gauc_by_day(days: Rows, methods: Titles) -> go.Figure:
 
 
 def calibration(reliability: Rows, methods: Titles) -> go.Figure:
-    """Observed against predicted click rate of each bin of `calibration.reliability`, and the diagonal."""
+    """Observed against predicted click rate for each bin of `calibration.reliability`, and the diagonal."""
     figure = go.Figure()
     reach = 1.05 * max((max(row["prediction"], row["click_rate"]) for row in reliability), default=1.0)
     diagonal = {"color": "#8c959f", "width": 1.5, "dash": "dash"}
@@ -55,7 +55,7 @@ def calibration(reliability: Rows, methods: Titles) -> go.Figure:
 
 
 def lineage(models: Rows, levels: Titles) -> go.Figure:
-    """Every model of MODELS at its date, one row of each level, with lines from the models it was made from."""
+    """Every model of MODELS at its date, one line per level, with edges from the models it was made from."""
     place = {model["model_id"]: (str(model["date"]), levels[model["level"]]) for model in models}
     edges = [
         (place[parent], place[model["model_id"]]) for model in models for parent in model["parents"] if parent in place
@@ -81,14 +81,14 @@ def lineage(models: Rows, levels: Titles) -> go.Figure:
         )
     present = [title for level, title in levels.items() if any(model["level"] == level for model in models)]
     figure.update_yaxes(categoryorder="array", categoryarray=present[::-1])
-    # One step of each date, not a date axis: monthly models would squeeze the daily ones together.
+    # Dates at equal distances: on a date axis, monthly models would squeeze the daily ones together.
     dates = sorted({str(model["date"]) for model in models})
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=dates, tickangle=-50)
     return _styled(figure, 150 + 60 * len(present))
 
 
 def seconds(stages: Sequence[str], spent: Sequence[float]) -> go.Figure:
-    """One bar of each stage."""
+    """One bar per stage, with the seconds spent."""
     figure = go.Figure()
     figure.add_bar(
         x=list(spent),
@@ -106,7 +106,7 @@ def seconds(stages: Sequence[str], spent: Sequence[float]) -> go.Figure:
 
 
 def _by(rows: Rows, field: str, titles: Titles) -> Iterable[tuple[str, Rows]]:
-    """The rows of each value of the field that has some, in the order of titles."""
+    """The rows of each value of the field that has any, in the order of titles."""
     grouped = ((value, [row for row in rows if row[field] == value]) for value in titles)
     return ((value, found) for value, found in grouped if found)
 

@@ -1,4 +1,4 @@
-"""One HTML page that opens without a network: which method ranks the next day's ads better, and what that rests on."""
+"""One HTML page that opens without a network: which method ranks the next day's ads better, and on what evidence."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ALL_DAYS = "all"  # the date of metrics over all days together
 
 @dataclass(frozen=True)
 class Report:
-    """What the page reports, as rows of the tables METRICS (date "all": over all days), MODELS and STEPS, of
-    `calibration.reliability`, of quarantine counted (source, reason, rows) and of HEALTH summed up (domain, measure,
-    feature, days, least, greatest, low, high, outside); the configuration as YAML.
+    """What the page shows.
 
-    `methods` and `levels` have the title of each, in order. The first method is held `against` the others: for each of
-    them the interval of the GAUC difference.
+    Rows of METRICS (date "all": over all days), of `calibration.reliability`, of MODELS and STEPS, of quarantine counts
+    (source, reason, rows) and of a summary of HEALTH (domain, measure, feature, days, least, greatest, low, high,
+    outside); the configuration as YAML. `methods` and `levels` map names to titles, in order. The first method is
+    compared with each of the others: `against` has the intervals of the GAUC differences.
     """
 
     methods: Titles
@@ -41,12 +41,12 @@ class Report:
 
     @property
     def method(self) -> str:
-        """The method that is held against the others."""
+        """The method that is compared with the others."""
         return next(iter(self.methods))
 
 
 class Column(NamedTuple):
-    """A column of a printed table; a `form` (as of str.format) makes it a figure, set to the right."""
+    """A column of a printed table. A `form` (for str.format) makes it a figure, aligned to the right."""
 
     title: str
     field: str
@@ -104,7 +104,7 @@ _MODELS = (
 
 
 def render(report: Report) -> str:
-    """The page, plotly.js inlined."""
+    """The page as HTML, with plotly.js inlined."""
     by_stage = _stages(report)
     daily = [row for row in report.metrics if row["date"] != ALL_DAYS]
     figures = {
@@ -134,7 +134,7 @@ def render(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """The result in a sentence or two: which method ranks better by GAUC, by how much, and how sure that is."""
+    """The result in a sentence or two: which method ranks better by GAUC, by how much, and with what certainty."""
     if not report.against:
         title, gauc = report.methods[report.method], _all_days(report, report.method).get("gauc")
         return f"{title} ranks the next day's ads with a GAUC of {_shown(gauc, '{:.4f}')}, {_covered(report)}"
@@ -145,13 +145,13 @@ def headline(report: Report) -> str:
 def _compared(report: Report, baseline: str, interval: Interval) -> str:
     ours, theirs = report.methods[report.method], report.methods[baseline]
     if interval.users == 0:
-        return f"{ours} and {theirs} cannot be compared: no user clicked some ads predicted by both and not others."
+        return f"{ours} and {theirs} cannot be compared: no user clicked only some of the ads that both predicted."
     if interval.low > 0:
         verdict = f"{ours} ranks the next day's ads better than {theirs}"
     elif interval.high < 0:
         verdict = f"{ours} ranks the next day's ads worse than {theirs}"
     else:
-        verdict = f"{ours} and {theirs} cannot be told apart on the next day's ads"
+        verdict = f"{ours} and {theirs} show no significant difference on the next day's ads"
     return (
         f"{verdict}: the GAUC difference is {interval.difference:+.4f}, with a 95 % interval of "
         f"{interval.low:+.4f} to {interval.high:+.4f} over {interval.users:,} users with both classes."
@@ -194,7 +194,7 @@ def _metrics(report: Report, metrics: Rows) -> Rows:
 
 
 def _stages(report: Report) -> Rows:
-    """Runs, rows and seconds of each stage, in the order that data pass: ingest, build, trainings, predict."""
+    """Runs, rows and seconds of each stage, in the order of the data: ingest, build, trainings, predict."""
     runs = [{**row, "stage": row["step"]} for row in report.steps]
     runs += [
         {**row, "stage": f"train {report.levels[row['level']]}", "rows_read": row["rows"]} for row in report.models

@@ -13,9 +13,8 @@ from ecdctr_spark.evaluation.metrics import ranking
 
 @dataclass(frozen=True)
 class Interval:
-    """A GAUC difference with its 95 % bootstrap interval, over the `users` that clicked some impressions only.
-
-    Without such a user nothing can be told, and the numbers are nan.
+    """A GAUC difference with its 95 % bootstrap interval, over the `users` that clicked some of their impressions and
+    not others. Without such a user the numbers are nan.
     """
 
     difference: float
@@ -25,10 +24,11 @@ class Interval:
 
 
 def gauc_difference(predictions: DataFrame, method: str, baseline: str, resamples: int, seed: int) -> Interval:
-    """GAUC of the `method` less that of `baseline`, on the impressions that both predicted, all days pooled.
+    """GAUC of `method` less that of `baseline` on the impressions that both predicted (PREDICTIONS rows), all days
+    pooled.
 
-    Users are drawn anew `resamples` times (Efron's percentile bootstrap), each with all its impressions and both
-    its AUCs. One row of each user leaves Spark.
+    Users are drawn with replacement `resamples` times (Efron's percentile bootstrap), each with all its impressions and
+    both AUCs. One row per user comes to the driver. The same seed gives the same interval.
     """
     users = _users(predictions, method, baseline).toPandas().sort_values("user_id")
     if users.empty:
@@ -45,7 +45,7 @@ def gauc_difference(predictions: DataFrame, method: str, baseline: str, resample
 
 
 def _users(predictions: DataFrame, method: str, baseline: str) -> DataFrame:
-    """user_id, impressions and AUC difference of each user with both classes."""
+    """One row per user with both classes: user_id, impressions and the difference of the two AUCs."""
     labelled = predictions.where(F.col("label").isNotNull())
     ours, theirs = (labelled.where(F.col("method") == name) for name in (method, baseline))
     shared = ours.join(theirs, on="event_id", how="left_semi").unionByName(

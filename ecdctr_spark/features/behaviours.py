@@ -1,7 +1,7 @@
 """A user's last natural clicks before an impression, packed for the samples.
 
-The state is a row for each user and day with clicks; what a sequence holds is then computed from running values, at a
-cost that depends neither on its days nor on how often it is asked for.
+The state is one row per user and day with clicks. A sequence is computed from running values over these rows, at a cost
+that depends neither on its days nor on the number of impressions.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _DIGITS = 2 * _BYTES  # hexadecimal
 
 
 def daily_clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The newest natural clicks that were known of each user and day: the columns of DAILY_CLICKS.
+    """DAILY_CLICKS: the newest natural clicks of each user that became known on each day.
 
-    `clicked` holds labelled rows (past.clicked). They are in the order of click_time, then event_id. No day keeps more
-    than the longest sequence takes, so a user of a thousand clicks a day costs no more.
+    `clicked` holds labelled rows (past.clicked). Clicks are in the order of click_time, then event_id. A day keeps at
+    most as many as the longest sequence takes, so a user with a thousand clicks per day costs no more.
     """
     newest = Window.partitionBy("user_id", "ds").orderBy(F.desc("click.click_time"), F.desc("click.event_id"))
     placed = _clicks(clicked, features).withColumn("place", F.row_number().over(newest))
@@ -38,8 +38,8 @@ def daily_clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFram
 
 
 def with_clicks(asked: DataFrame, clicks: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The asked rows (past.asked of user_id) with a binary column per feature: `length` big-endian int32, padded at the
-    front, newest last, of the days ds - days .. ds - 1 of `clicks` (DAILY_CLICKS)."""
+    """The asked rows (past.asked of user_id) with one binary column per feature: `length` big-endian int32, padded at
+    the front, the newest last, from the days ds - days .. ds - 1 of `clicks` (DAILY_CLICKS)."""
     both = _states(clicks, features).unionByName(asked, allowMissingColumns=True)
     by_day = Window.partitionBy("key").orderBy(F.unix_date("ds"))
 
@@ -54,8 +54,8 @@ def with_clicks(asked: DataFrame, clicks: DataFrame, features: Sequence[Behaviou
 
 
 def clicks_so_far(labelled: DataFrame, clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """A row for each labelled row: event_id, and `so_far`, a struct of the newest clicks of its day that were known
-    before it, as one text per feature; null where there is none. `clicked` is as in daily_clicks."""
+    """One row per labelled row: event_id, and `so_far`, a struct with one text per feature of the newest clicks that
+    became known on its day before it; null where there is none. `clicked` is as in daily_clicks."""
     newest = Window.partitionBy("user_id", "ds").orderBy("click.click_time", "click.event_id")
     held = F.collect_list("click").over(newest.rowsBetween(1 - _longest(features), 0)).alias("clicks")
     lists = _clicks(clicked, features).select("*", held)
@@ -69,8 +69,8 @@ def clicks_so_far(labelled: DataFrame, clicked: DataFrame, features: Sequence[Be
 
 
 def behaviours(feature: Behaviours, columns: Collection[str]) -> Column:
-    """The feature, of what with_clicks and, where it is among the columns, clicks_so_far gave: the clicks so far come
-    behind, and push the oldest out."""
+    """The feature, from the column of with_clicks and, where present, that of clicks_so_far: the clicks so far are
+    appended and push the oldest out."""
     if "so_far" not in columns:
         return F.col(feature.name)
     longer = F.concat(feature.name, F.unhex(F.coalesce(F.col("so_far")[feature.name], F.lit(""))))
@@ -78,7 +78,7 @@ def behaviours(feature: Behaviours, columns: Collection[str]) -> Column:
 
 
 def _clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """Natural clicks: user_id, ds and `at` (when they are known) and `click`, in whose order they are remembered."""
+    """Natural clicks: user_id, the day ds and moment `at` from which they are known, and `click`, which orders them."""
     rows = (F.lpad(F.hex(F.col("index")[name]), _DIGITS, "0").alias(name) for name in _held(features))
     return clicked.where((F.col("domain") == "natural") & (F.col("label") == 1)).select(
         "user_id",
@@ -89,10 +89,10 @@ def _clicks(clicked: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
 
 
 def _states(clicks: DataFrame, features: Sequence[Behaviours]) -> DataFrame:
-    """The newest clicks of each user at the end of each day with clicks: key, ds, clicks of that day, and their rows
-    as a text for each id feature."""
+    """The state of each user at the end of each day with clicks: key, ds, the number of clicks of that day, and for
+    each id feature the rows of the newest clicks as a text."""
     longest = _longest(features)
-    days = Window.partitionBy("user_id").orderBy("ds").rowsBetween(1 - longest, 0)  # none of them is without a click
+    days = Window.partitionBy("user_id").orderBy("ds").rowsBetween(1 - longest, 0)  # each of these days has a click
 
     def newest(name: str) -> Column:
         text = F.array_join(F.collect_list(F.hex(F.col("rows")[name])).over(days), "")

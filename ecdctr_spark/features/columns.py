@@ -1,4 +1,4 @@
-"""Where in a labelled row a feature finds its value, and from when on the row is known."""
+"""Where a feature finds its value in a labelled row, and from which moment the row is known."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SECONDS_A_DAY = 24 * 60 * 60
 
 
 def narrowed(labelled: DataFrame, features: Features) -> DataFrame:
-    """The labelled rows with a struct of the attributes that the features name in place of each map of all of them.
+    """The labelled rows, each map of attributes replaced by a struct of those that the features read.
 
-    source_column finds them there as well; what no feature reads is not carried from one shuffle to the next.
+    source_column works on both. Attributes that no feature reads are not carried through shuffles.
     """
     columns = [column for column in labelled.columns if column not in ATTRIBUTES]
     structs = []
@@ -27,14 +27,14 @@ def narrowed(labelled: DataFrame, features: Features) -> DataFrame:
 def source_column(source: str) -> Column:
     """The string column that `source` or `entity` of a feature names: a column of the impression or an attribute.
 
-    `user_id`, `item_id` and `domain` are columns; `context.X`, `user.X` and `item.X` attributes, null where the row
-    has none. The configuration lets nothing else in.
+    `user_id`, `item_id` and `domain` are columns; `context.X`, `user.X` and `item.X` are attributes, null where the row
+    has none. The configuration refuses anything else.
     """
     return F.expr(_sql(source))
 
 
 def number_column(source: str) -> Column:
-    """The same as a double; null where the text is no number."""
+    """The column of `source` as a double; null where the text is no number."""
     return F.expr(f"try_cast({_sql(source)} as double)")
 
 
@@ -44,8 +44,8 @@ def known_from(time: str, availability_minutes: int) -> Column:
 
 
 def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) -> DataFrame:
-    """The labelled rows with the moment, and its day in `timezone`, from which each impression is known (known_at,
-    known_day), and its click (click_known_at, click_known_day; null without one)."""
+    """The labelled rows with the moment from which each impression is known and its day in `timezone` (known_at,
+    known_day), and those of its click (click_known_at, click_known_day; null without a click)."""
     moments = labelled.select(
         "*",
         known_from("event_time", availability_minutes).alias("known_at"),
@@ -60,7 +60,7 @@ def when_known(labelled: DataFrame, timezone: str, availability_minutes: int) ->
 
 def day_of(time: str | Column, timezone: str) -> Column:
     """The date in `timezone` of the timestamp column `time` (the session's own time zone is UTC)."""
-    # By arithmetic where it can be: from_utc_timestamp and to_date ask Java's calendar about each row.
+    # By arithmetic where possible: from_utc_timestamp and to_date call Java's calendar for each row.
     local = time if timezone == "UTC" else F.from_utc_timestamp(time, timezone)
     return F.date_from_unix_date(F.floor(F.unix_seconds(local) / _SECONDS_A_DAY).cast("int"))
 

@@ -1,6 +1,6 @@
-"""How often an entity was shown and clicked: one row per day, and windows over the days up to yesterday.
+"""How often an entity was shown and clicked: counts by day, and windows over the days up to yesterday.
 
-The state grows by one day a day, and a window of any length costs one pass over an entity's days.
+The state grows by one day per day, and a window of any length costs one pass over an entity's days.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class _Amount(NamedTuple):
 
 
 def daily_counts(known: DataFrame, entities: Sequence[str]) -> DataFrame:
-    """Impressions and clicks of each entity, domain and day on which they were known: the columns of DAILY_COUNTS.
+    """DAILY_COUNTS: impressions and clicks of each entity and domain by the day on which they became known.
 
-    `known` holds labelled rows (columns.when_known). An impression counts on its own day, its click on the click's. A
-    row without the entity (no category, say) counts for none.
+    `known` holds labelled rows (columns.when_known). An impression counts on its own day, its click on the day of the
+    click. A row without the entity (no category, say) is not counted for it.
     """
     return (
         _events(known, entities)
@@ -46,8 +46,8 @@ def daily_counts(known: DataFrame, entities: Sequence[str]) -> DataFrame:
 
 
 def with_counts(asked: DataFrame, counts: DataFrame, entity: str, features: Sequence[Count | Rate]) -> DataFrame:
-    """The asked rows (past.asked of the entity) with each amount that its features need: over the days ds - days ..
-    ds - 1 of `counts` (DAILY_COUNTS), 0 where the key was not seen then."""
+    """The asked rows (past.asked of the entity) with each amount that the features need: the sum over the days
+    ds - days .. ds - 1 of `counts` (DAILY_COUNTS), 0 where the key was not seen then."""
     days = counts.where(F.col("entity") == entity).select("key", "ds", "domain", "impressions", "clicks")
     both = days.unionByName(asked, allowMissingColumns=True)
     wanted = {_past_column(feature, amount): amount for feature in features for amount in _amounts(feature)}
@@ -57,8 +57,8 @@ def with_counts(asked: DataFrame, counts: DataFrame, entity: str, features: Sequ
 
 
 def counts_so_far(labelled: DataFrame, today: DataFrame, entity: str, features: Sequence[Count | Rate]) -> DataFrame:
-    """A row for each labelled row that has the entity: event_id, and each amount that was known on its day before it,
-    of the rows of `today` (columns.when_known)."""
+    """One row per labelled row that has the entity: event_id, and each amount that became known on its day before it,
+    from the rows of `today` (columns.when_known)."""
     key = source_column(entity)
     asked = labelled.where(key.isNotNull()).select("event_id", key.alias("key"), "ds", F.col("event_time").alias("at"))
     both = _events(today, [entity]).drop("entity").unionByName(asked, allowMissingColumns=True)
@@ -70,7 +70,7 @@ def counts_so_far(labelled: DataFrame, today: DataFrame, entity: str, features: 
 
 
 def counter(feature: Count | Rate, columns: Collection[str]) -> Column:
-    """The feature, of what with_counts and, where it is among the columns, counts_so_far gave; null counts for 0.
+    """The feature, from the columns of with_counts and, where present, counts_so_far; null counts as 0.
 
     A count is a bigint; a rate is a float, (clicks + prior * strength) / (impressions + strength).
     """
@@ -85,14 +85,14 @@ def counter(feature: Count | Rate, columns: Collection[str]) -> Column:
 
 
 def _events(known: DataFrame, entities: Sequence[str]) -> DataFrame:
-    """Each impression and each click of each entity: entity, key, domain, ds and moment `at` of being known, and what
-    it adds to impressions and clicks."""
+    """One row per impression or click and entity: entity, key, domain, the day ds and moment `at` at which it became
+    known, and what it adds to impressions and clicks."""
     shown = _event("known", impressions=1, clicks=0)
     clicked = _event("click_known", impressions=0, clicks=1)
     keys = [F.struct(F.lit(entity).alias("entity"), source_column(entity).alias("key")) for entity in entities]
     events = known.select(
         "domain",
-        F.array(*keys).cast("array<struct<entity:string,key:string>>").alias("keys"),  # typed where it is empty
+        F.array(*keys).cast("array<struct<entity:string,key:string>>").alias("keys"),  # gives an empty array its type
         F.explode(F.when(F.col("label") == 1, F.array(shown, clicked)).otherwise(F.array(shown))).alias("event"),
     )
     return events.select("domain", "event.*", F.inline("keys")).where("key is not null")
@@ -104,9 +104,9 @@ def _event(prefix: str, impressions: int, clicks: int) -> Column:
 
 
 def _sum(amount: _Amount) -> Column:
-    """The amount over its days before each row's own: all before it less all before those.
+    """The amount over its `days` days before each row's own: all before the row less all before the window.
 
-    Running sums cost a step a row, where a sliding frame would be summed afresh for each row.
+    A running sum costs one addition per row; a sliding frame is summed again for each row.
     """
     by_day = Window.partitionBy("key").orderBy(F.unix_date("ds"))
 

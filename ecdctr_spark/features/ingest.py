@@ -1,7 +1,7 @@
 """Raw rows to canonical rows, each with a verdict. Nothing is dropped: rows read = kept + duplicates + quarantined.
 
-A checked frame has its table's columns, `reason` (null for a kept row, "duplicate" for one whose key another row has,
-else why it goes to quarantine) and `row`, the raw row as JSON where it goes to quarantine.
+A checked frame has its table's columns, `reason` (null for a kept row, "duplicate" for one whose key an earlier row
+has, else why the row goes to quarantine) and `row`, the raw row as JSON, where it goes to quarantine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.tables.schemas import Table
 
 DUPLICATE = "duplicate"
-_CORRUPT = "_corrupt_record"  # where Spark's readers keep a line that they could not parse
+_CORRUPT = "_corrupt_record"  # where Spark's readers put a line that they cannot parse
 _IMPRESSION = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", _CORRUPT)
 _NO_TIME = "is not ISO 8601 or epoch milliseconds"
 _ALWAYS = "1970-01-01 00:00:00"
@@ -33,7 +33,7 @@ _ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})? ?(Z|[+-]\d{2}(:?\
 
 
 def checked_impressions(raw: DataFrame, timezone: str) -> DataFrame:
-    """IMPRESSIONS' columns, row and reason. Columns beyond the contract become `context`, without its nulls.
+    """The columns of IMPRESSIONS, row and reason. Columns beyond the contract become `context`, nulls left out.
 
     event_time is a timestamp, ISO 8601 text (UTC unless it names a zone) or epoch milliseconds; ds is its date in
     `timezone`. `clicked`, where the raw frame has it, must be 0/1 or true/false in each row. Of rows with one
@@ -65,7 +65,7 @@ def checked_impressions(raw: DataFrame, timezone: str) -> DataFrame:
 
 
 def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> DataFrame:
-    """CLICKS' columns, row and reason. `impressions` holds the event_id of the kept impressions.
+    """The columns of CLICKS, row and reason. `impressions` holds the event_id of the kept impressions.
 
     Of several clicks on one impression the earliest is kept. ds is the date of click_time in `timezone`.
     """
@@ -76,7 +76,7 @@ def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> Dat
         _whole(raw),
         _text(raw, _CORRUPT),
     )
-    # Only those that were clicked: where the clicks fit the memory, the impressions need not be shuffled.
+    # Only clicked impressions: where the clicks fit the memory, the impressions need no shuffle.
     asked = impressions.join(read.select("event_id"), "event_id", how="left_semi")
     known = asked.select("event_id").distinct().withColumn("shown", F.lit(True))
     reason = _first_that_holds(
@@ -90,9 +90,9 @@ def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> Dat
 
 
 def checked_profiles(raw: DataFrame, key: Literal["user_id", "item_id"]) -> DataFrame:
-    """USERS' or ITEMS' columns, row and reason. A row without valid_from applies from 1970 on.
+    """The columns of USERS or ITEMS, row and reason. A row without valid_from applies from 1970.
 
-    Columns beyond the key and valid_from become `attributes`, without its nulls.
+    Columns beyond the key and valid_from become `attributes`, nulls left out.
     """
     known = (key, "valid_from", _CORRUPT)
     dated = "valid_from" in raw.columns
@@ -115,7 +115,7 @@ def checked_profiles(raw: DataFrame, key: Literal["user_id", "item_id"]) -> Data
 
 
 def kept(checked: DataFrame, table: Table) -> DataFrame:
-    """The rows of a checked frame that the table gets, in its columns."""
+    """The rows of a checked frame that go to the table, in its columns."""
     columns = checked.sparkSession.createDataFrame([], table.columns).columns
     return checked.where(F.col("reason").isNull()).select(*columns)
 
@@ -123,12 +123,12 @@ def kept(checked: DataFrame, table: Table) -> DataFrame:
 def quarantined(checked: DataFrame, source: str) -> DataFrame:
     """The bad rows of a checked frame as QUARANTINE rows of `source`; ds is null where no time could be read."""
     day = F.col("ds") if "ds" in checked.columns else F.lit(None).cast("date")
-    bad = checked.where("row is not null")  # known before duplicates are looked for: Spark need not shuffle the good
+    bad = checked.where("row is not null")  # set before duplicates are found: Spark need not shuffle the good rows
     return bad.select(F.lit(source).alias("source"), "reason", "row", day.alias("ds"))
 
 
 def _quoted(name: str) -> Column:
-    """A raw column by its literal name: dots in it are no paths."""
+    """A raw column by its literal name: a dot in it is no path."""
     return F.col(f"`{name.replace('`', '``')}`")
 
 
@@ -138,7 +138,7 @@ def _text(raw: DataFrame, name: str) -> Column:
 
 
 def _time(raw: DataFrame, name: str) -> Column:
-    """A timestamp, null where none can be read. Text without a zone is UTC, a day is its midnight."""
+    """A timestamp, null where none can be read. Text without a zone is in UTC; a date is its midnight."""
     kind, value = raw.schema[name].dataType, _quoted(name)
     if isinstance(kind, TimestampType):
         return value.alias(name)
@@ -155,7 +155,7 @@ def _time(raw: DataFrame, name: str) -> Column:
 
 
 def _from_milliseconds(number: Column) -> Column:
-    """A number out of range, NaN included, would make the conversion fail for the whole job."""
+    """Null for a number out of range, NaN included: it would fail the conversion and the whole job."""
     return F.timestamp_millis(F.when(number.between(0, _LATEST_MILLISECOND), number).cast("bigint"))
 
 
@@ -170,7 +170,7 @@ def _other_columns(raw: DataFrame, known: Collection[str]) -> Column:
     entries = chain.from_iterable((F.lit(name), _quoted(name).cast("string")) for name in names)
     values = F.create_map(*entries).cast("map<string,string>")
     whole = reduce(and_, (_quoted(name).isNotNull() for name in names), F.lit(True))
-    return F.when(whole, values).otherwise(F.map_filter(values, lambda _, value: value.isNotNull()))  # a slow function
+    return F.when(whole, values).otherwise(F.map_filter(values, lambda _, value: value.isNotNull()))  # slow
 
 
 def _whole(raw: DataFrame) -> Column:
@@ -186,8 +186,8 @@ def _first_that_holds(*rules: tuple[Column, str]) -> Column:
 
 
 def _without_duplicates(judged: DataFrame, key: Sequence[str], order: Sequence[str]) -> DataFrame:
-    """Marks all but the first row of each key. A bad row competes with none: its partition is its own text."""
-    # Only a bad row's text is wanted later: a good one's is neither made nor carried through the shuffle.
+    """Marks all but the first row of each key. Bad rows do not take part: each is partitioned by its own text."""
+    # Only the text of bad rows is used later, so that of good rows is neither made nor shuffled.
     text = F.when(F.col("reason").isNotNull(), F.to_json("raw"))
     light = judged.select("*", _hash(judged).alias("hash"), text.alias("row")).drop("raw")
     among = Window.partitionBy(*key, "row").orderBy(*order, "hash")
@@ -196,6 +196,6 @@ def _without_duplicates(judged: DataFrame, key: Sequence[str], order: Sequence[s
 
 
 def _hash(judged: DataFrame) -> Column:
-    """A hash of the raw row; of its text where a part of it cannot be hashed as it is."""
+    """A hash of the raw row, or of its text where it holds a map, which Spark does not hash."""
     whole = judged.schema["raw"].dataType
     return F.xxhash64(F.to_json("raw") if "map<" in whole.simpleString() else F.col("raw"))

@@ -1,6 +1,6 @@
-"""The column of a sample that a feature of each kind becomes.
+"""The Spark column that a feature of each kind becomes in a sample.
 
-What else follows from a kind (its sources, reserved rows, look-back) is in settings/features.py, which needs no Spark.
+Everything else that a kind determines (sources, reserved rows, look-back) is in settings/features.py, without Spark.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Starts = Mapping[str, int]  # for a feature with reserved rows, the first of its
 
 def sample_column(feature: Feature, starts: Starts) -> Column:
     """The feature as a column of samples_table, never null: int for an index, float for a number, binary for a
-    sequence. The rows that it is read from are labelled rows with `index` (vocabulary.encoded) and the counters and
-    behaviours under their names (past.with_past)."""
+    sequence. It is read from labelled rows with the struct `index` (vocabulary.encoded) and with the counters and
+    behaviours by name (past.with_past)."""
     return COLUMNS[feature.kind](feature, starts).alias(feature.name)
 
 
@@ -30,7 +30,7 @@ def _id(feature: Id, _: Starts) -> Column:
 
 def _number(feature: Number, _: Starts) -> Column:
     number = number_column(feature.source)
-    # Neither null nor NaN lies below infinity.
+    # Neither null nor NaN is below infinity.
     known = F.when(number < float("inf"), F.log1p(F.greatest(number, F.lit(0.0))))
     return F.coalesce(known, F.lit(0.0)).cast("float")
 

@@ -1,4 +1,4 @@
-"""Which impressions were clicked: by what they carry themselves, else by a click within the attribution window."""
+"""Which impressions were clicked: by their own column `clicked`, else by a click within the attribution window."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _CARRIED = ("event_id", "event_time", "domain", "user_id", "item_id", "context",
 
 
 def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: int) -> DataFrame:
-    """Impressions less `clicked`, plus `label` 0/1 and `click_time`, null without a click. One row an impression.
+    """One row per impression: its columns without `clicked`, plus `label` int 0/1 and `click_time` (null if unclicked).
 
-    An impression that carries `clicked`, and every one where there are no `clicks`, goes by it: its click_time is
-    event_time. Else the impression's earliest click counts where
+    An impression that carries `clicked`, and every impression where `clicks` is None, is labelled by it, with
+    event_time as its click_time. Any other is labelled by its earliest click, which counts where
     event_time <= click_time <= event_time + attribution_hours.
     """
     own = impressions.select(
@@ -22,7 +22,7 @@ def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: i
     )
     if clicks is None:
         return own
-    # Days that were ingested apart may each hold a click on the same impression.
+    # Days ingested separately may each hold a click on the same impression.
     earliest = clicks.groupBy("event_id").agg(F.min("click_time").alias("clicked_at"))
     window_end = F.col("event_time") + F.make_dt_interval(hours=F.lit(attribution_hours))
     in_time = F.coalesce(F.col("clicked_at").between(F.col("event_time"), window_end), F.lit(False))

@@ -1,7 +1,7 @@
 """What was known of an impression's user, item and other entities before it: counters and behaviours, joined to it.
 
-What the features say is computed for each key and day that is asked for, not for each impression, and the impressions
-are shuffled once for each entity, whatever the number of its features.
+Features are computed once per key and day of the impressions, not once per impression. The impressions are shuffled
+once per entity, whatever the number of its features.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ecdctr_spark.features.counters import counter, counts_so_far, with_counts
 from ecdctr_spark.features.vocabulary import Vocabulary, encoded
 from ecdctr_spark.settings.features import Features
 
-_CLICKER = "user_id"  # the entity whose clicks behaviours are
+_CLICKER = "user_id"  # behaviours are the clicks of this entity
 
 
 class Today(NamedTuple):
@@ -37,10 +37,10 @@ class Past(NamedTuple):
 
 
 def with_past(frame: DataFrame, labelled: DataFrame, past: Past, features: Features) -> DataFrame:
-    """`frame`, which is the labelled rows with or without further columns, and a column for each counter and behaviour
+    """`frame`, which is the labelled rows with or without further columns, plus one column per counter and behaviour
     sequence.
 
-    They know the days before ds and, where the past has a today, what was known on ds before event_time.
+    These cover the days before ds and, where `past.today` is set, what became known on ds before event_time.
     """
     joined = frame
     for entity in _entities(features):
@@ -54,9 +54,9 @@ def with_past(frame: DataFrame, labelled: DataFrame, past: Past, features: Featu
 
 
 def clicked(rows: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config: Config) -> DataFrame:
-    """The labelled rows (columns.when_known) with the rows of the embedding that behaviours hold, in `index`.
+    """The labelled rows (columns.when_known) with a struct `index` of the embedding's rows that behaviours hold.
 
-    A click is read after it is known, and what it was on is known by then.
+    Tokens are encoded as of just after the click is known, when the clicked item is known too.
     """
     held = {feature.of for feature in config.features.behaviours}
     ids = [feature for feature in config.features.ids if feature.name in held]
@@ -65,8 +65,8 @@ def clicked(rows: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config: 
 
 
 def today(history: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config: Config) -> Today | None:
-    """What features look at of the impressions' own days, where features.freshness is event: of labelled rows that
-    reach back to the first impression that may have been clicked then."""
+    """What features read of the impressions' own days where features.freshness is event, else None. `history` holds
+    labelled rows back to the first impression whose click may have become known on these days."""
     features = config.features
     if features.freshness == "daily":
         return None
@@ -75,18 +75,18 @@ def today(history: DataFrame, vocabulary: Vocabulary, counts: DataFrame, config:
 
 
 def asked(labelled: DataFrame, entity: str, hot_rows: int) -> DataFrame:
-    """The keys of the entity and the days whose past the labelled rows ask for: key, ds, and `salts`, the number of
-    tasks that rows of the key and day are spread over, so that none gets many more than hot_rows of them."""
+    """The distinct (key, ds) of the entity in the labelled rows, whose past is to be computed, and `salts`: the number
+    of tasks that the rows of the key and day are spread over, so that none gets many more than hot_rows."""
     key = source_column(entity)
     salts = F.ceil(F.count(F.lit(1)) / hot_rows).cast("int").alias("salts")
     return labelled.where(key.isNotNull()).groupBy(key.alias("key"), "ds").agg(salts)
 
 
 def with_known(frame: DataFrame, entity: str, asked: DataFrame, known: DataFrame) -> DataFrame:
-    """The rows of the frame with what is known of their key on their day: the columns that `known`, the asked rows with
-    more columns, has more; null for a row without the entity.
+    """The rows of the frame joined to what is known of their key on their day: the columns that `known` has beyond
+    those of `asked`; null for a row without the entity.
 
-    A row of a hot key draws one of its salts by a hash of its event, and what is known is repeated for each.
+    A row of a hot key is given one of its salts by a hash of its event, and `known` is repeated for each salt.
     """
     key = source_column(entity)
     hot = asked.where("salts > 1").select(F.col("key").alias("_key"), F.col("ds").alias("_ds"), "salts")
@@ -101,7 +101,7 @@ def with_known(frame: DataFrame, entity: str, asked: DataFrame, known: DataFrame
 
 
 def _entities(features: Features) -> list[str]:
-    """Whatever is looked back on, each once."""
+    """The entities whose past the features read, each once."""
     counted = [feature.entity for feature in features.counters]
     return list(dict.fromkeys([*([_CLICKER] if features.behaviours else []), *counted]))
 
@@ -115,7 +115,7 @@ def _known(asked: DataFrame, entity: str, past: Past, features: Features) -> Dat
 
 
 def _with_today(frame: DataFrame, labelled: DataFrame, today: Today, features: Features) -> DataFrame:
-    """What was known on ds itself before event_time, by event: one more shuffle of the impressions for all of it."""
+    """Adds what became known on ds itself before event_time, joined by event_id."""
     joined = frame
     for entity in dict.fromkeys(feature.entity for feature in features.counters):
         own = [feature for feature in features.counters if feature.entity == entity]

@@ -1,4 +1,4 @@
-"""Who the user was and what the item was when the impression was shown."""
+"""The attributes of the user and of the item as of the impression."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ecdctr_spark.features.columns import known_from
 
 
 def with_profiles(labelled: DataFrame, users: DataFrame, items: DataFrame, availability_minutes: int) -> DataFrame:
-    """LABELLED's columns: attributes of the USERS and ITEMS rows that were known to apply at event_time.
+    """The columns of LABELLED, with the attributes of the USERS and ITEMS rows that were known to apply at event_time.
 
-    A profile row is known availability_minutes after valid_from, and applies to what happens after that until the next
-    of its key is known. Where none applies the map is null.
-    Each impression stays one row: (key, valid_from) is unique, so validities of a key do not overlap.
+    A profile row is known availability_minutes after valid_from, and applies to later events until the next row of its
+    key is known. Where none applies, the map is null. Each impression stays one row: (key, valid_from) is unique, so
+    the periods of a key do not overlap.
     """
     applied = _as_of(_as_of(labelled, users, "user", availability_minutes), items, "item", availability_minutes)
     return applied.select(

@@ -16,11 +16,11 @@ _GROUPS = 16  # groups of tasks that write slices at once
 
 
 def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Config) -> DataFrame:
-    """The samples of the labelled rows that are kept: the columns of samples_table, none of them null.
+    """The samples of the labelled rows that sampling keeps: the columns of samples_table, never null.
 
-    `past` reaches back to the first day that the features read. Nothing that it holds of a sample's own day or later is
-    read, except what was known on that day before event_time where features.freshness is event. `vocabulary` knows
-    every field (vocabulary.reserve).
+    `past` reaches back to the first day that the features read. Of a sample's own day and later nothing is read, except
+    what became known on that day before event_time where features.freshness is event. `vocabulary` has every field
+    (vocabulary.reserve).
     """
     features, timezone = config.features, config.calendar.timezone
     kept = keep(narrowed(labelled, features), config.sampling, timezone)
@@ -41,23 +41,23 @@ def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Con
 
 
 def shuffled(samples: DataFrame, files: int) -> DataFrame:
-    """The samples laid out for writing: each (domain, ds) in `files` files, rows in the order of a hash of event_id.
+    """The samples laid out for writing: `files` files per (domain, ds), rows in the order of a hash of event_id.
 
-    Depends on nothing but the rows, so that writing them twice gives the same files in the same order (by part
-    number), whatever Spark's settings.
+    The layout depends on the rows only: written again, they give the same files in the same order (by part number),
+    whatever Spark's settings.
     """
     tasks = _GROUPS * files
     group = F.pmod(F.xxhash64("domain", "ds"), F.lit(_GROUPS))
     place = F.xxhash64("event_id")
-    # A slice's files are neighbouring tasks: no two of its parts meet in one.
+    # The files of a slice come from neighbouring tasks, one each.
     task = (group * files + F.pmod(place, F.lit(files))).cast("int")
     keys = F.array(*(F.lit(key) for key in _task_keys(samples, tasks)))
     return samples.repartition(tasks, keys[task]).sortWithinPartitions("domain", "ds", place, "event_id")
 
 
 def content(samples: DataFrame) -> DataFrame:
-    """domain, ds, rows, and a checksum of the rows that does not depend on their order (it wraps around)."""
-    # Decimals, since a sum of bigints that overflows is an error in ANSI mode.
+    """One row per (domain, ds): the number of rows, and a checksum that does not depend on their order."""
+    # Decimals, since a bigint sum that overflows is an error in ANSI mode.
     checksum = F.sum(F.xxhash64(*samples.columns).cast("decimal(38,0)")) % (1 << 62)
     return samples.groupBy("domain", "ds").agg(
         F.count(F.lit(1)).alias("rows"), checksum.cast("bigint").alias("checksum")
@@ -66,6 +66,6 @@ def content(samples: DataFrame) -> DataFrame:
 
 def _task_keys(samples: DataFrame, tasks: int) -> list[int]:
     """For each task a number that Spark's hash partitioning, pmod(hash(number), tasks), sends to it."""
-    numbers = samples.sparkSession.range(64 * tasks)  # 64 a task on average: none is left without
+    numbers = samples.sparkSession.range(64 * tasks)  # 64 per task on average, so that each task gets one
     sent = numbers.groupBy(F.pmod(F.hash("id"), F.lit(tasks)).alias("task")).agg(F.min("id").alias("key"))
     return [row["key"] for row in sent.orderBy("task").collect()]

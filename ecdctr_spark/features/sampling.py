@@ -1,4 +1,4 @@
-"""Which labelled impressions become samples, and what each then weighs in the loss."""
+"""Which labelled impressions become samples, and their weight in the loss."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STEPS = 1 << 32  # resolution of a keep rate
 def keep(labelled: DataFrame, sampling: Sampling, timezone: str) -> DataFrame:
     """The rows that are kept, with a float column `weight` = 1 / keep rate of their domain and label.
 
-    The label is that of the end of the impression's day in `timezone`: a click on a later day changes what a sample
-    says, and not which samples there are, since the models of the days until then must not see it.
+    The label here is that of the end of the impression's day in `timezone`. A later click changes a sample's label but
+    not which samples exist, since models of the days before the click must not depend on it.
 
-    A hash of event_id and seed decides, not a draw: an event is kept or dropped whenever it is computed. Weighted so,
-    predictions stay calibrated (He et al. 2014, section 6.3, corrects them afterwards instead).
+    A hash of event_id and seed decides, so an event is always kept or always dropped. With these weights predictions
+    stay calibrated (He et al. 2014, section 6.3, corrects them afterwards instead).
     """
     rate = keep_rate(sampling, clicked_that_day(timezone))
     place = F.pmod(F.xxhash64("event_id", F.lit(sampling.seed)), F.lit(_STEPS)) / _STEPS
@@ -31,7 +31,7 @@ def clicked_that_day(timezone: str) -> Column:
 
 
 def keep_rate(sampling: Sampling, clicked: Column) -> Column:
-    """The share that is kept of rows of the same domain, clicked that day or not."""
+    """The share, 0 to 1, of rows that is kept, by domain and by whether they were clicked that day."""
     return F.when(F.col("domain") == "ad", _rate(sampling.ad, clicked)).otherwise(_rate(sampling.natural, clicked))
 
 

@@ -1,11 +1,30 @@
-"""The append-only vocabulary: which row of the embedding each token owns, for ever.
+"""The append-only vocabulary: which row of the embedding each token owns, for good.
 
-One index space holds all fields. Row 0 is padding. A field reserves its block when it is first declared (an id: a row
-for null, then the unknown rows; a count: its buckets); tokens follow in the order in which they were first seen.
+One index space holds all fields. Row 0 is padding. A field reserves a block when it is first declared (an id: one row
+for null, then the unknown rows; a count: its buckets). Tokens follow in the order in which they were first seen. No
+index is ever given to another token.
 
-A field may ration its rows: a token gets one at the end of the day on which it was shown `min_count` times within
-features.admission_days, at most `max_tokens` tokens get one, and a token that was not shown for `evict_days` days is
-read as unknown until the day after it is shown again. No index is ever given to another token.
+Why append-only? An index outlives the training that made it: samples store indices, a daily model continues on the
+table of the day before, CPM's rows pass to A-CTR, and monthly snapshots are joined by index. The alternatives:
+
+- Build a new vocabulary for each training, for example by frequency. Indices move, so every sample must be encoded
+  again, and no table can be taken over without a mapping from old to new.
+- Hash tokens into a fixed number of rows. No state and no growth, but unrelated users share a vector, in the snapshots
+  too. Here only tokens without a row of their own are hashed, into the field's unknown rows.
+- Reuse the rows of tokens that have disappeared. A new token would start with the vector, the optimiser state and the
+  snapshots of another.
+
+The price is a table that only grows. A field may limit it: a token gets a row at the end of the day on which it was
+shown `min_count` times within features.admission_days, at most `max_tokens` tokens get one, and a token not shown for
+`evict_days` days is read as unknown until the day after it is shown again. It keeps its row meanwhile. `ecdctr check`
+reports `tokens` and `new_tokens` and can stop a run that exceeds a limit.
+
+What it asks of the reader:
+
+- A token is known only after its `since`, so `encoded` needs the moment as of which a row is encoded.
+- A reserved block cannot grow. Another declaration of a field makes another data set.
+- A token that comes late is appended when it comes, and a forgotten user's row stays, without its token.
+- A model reads an index beyond its own rows as unknown (models/fields.py).
 """
 
 from __future__ import annotations
@@ -27,7 +46,7 @@ from ecdctr_spark.settings.features import Features, Id, Reserved
 from ecdctr_spark.tables.schemas import VOCABULARY
 
 _OWN = ("null", "unknown")  # kinds of rows that an id field reserves for itself
-_BROADCAST = 100_000  # tokens that fit every task's memory with ease
+_BROADCAST = 100_000  # tokens: few enough to fit the memory of every task
 
 
 class _Block(NamedTuple):
@@ -39,7 +58,7 @@ class _Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The rows (VOCABULARY), what each field and kind holds of them, and the index that comes next."""
+    """The rows (VOCABULARY), the block of each field and kind, and the next free index."""
 
     rows: DataFrame
     blocks: Mapping[tuple[str, str], _Block]
@@ -51,13 +70,13 @@ class Vocabulary:
         return {field: block.first for (field, kind), block in self.blocks.items() if kind in ("unknown", "bucket")}
 
     def held(self, field: str) -> int:
-        """Rows of an id field that were given to tokens, those of forgotten users included."""
+        """The number of rows that tokens of an id field own, those of forgotten users included."""
         given = (block.rows for (owner, kind), block in self.blocks.items() if owner == field and kind not in _OWN)
         return sum(given)
 
 
 def surveyed(rows: DataFrame) -> Vocabulary:
-    """One look at the table: a handful of rows a field comes to the driver; tokens stay where they are."""
+    """The vocabulary of VOCABULARY rows. A few rows per field come to the driver; tokens stay in Spark."""
     index = F.col("index")
     kinds = rows.groupBy("field", "kind").agg(
         F.min(index).alias("first"), F.max(index).alias("last"), F.count(index).alias("rows")
@@ -68,9 +87,9 @@ def surveyed(rows: DataFrame) -> Vocabulary:
 
 
 def reserve(known: Vocabulary, features: Features) -> DataFrame:
-    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order of the fields; first of all padding.
+    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order of the fields; the padding row first.
 
-    Raises ConfigError where a known field holds another number of rows than is declared: its block cannot grow.
+    Raises ConfigError where a known field holds another number of rows than declared: its block cannot grow.
     """
     index = known.next_index
     rows = [("", "padding", "0", PADDING, None)] if index == PADDING else []
@@ -100,7 +119,7 @@ def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Con
     for feature in ids:
         if feature.max_tokens is not None:
             new = _capped(new, feature.name, feature.max_tokens - known.held(feature.name))
-    # Numbering within an hour after the count of all hours before it: no task ever sorts all tokens.
+    # Tokens are numbered within an hour, after the count of all hours before it, so that no task sorts all tokens.
     dated = new.withColumn("hour", F.date_trunc("hour", "since"))
     earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
     hours = dated.groupBy("hour").count()
@@ -120,9 +139,9 @@ def encoded(
 ) -> DataFrame:
     """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
 
-    A token's own row counts from after `since`: a token that was not seen before the moment `at`, or that is evicted
-    by what `counts` (DAILY_COUNTS) say of the days before, is one of the field's unknown rows, by hash, and no token is
-    the null row. So the unknown rows are trained, and what happens at or after `at` changes nothing.
+    A token that was not seen before the moment `at`, or that is evicted by the `counts` (DAILY_COUNTS) of the days
+    before, is read as one of the field's unknown rows, chosen by hash. A missing token is read as the null row. So the
+    unknown rows are trained, and nothing at or after `at` changes an index.
     """
     frame = labelled
     for feature in ids:
@@ -152,7 +171,7 @@ def _row(feature: Id, unknown: _Block, at: Column, timezone: str) -> Column:
 
 
 def _seen(labelled: DataFrame, ids: Sequence[Id], config: Config) -> DataFrame:
-    """Each token of each field and from when on it was known: field, token, since."""
+    """Each token of each field and the moment from which it was known: field, token, since."""
     carried = [
         F.struct(F.lit(feature.name).alias("field"), source_column(feature.source).alias("token")) for feature in ids
     ]
@@ -182,15 +201,15 @@ def _reached(labelled: DataFrame, counts: DataFrame, feature: Id, config: Config
 
 
 def _capped(new: DataFrame, field: str, most: int) -> DataFrame:
-    """The new tokens, of the field only the first `most`."""
+    """The new tokens; of the field, at most the first `most`."""
     place = F.row_number().over(Window.partitionBy("field").orderBy("since", "token"))
     first = new.where(F.col("field") == field).withColumn("place", place).where(F.col("place") <= most).drop("place")
     return new.where(F.col("field") != field).unionByName(first)
 
 
 def _with_last_shown(frame: DataFrame, labelled: DataFrame, counts: DataFrame, feature: Id, days: int) -> DataFrame:
-    """The frame, which holds the labelled rows, with the last of the `days` days before their own on which the
-    feature's token was shown, or null."""
+    """The frame, which holds the labelled rows, with the last day of the `days` days before ds on which the feature's
+    token was shown, or null."""
     token = source_column(feature.source)
     asked = labelled.where(token.isNotNull()).select(token.alias("_key"), F.col("ds").alias("_ds")).distinct()
     shown = counts.where((F.col("entity") == feature.source) & (F.col("impressions") > 0)).select(
@@ -204,7 +223,7 @@ def _with_last_shown(frame: DataFrame, labelled: DataFrame, counts: DataFrame, f
 
 
 def _check_unchanged(field: str, declared: Sequence[Reserved], known: Vocabulary) -> None:
-    """A guard against damage: other declarations make another data set, with a vocabulary of its own."""
+    """Guards against damage. Changed declarations are no cause: they make another data set with its own vocabulary."""
     for kind, rows in Counter(kind for kind, _ in declared).items():
         held = known.blocks.get((field, kind), _Block(0, 0)).rows
         if held != rows:

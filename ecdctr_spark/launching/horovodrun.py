@@ -1,7 +1,25 @@
-"""Ranks on this machine: started once by horovodrun, then given job after job over a socket (launching/rank.py).
+"""Ranks on this machine: started once by horovodrun, then fed jobs over a socket (launching/rank.py).
 
-The socket lies in a folder of this user's alone. A port with a password would be open to others: horovodrun puts
-what it hands to its ranks on their command line, for all to see.
+A run trains many small models: one or more for each day, and now and then a weekly or monthly one. Ranks that stay up
+start only once: Python, the imports of torch, Petastorm and Horovod, and Horovod's rendezvous. The alternatives:
+
+- A horovodrun for each training pays the start each time. horovod.spark.run does so, for 17 to 20 s on two local
+  cores, and is the launcher for clusters: executors' slots must go back between jobs (launching/launch.py).
+- Training in the driver's process needs no start, but is one rank (launcher inline), and the driver then imports torch
+  beside Spark.
+- A TCP port in place of a socket file would be open to other users. A password would not protect it: horovodrun passes
+  what it hands to its ranks on their command line, which everyone can read. The socket is in a folder that only this
+  user can open.
+
+Idle ranks are not free: Horovod's background thread polls every millisecond (188 s of system time in a demo of nine
+minutes). So the first job starts the ranks, and `close` ends them.
+
+What it asks of the reader:
+
+- A job is data (training/job.py). Nothing that a rank keeps in memory may change the next job.
+- The socket is the lifeline. A rank ends when it closes, in the middle of a job too, so no rank outlives the driver.
+- One failed rank fails the job, and its peers can no longer be trusted: all ranks are ended, and the next job starts
+  new ones. The cause is the first error that is not a broken exchange, since that is what the peers of a dead rank see.
 """
 
 from __future__ import annotations
@@ -36,10 +54,7 @@ _BROKEN_EXCHANGE = "HorovodInternalError"
 
 
 class Horovodrun:
-    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them.
-
-    Not before: idle ranks ask each other every millisecond whether there is work, at the cost of those who do some.
-    """
+    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them."""
 
     def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.launching.rank") -> None:
         self._ranks = ranks
@@ -48,8 +63,8 @@ class Horovodrun:
         self._group: _Group | None = None
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See launch.Ranks; by another number of ranks where one is given. The error of a failed job names the log,
-        which is kept."""
+        """See launch.Ranks. `ranks` overrides the number of ranks. The error of a failed job names the log, which is
+        kept."""
         group = self._started(ranks or self._ranks)
         try:
             group.gather()
@@ -60,14 +75,14 @@ class Horovodrun:
             raise
 
     def close(self) -> None:
-        """Ends the ranks, and returns when those that have come forward have ended."""
+        """Ends the ranks, and returns when those that have connected have ended."""
         if self._group is not None:
             self._group.stop()
             shutil.rmtree(self._group.folder, ignore_errors=True)  # a log left behind is no reason to fail a run
             self._group = None
 
     def _started(self, size: int) -> _Group:
-        """So many ranks, which may be on their way still; the running ones where they are as many."""
+        """`size` ranks, which may still be starting; the running ones if there are as many."""
         if self._group is not None and self._group.size != size:
             self.close()
         if self._group is None:
@@ -99,7 +114,7 @@ class _Group:
         return self.folder / "ranks.log"
 
     def start(self, module: str, threads: int) -> None:
-        """Starts the ranks, and waits for none."""
+        """Starts the ranks without waiting for them."""
         address = str(self.folder / "socket")
         launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", str(self.size), "--gloo"]
         self.listener.bind(address)
@@ -116,7 +131,7 @@ class _Group:
             )
 
     def gather(self) -> None:
-        """Returns when all ranks have come forward."""
+        """Returns when all ranks have connected. Raises RuntimeError where they have not in time."""
         deadline = time.monotonic() + _START_SECONDS
         while len(self.connections) < self.size:
             try:
@@ -126,10 +141,11 @@ class _Group:
                     raise RuntimeError(f"the ranks did not start: {self._final_words()}") from None
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
-        """Hands the job to every rank and waits for every result."""
+        """Hands the job to every rank, waits for all results and returns that of rank 0. Raises RuntimeError with the
+        error of a rank that failed, RankDiedError where its process ended."""
         line = (job.model_dump_json() + "\n").encode()
         for connection in self.connections.values():
-            with suppress(ConnectionError):  # it is gone, and its absence lies in the inbox
+            with suppress(ConnectionError):  # the rank is gone, and the inbox says so
                 connection.socket.sendall(line)
         results: dict[int, TrainingResult] = {}
         while len(results) < self.size:
@@ -143,10 +159,10 @@ class _Group:
         return results[0]
 
     def stop(self) -> None:
-        """Hangs up, which ends every rank and with them horovodrun; whoever is left is terminated, then killed."""
+        """Closes the sockets, which ends every rank and then horovodrun; what is left is terminated, then killed."""
         self.listener.close()
         if self.horovodrun is not None and len(self.connections) < self.size:
-            self.horovodrun.terminate()  # a rank that is still starting finds nobody to come forward to, and ends
+            self.horovodrun.terminate()  # a rank that is still starting cannot connect, and ends
         for connection in self.connections.values():
             with suppress(OSError):  # gone already
                 connection.socket.shutdown(socket.SHUT_RDWR)
@@ -161,8 +177,8 @@ class _Group:
             connection.socket.close()
 
     def _cause(self, rank: int, message: Message | None) -> RuntimeError:
-        """What ended a job. A broken exchange is what a rank sees of another that died or failed: it may be heard
-        first, and the other is waited for."""
+        """What ended a job. A broken exchange is what a rank sees of another that died or failed. It may be reported
+        first, so the other rank's own report is waited for."""
         deadline = time.monotonic() + _CAUSE_SECONDS
         while message is not None and message["error"].startswith(_BROKEN_EXCHANGE):
             try:
@@ -186,19 +202,19 @@ class _Group:
         threading.Thread(target=self._listen, args=(hello["rank"], lines), daemon=True).start()
 
     def _listen(self, rank: int, lines: IO[str]) -> None:
-        with lines, suppress(OSError):  # reset by a dying rank: the same as its end
+        with lines, suppress(OSError):  # a dying rank may reset the connection: the same as its end
             for line in lines:
                 self.inbox.put((rank, json.loads(line)))
         self.inbox.put((rank, None))
 
     def _final_words(self, rank: int | None = None) -> str:
-        self.stop()  # the log is whole once all have ended
+        self.stop()  # the log is complete once all have ended
         return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'), rank)} (log: {self.log})"
 
 
 def last_words(log: str, rank: int | None = None) -> str:
-    """The end of a log of Horovod's launchers on one line, fit for an error: what the rank (or all of them) said, or
-    else the launcher."""
+    """The end of a log of Horovod's launchers on one line, for an error message: the output of the rank (of all ranks
+    for None), or the launcher's where there is none."""
     who = r"\d+" if rank is None else str(rank)
     said = re.findall(rf"^\[{who}\]<std(?:out|err)>:(.*)$", log, flags=re.MULTILINE)
     return f"... {' '.join(' '.join(said or [log]).split())[-500:]}"

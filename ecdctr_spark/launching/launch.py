@@ -1,8 +1,7 @@
 """How a training reaches its ranks: this process, horovodrun on this machine, or horovod.spark.run on a cluster.
 
-All three take the same jobs. horovodrun's ranks stay up between jobs, so that their start is paid once; Spark's give
-their slots back after each. torch, Petastorm and Horovod are imported by the ranks: the process that launches others
-stays light.
+All three take the same jobs. horovodrun's ranks stay up between jobs, so that their start is paid once; Spark's return
+their slots after each job. Only ranks import torch, Petastorm and Horovod, so the driver stays light.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ _START_SECONDS = 120
 
 
 class Ranks(Protocol):
-    """Ranks that carry jobs out."""
+    """Ranks that run jobs."""
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """All ranks together, or as many as are asked for, train the job's model. Raises RuntimeError with the error of
-        the rank that failed, RankDiedError where its process ended; the others have ended by then, and the next job
-        starts new ones."""
+        """Trains the job's model on all ranks, or on `ranks` of them. Raises RuntimeError with the error of the rank
+        that failed, RankDiedError where its process ended. The other ranks have ended by then, and the next job starts
+        new ones."""
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """Ranks that may die: those that are left, down to `least`, go on from the job's last checkpoint."""
+    """Ranks that may die: the remaining ones, `least` or more, resume from the job's last checkpoint."""
 
     ranks: Ranks
     size: int
     least: int
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See Ranks. Each job begins with all of them."""
+        """See Ranks. Each job starts with all ranks."""
         size = ranks or self.size
         while True:
             try:
@@ -56,10 +55,10 @@ class Elastic:
 
 @contextmanager
 def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Ranks]:
-    """The ranks that the settings ask for; the first job starts them. When the context ends, however it ends, none is
-    left.
+    """The ranks that the settings ask for; the first job starts them. All have ended when the context ends, also after
+    an error.
 
-    `spark` is used by the launcher spark alone. Raises ConfigError where the ranks cannot be had.
+    `spark` is used by launcher spark only. Raises ConfigError where the ranks are not available.
     """
     if settings.launcher == "horovodrun":
         with closing(Horovodrun(settings.ranks, settings.threads_per_rank)) as ranks:
@@ -72,7 +71,7 @@ def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Rank
 
 @dataclass(frozen=True)
 class Inline:
-    """One rank: this process. Errors come as they are."""
+    """One rank: this process. Errors are raised as they are."""
 
     threads: int
 
@@ -90,20 +89,20 @@ class Inline:
 def _inline(settings: Launching) -> Inline:
     if settings.ranks != 1:
         raise ConfigError(
-            f"training.launcher inline is one rank, and training.ranks is {settings.ranks}: set it to 1 (--ranks 1)"
+            f"training.launcher inline is one rank, but training.ranks is {settings.ranks}: set it to 1 (--ranks 1)"
         )
     return Inline(settings.threads_per_rank)
 
 
 @dataclass(frozen=True)
 class OnSpark:
-    """As many ranks as Spark tasks, started for each job."""
+    """Ranks in Spark tasks, one each, started for each job."""
 
     ranks: int
     threads: int
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See Ranks. Progress is told at the end only: executors need not reach the driver but through Spark."""
+        """See Ranks. Progress is reported at the end only: executors may reach the driver through Spark alone."""
         import horovod.spark
 
         from ecdctr_spark.launching.rank import train_once
@@ -120,7 +119,7 @@ class OnSpark:
                     stderr=log,
                     verbose=0,
                 )
-            except Exception as error:  # Horovod raises bare ones, which do not say what happened
+            except Exception as error:  # Horovod raises bare exceptions that do not say what happened
                 log.seek(0)
                 raise _cause(log.read()) from error
         result = TrainingResult.model_validate_json(results[0])
@@ -130,11 +129,13 @@ class OnSpark:
 
 def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
     if not isinstance(spark, SparkSession):
-        raise ConfigError("training.launcher spark needs a classic Spark session, and there is none (Spark Connect?)")
+        raise ConfigError(
+            "training.launcher spark needs a classic Spark session, but got none (Spark Connect?): use horovodrun"
+        )
     slots = spark.sparkContext.defaultParallelism
     if slots < settings.ranks:
         raise ConfigError(
-            f"training.ranks is {settings.ranks}, and Spark has {slots} slots: lower it, or give Spark more cores"
+            f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, or give Spark more cores"
         )
     return OnSpark(settings.ranks, settings.threads_per_rank)
 
@@ -144,14 +145,14 @@ def _elastic(ranks: Ranks, settings: Launching) -> Ranks:
 
 
 def _cause(log: str) -> RuntimeError:
-    """What the first rank to fail said of it: the others fail because it is gone. A rank that died said nothing."""
-    told = re.search(r"rank \d+ failed: .*", log)
-    return RuntimeError(told.group()) if told else RankDiedError(f"a rank died: {last_words(log)}")
+    """The error of the first rank that failed: the others fail because it is gone. A rank that died reports none."""
+    reported = re.search(r"rank \d+ failed: .*", log)
+    return RuntimeError(reported.group()) if reported else RankDiedError(f"a rank died: {last_words(log)}")
 
 
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
-    """Horovod's launcher puts its own handlers in place and leaves them there: Ctrl-C would do nothing afterwards."""
+    """Restores the signal handlers that Horovod's launcher replaces for good: Ctrl-C would do nothing afterwards."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -1,7 +1,8 @@
-"""One rank's process: `python -m ecdctr_spark.launching.rank SOCKET`, started by horovodrun, carries out job after job.
+"""One rank's process: `python -m ecdctr_spark.launching.rank SOCKET`, started by horovodrun, runs job after job.
 
-It speaks with the launcher (launching/launch.py) over a socket, a line of JSON a message: it introduces itself with
-{"rank", "pid"}, then answers each job by any number of {"progress": [rows, loss]} and one {"result"} or {"error"}.
+It talks to the launcher (launching/horovodrun.py) over a socket, one line of JSON per message. It introduces itself
+with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and one {"result"} or
+{"error"}.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Train = Callable[[TrainingJob, World, Progress], TrainingResult]
 
 
 def serve(train: Train, world: World, address: str) -> None:
-    """Carries out the launcher's jobs by `train`. Never returns: the process ends when the launcher hangs up or dies,
-    in the middle of a job too. Nothing is left undone then: what a job publishes appears by one rename.
+    """Runs the launcher's jobs by `train`. Never returns: the process ends when the launcher closes the socket or dies,
+    also in the middle of a job. Nothing is left half done: what a job publishes appears as a whole.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
@@ -40,23 +41,23 @@ def serve(train: Train, world: World, address: str) -> None:
 
 
 def train_once(job: str, threads: int) -> str:
-    """One job from and to JSON, as one of the ranks that horovod.spark.run started. An error is also told on stderr
-    in a line of its own: Horovod tells the driver no more than that something went wrong."""
+    """One job from and to JSON, as one of the ranks that horovod.spark.run started. An error is also written to stderr
+    on one line: Horovod reports to the driver only that something failed."""
     torch.set_num_threads(threads)
     world = join_world()
     try:
-        return train(TrainingJob.model_validate_json(job), world, _untold).model_dump_json()
+        return train(TrainingJob.model_validate_json(job), world, _unreported).model_dump_json()
     except Exception as error:
         sys.stderr.write(f"\nrank {world.rank} failed: {type(error).__name__}: {error}\n")
         raise
 
 
-def _untold(rows: int, loss: float) -> None:
-    """An executor has nobody to tell of its progress."""
+def _unreported(rows: int, loss: float) -> None:
+    """Drops progress: an executor has no channel to report it."""
 
 
 def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
-    """A thread of its own, since a job may wait for ever for a rank that is gone."""
+    """Runs in a thread, since a job may wait forever for a rank that is gone."""
     with connection.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             jobs.put(TrainingJob.model_validate_json(line))
@@ -69,7 +70,7 @@ def _answer(train: Train, job: TrainingJob, world: World, messages: IO[str]) -> 
 
     try:
         return {"result": train(job, world, progress).model_dump(mode="json")}
-    except Exception as error:  # whatever it is, it is the launcher that must know
+    except Exception as error:  # any error must reach the launcher
         traceback.print_exc()
         sys.stderr.flush()
         return {"error": f"{type(error).__name__}: {error}"}
@@ -79,7 +80,7 @@ def _send(messages: IO[str], message: dict[str, Any]) -> None:
     try:
         messages.write(json.dumps(message) + "\n")
         messages.flush()
-    except OSError:  # the launcher hung up, and _listen is about to hear it
+    except OSError:  # the launcher closed the socket, as _listen is about to find out
         os._exit(0)
 
 

@@ -1,11 +1,11 @@
-"""`like:` in methods, levels and networks: what differs from another one is all that has to be said.
+"""`like:` in methods, levels and networks: only the differences from another one are configured.
 
     methods:
       no_memory: {like: ecdctr, levels: {cpm: {memory: null}, actr: {memory: null}}}
 
 A method is like another method. A level, or a level's network, is like a level of the same method (`like: cpm`) or of
-another one (`like: ecdctr.actr`). Keys that are named replace those of the other; mappings are merged key by key, but
-for those of another `kind` or clock, which replace the other whole.
+another one (`like: ecdctr.actr`). Keys that are given replace those of the other. Mappings are merged key by key,
+except those with another `kind` or clock, which replace the other's as a whole.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _KINDS = ("kind", "every", "how")  # a node that differs in one of them has othe
 
 
 def expanded(methods: Mapping[str, Node]) -> dict[str, dict[str, Any]]:
-    """The methods as plain nodes by name, without any `like`, each node and level with its `name`.
+    """The methods as plain nodes by name, every `like` resolved, each method and level with its `name`.
 
-    Raises ValueError that names a method or level that is like one that does not exist, or like itself.
+    Raises ValueError that names a method or level whose `like` does not exist or leads back to itself.
     """
     return {name: _method(name, methods) for name in methods}
 
 
 def _method(name: str, methods: Mapping[str, Node]) -> dict[str, Any]:
     node = _whole(name, methods, ())
-    others = {other: node for other, node in methods.items() if other != name}  # none is like itself, however far round
+    others = {other: node for other, node in methods.items() if other != name}  # no cycle, however long
     levels: dict[str, dict[str, Any]] = {}
     for key, level in dict(node.get("levels") or {}).items():
         if level is None:  # dropped by an overlay
@@ -43,7 +43,7 @@ def _method(name: str, methods: Mapping[str, Node]) -> dict[str, Any]:
 
 
 def _whole(name: str, methods: Mapping[str, Node], users: tuple[str, ...]) -> dict[str, Any]:
-    """The method's node merged into the one it is like, levels still as they were written."""
+    """The method's node merged into the one it is like; levels are not resolved yet."""
     node = methods[name]
     other = node.get("like")
     if other is None:
@@ -60,7 +60,7 @@ def _like(level: Node, where: str, levels: Mapping[str, Node], methods: Mapping[
 
 
 def _found(name: Any, where: str, levels: Mapping[str, Node], methods: Mapping[str, Node]) -> Node:
-    """The level that is named; one of the same method must come before."""
+    """The level of that name; one of the same method must come before."""
     method, _, level = str(name).rpartition(".")
     if not method and level in levels:
         return levels[level]

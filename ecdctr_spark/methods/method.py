@@ -1,8 +1,8 @@
 """A method is data: an ordered list of levels, one of which serves. E-CDCTR is one; so are its rivals and ablations.
 
-A level is a chain of models on a clock. Each model is dated by the last day that it has seen and may serve from the day
-after. What a level reads, how a model of it starts and what it remembers of other levels are fields: planning, registry
-and report ask these fields, and no level is known by its name.
+A level is a chain of models on a clock. Each model is dated by the last day that it has seen and may serve from the
+next day. What a level reads, how its models start and what they remember of other levels are fields. Planning, registry
+and report use these fields only: no code depends on the name of a level.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Product = Literal["snapshot"]  # beside its checkpoint: the vectors of users and
 
 
 class Daily(Settings):
-    """Strikes every day."""
+    """Due every day."""
 
     every: Literal["day"]
 
@@ -32,23 +32,23 @@ class Daily(Settings):
 
 
 class Weekly(Settings):
-    """Strikes on one day of the week; Monday is 0."""
+    """Due on one day of the week; Monday is 0."""
 
     every: Literal["week"]
     weekday: int = Field(ge=0, le=6)
 
     def newest(self, day: dt.date) -> dt.date:
-        """The last such day up to the day."""
+        """The last day up to `day` on which it is due."""
         return day - ((day.weekday() - self.weekday) % 7) * DAY
 
 
 class Monthly(Settings):
-    """Strikes on the last day of each month."""
+    """Due on the last day of each month."""
 
     every: Literal["month"]
 
     def newest(self, day: dt.date) -> dt.date:
-        """The last end of a month up to the day."""
+        """The last day up to `day` that ends a month."""
         return day if (day + DAY).day == 1 else day.replace(day=1) - DAY
 
 
@@ -56,22 +56,23 @@ Clock = Annotated[Daily | Weekly | Monthly, Field(discriminator="every")]
 
 
 class Reads(Settings):
-    """The samples that a level trains on. A model that continues reads the days since its parent, any other `days`."""
+    """The samples that a level trains on. A model that continues reads the days since its parent, any other the last
+    `days`."""
 
-    domains: dict[Domain, float] = Field(min_length=1, description="those it reads, and what each weighs in the loss")
+    domains: dict[Domain, float] = Field(min_length=1, description="weight of each in the loss")
     features: Literal["all", "basic"] = Field(description="basic: the fields declared so (paper, section 3.2)")
-    days: int | None = Field(gt=0, description="read at a start; null: those since the clock struck before")
+    days: int | None = Field(gt=0, description="read at a start; null: those since it was due before")
 
     @model_validator(mode="after")
     def _positive(self) -> Reads:
         for domain, weight in self.domains.items():
             if not weight > 0:
-                raise ValueError(f"domains.{domain} weighs {weight}: give a weight above 0, or leave the domain out")
+                raise ValueError(f"domains.{domain} has weight {weight}: give one above 0, or leave the domain out")
         return self
 
 
 class Network(Settings):
-    """A network by its `kind`, an entry of models.MODELS, which checks the further keys: its own settings."""
+    """A network: its `kind` is an entry of models.MODELS, whose settings class checks the other keys."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -82,12 +83,13 @@ class Network(Settings):
     @model_validator(mode="before")
     @classmethod
     def _as_json(cls, node: Any) -> Any:
-        """A sequence is a list, as it is after a journey as JSON: equal networks are equal wherever they come from."""
+        """Sequences become lists, as after a round trip through JSON, so that equal networks compare equal."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in dict(node).items()}
 
 
 class Optimisation(Settings):
-    """Row-wise Adagrad for the embedding, Adam for the rest. One training reads its rows `epochs` times."""
+    """How a training optimises: row-wise Adagrad for the embedding, Adam for the rest. It reads its rows `epochs`
+    times."""
 
     batch_size: int = Field(gt=0, description="rows of all ranks together")
     epochs: int = Field(gt=0)
@@ -95,15 +97,15 @@ class Optimisation(Settings):
     dense_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
-    warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise to what they are")
-    accumulation_steps: int = Field(default=1, gt=0, description="parts of a batch, one after the other: less memory")
+    warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise")
+    accumulation_steps: int = Field(default=1, gt=0, description="parts of a batch, one after another: less memory")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network, not of updates")
     kernel: Literal["torch", "fbgemm"] = Field(default="torch", description="of the embedding's updates")
     validation_share: float = Field(default=0.0, ge=0, lt=1, description="share of the files that are not trained on")
-    patience: int = Field(default=1, gt=0, description="epochs without a better validation loss before it stops")
-    shuffle_rows: int = Field(default=65_536, gt=0, description="rows that a rank holds and mixes")
+    patience: int = Field(default=1, gt=0, description="epochs without a better validation loss, then it stops")
+    shuffle_rows: int = Field(default=65_536, gt=0, description="rows that a rank holds and shuffles")
     checkpoint_steps: int = Field(
-        default=1000, gt=0, description="steps that a training that is killed repeats at most"
+        default=1000, gt=0, description="steps between checkpoints: what a killed training repeats at most"
     )
     seed: int = Field(description="of the order of rows")
 
@@ -114,23 +116,23 @@ class Policy(Settings):
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = Field(default=(), description="as if the parent did not have them")
     rename: dict[str, str] = Field(default={}, description="prefix of names in the parent: prefix in the model")
-    reset: tuple[str, ...] = Field(default=(), description="start afresh, whatever the parent's are like")
+    reset: tuple[str, ...] = Field(default=(), description="start afresh, even if the parent has them")
     batch_norm: Literal["reset", "copied"] = "reset"
     optimiser: Literal["fresh", "kept"] = "fresh"
 
 
 class Continue(Settings):
-    """From the level's own previous model, everything taken over. Applies within a chain, not at its beginning."""
+    """From the level's own previous model, with everything taken over. Applies within a chain, not at its start."""
 
     how: Literal["continue"]
 
 
 class From(Settings):
-    """From the newest model of another level. A new one begins a new chain: see methods/planning.py."""
+    """From the newest model of another level. Each new model of that level starts a new chain (methods/planning.py)."""
 
     how: Literal["from"]
     level: str
-    max_age_days: int = Field(gt=0, description="a late parent is replaced by the one before it, up to this age")
+    max_age_days: int = Field(gt=0, description="a missing parent is replaced by an older one, up to this age")
     policy: Policy = Policy()
 
 
@@ -144,10 +146,10 @@ Start = Annotated[Continue | From | Fresh, Field(discriminator="how")]
 
 
 class Memory(Settings):
-    """What a level knows of users and items from the snapshots of another level (paper, sections 3.3 and 3.4).
+    """A level's memory of users and items: snapshots of another level (paper, sections 3.3 and 3.4).
 
-    attention, mean, last: over the newest `snapshots`. merged: one vector of each entity, worked out from the parent's
-    memory and frozen.
+    attention, mean, last: pooling over the newest `snapshots`. merged: one vector per entity, computed from the
+    parent's memory and frozen.
     """
 
     of: str
@@ -157,7 +159,7 @@ class Memory(Settings):
 
 
 class Teacher(Settings):
-    """A level whose newest model's predictions are targets beside the clicks (Hinton et al. 2015, arXiv 1503.02531).
+    """A level whose newest model's predictions are targets too (Hinton et al. 2015, arXiv 1503.02531).
 
     The loss is (1 - share) * cross-entropy with the clicks + share * cross-entropy with the teacher's probabilities.
     """
@@ -187,17 +189,17 @@ class Level(Settings):
 
     @property
     def parent(self) -> From | None:
-        """How it starts from another level, if it does."""
+        """Its start from another level, if it has one."""
         return next((start for start in self.starts if isinstance(start, From)), None)
 
     @property
     def continues(self) -> bool:
-        """Whether a model goes on from the one before it."""
+        """Whether a model may continue the one before it."""
         return any(isinstance(start, Continue) for start in self.starts)
 
     @property
     def refers_to(self) -> tuple[str, ...]:
-        """The other levels that a model of it is made from."""
+        """The other levels that its models are made from."""
         others = [
             self.parent and self.parent.level,
             self.memory and self.memory.of,
@@ -207,7 +209,7 @@ class Level(Settings):
 
 
 class Method(Settings):
-    """Levels in an order in which each refers only to levels before it, and the one that predicts."""
+    """Levels, each of which refers only to levels before it, and the one that serves."""
 
     name: str = Field(pattern=_NAME)
     title: str = Field(description="for people")
@@ -232,10 +234,12 @@ class Method(Settings):
 
 
 def _check_memory(level: Level, before: dict[str, Level]) -> None:
-    """A memory is of a level that keeps snapshots; a merged one comes from a parent that has one."""
+    """Raises ValueError unless a memory is of a level that keeps snapshots, and a merged one has a parent with one."""
     if level.memory is None:
         return
     if "snapshot" not in before[level.memory.of].keeps:
-        raise ValueError(f"level {level.name} has a memory of {level.memory.of}, which keeps no snapshot")
+        raise ValueError(
+            f"level {level.name} has a memory of {level.memory.of}, which keeps no snapshot: set its keeps"
+        )
     if level.memory.pooling == "merged" and (level.parent is None or before[level.parent.level].memory is None):
         raise ValueError(f"level {level.name}: a merged memory needs a start from a level that has a memory")

@@ -1,14 +1,14 @@
-"""What is due between two days, from which inputs. Pure: dates, methods and what exists in, steps out.
+"""What is due between two days, and from which inputs. Pure: dates, methods and what exists in, steps out.
 
-A chain of models is anchored at the clocks, so that what a model is depends on its date and configuration and not on
-the days that one run was asked for:
+Chains of models are anchored at the clocks, so that a model depends on its date and configuration, not on the days that
+one run was asked for. A clock strikes on the days on which its level is due:
 
-- a level that starts from another begins a new chain with each new model of that one, on the first strike of its own
-  clock from the parent's date on, and continues from strike to strike until the next;
-- a level without a parent begins at its first strike from `starts_on` on.
+- a level that starts from another level begins a new chain with each new model of that level, at the first strike of
+  its own clock from the parent's date, and continues from strike to strike until the next new parent;
+- a level without a parent begins at its first strike from `starts_on`.
 
-Levels are asynchronous. A model that could not be made (`unavailable`) is passed over: what would have been made from
-it is made from the one before it, up to an age limit, under another identity, since an identity covers the parents.
+Levels are asynchronous. A model that could not be made (`unavailable`) is skipped: what would have been made from it is
+made from the one before it, up to an age limit, under another identity, since an identity covers the parents.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """A training: read the days `first` .. `date`, start as `how` and `policy` say from the `parent`.
+    """One training: it starts from the `parent` by `how` and `policy`, and reads the days `first` .. `date`.
 
-    `snapshots` are the models whose snapshots the memory holds, the oldest first.
+    `snapshots` are the models whose snapshots its memory holds, the oldest first.
     """
 
     model_id: str
@@ -53,12 +53,12 @@ class Training:
 
     @property
     def model(self) -> Model:
-        """The model that this training leaves."""
+        """The model that this training makes."""
         return Model(self.model_id, self.level.name, self.date)
 
     @property
     def parents(self) -> tuple[Model, ...]:
-        """Every model that it is made from, each once."""
+        """The models that it is made from, each once."""
         named = (self.parent, *self.snapshots, self.teacher)
         return tuple(dict.fromkeys(model for model in named if model))
 
@@ -92,7 +92,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The ads of `day` are due: for each method, by its identity, the model that serves then."""
+    """Predictions of the ads of `day` are due: by method identity, the model that serves then."""
 
     day: dt.date
     models: tuple[tuple[str, Model], ...]
@@ -106,7 +106,7 @@ Step = Ingest | Build | Training | Prediction
 
 @dataclass(frozen=True)
 class Existing:
-    """What there is: days ingested and built, models by identity, and which model predicted a day for which method."""
+    """What exists: the days ingested and built, the ids of models, and (day, method, model) of predictions."""
 
     ingested: frozenset[dt.date] = frozenset()
     built: frozenset[dt.date] = frozenset()
@@ -116,18 +116,18 @@ class Existing:
 
 @dataclass(frozen=True)
 class Planner:
-    """The methods on one data set, whose first day is `first_day`; `unavailable` are models that cannot be had."""
+    """Plans the methods on one data set, whose first day is `first_day`, without the models that are `unavailable`."""
 
     methods: tuple[Method, ...]
     data_set: str
     first_day: dt.date
-    unavailable: frozenset[tuple[str, str, dt.date]] = frozenset()  # of a method, a level, a date
+    unavailable: frozenset[tuple[str, str, dt.date]] = frozenset()  # (method, level, date)
     _known: dict[tuple[str, str, dt.date], Training] = field(default_factory=dict, repr=False, compare=False)
 
     def plan(self, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
-        """What `run --from first --to last` has to do, in order: predict the ads of each day with the models that
-        served then, and leave the models of `last` ready. Models that those are made from are due too, however far
-        back. Days are ingested and built from the first on, since features look back.
+        """The steps of `run --from first --to last`, in order: predict the ads of each day with the models that served
+        then, and leave the models of `last` ready. The models that those are made from are due too, however old. Days
+        are ingested and built from first_day, since features look back.
 
         Raises ConfigError where a day cannot be planned.
         """
@@ -148,7 +148,8 @@ class Planner:
         return (*ingests, *builds, *day_by_day)
 
     def serving(self, method: Method, day: dt.date) -> Training:
-        """The training of the method's newest serving model that has seen no day after `day`."""
+        """The training of the method's newest serving model that has seen no day after `day`. Raises ConfigError where
+        there is none."""
         level = method.levels[method.serves]
         date = self._newest(method, level, day)
         if date is None:
@@ -159,7 +160,7 @@ class Planner:
         return self.training(method, level.name, date)
 
     def training(self, method: Method, level_name: str, date: dt.date) -> Training:
-        """The training that leaves the model of a level on a date at which its clock strikes.
+        """The training of a level's model on a date at which its clock strikes.
 
         Raises ConfigError where no start applies.
         """
@@ -178,7 +179,7 @@ class Planner:
         return f"{method.name}-{identity(MODEL_FORMAT, data_set=self.data_set, method=settings)}"
 
     def without(self, model_id: str) -> Planner:
-        """The same planner, to which this model cannot be had in any method."""
+        """The same planner, with this model unavailable in every method."""
         missed = {key for key, training in self._known.items() if training.model_id == model_id}
         return replace(self, unavailable=self.unavailable | missed, _known={})
 
@@ -190,7 +191,7 @@ class Planner:
         return Prediction(day, missing) if missing else None
 
     def _with_parents(self, trainings: Iterable[Training], models: Collection[str]) -> list[Training]:
-        """The trainings whose model does not exist, and those of the models that they are made from, each once."""
+        """The trainings whose model does not exist, and those of the models they need, each once."""
         by_id = {training.model_id: training for training in trainings}
         known = {training.model_id: training for training in self._known.values()}
         missing: dict[str, Training] = {}
@@ -245,7 +246,7 @@ class Planner:
     def _started(
         self, method: Method, level: Level, date: dt.date, start: Start
     ) -> tuple[Literal["continue", "from", "fresh"], Model | None, Policy | None] | None:
-        """How the start begins the model of the date, from which parent; None where it does not apply."""
+        """How the start begins the model of the date, and from which parent; None where it does not apply."""
         if isinstance(start, Fresh):
             return "fresh", None, None
         if isinstance(start, From):
@@ -255,14 +256,14 @@ class Planner:
         return ("continue", self.training(method, level.name, before[-1]).model, EVERYTHING) if before else None
 
     def _chain(self, method: Method, level: Level, date: dt.date) -> Sequence[dt.date]:
-        """The dates of the chain that the model of `date` belongs to, up to it."""
+        """The dates of the chain of the model of `date`, up to it."""
         parent = self._parent(method, level, date)
         if not level.continues or (level.parent and not parent):
             return [date]
         return self._strikes(method, level, parent or self.first_day, date)
 
     def _parent(self, method: Method, level: Level, date: dt.date) -> dt.date | None:
-        """The date of the other level's model that the chain of `date` begins with, None where there is none."""
+        """The date of the other level's model that the chain of `date` starts from, None where there is none."""
         start = level.parent
         return self._newest(method, method.levels[start.level], date, start.max_age_days) if start else None
 
@@ -280,7 +281,10 @@ class Planner:
         teacher = method.levels[level.teacher.level]
         newest = self._newest(method, teacher, date, level.teacher.max_age_days)
         if newest is None:
-            raise ConfigError(f"{level.name} of {date}: its teacher {teacher.name} has no model young enough")
+            raise ConfigError(
+                f"{level.name} of {date}: its teacher {teacher.name} has no model of at most"
+                f" {level.teacher.max_age_days} days: train {teacher.name}, or raise max_age_days of the teacher"
+            )
         return self.training(method, teacher.name, newest).model
 
     def _first_read(self, level: Level, date: dt.date, continued: Model | None) -> dt.date:
@@ -292,14 +296,14 @@ class Planner:
         return max(since, self.first_day)
 
     def _newest(self, method: Method, level: Level, day: dt.date, max_age_days: int | None = None) -> dt.date | None:
-        """The newest date up to the day on which the level has a model, None where that is too old or there is none."""
+        """The newest date up to `day` on which the level has a model, None where there is none or it is too old."""
         oldest = self.first_day if max_age_days is None else day - max_age_days * DAY
         there = self._strikes(method, level, oldest, day)
         return there[-1] if there else None
 
     def _strikes(self, method: Method, level: Level, first: dt.date, last: dt.date) -> list[dt.date]:
         """The dates from `first` to `last` on which the level has a model, ascending: its clock strikes, its chain has
-        begun, and the model is not unavailable."""
+        begun, and the model is available."""
         begin, date, found = max(first, self._anchor(level)), level.clock.newest(last), []
         while date >= begin:
             if (method.name, level.name, date) not in self.unavailable:
@@ -313,7 +317,7 @@ class Planner:
     def _why_not(self, method: Method, level: Level, date: dt.date) -> str:
         start = level.parent
         if start is None:
-            return f"it only continues, and there is no model before {date}"
+            return f"it only continues, and there is no model before {date}: add a start `fresh` or `from`"
         newest = self._newest(method, method.levels[start.level], date)
         there = f"the newest is of {newest}" if newest else "there is none"
         return (
@@ -323,12 +327,12 @@ class Planner:
 
 
 def days(first: dt.date, last: dt.date) -> Iterator[dt.date]:
-    """Every day from first to last, both included."""
+    """The days from first to last, both included."""
     return (first + offset * DAY for offset in range((last - first).days + 1))
 
 
 def ranges(chosen: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
-    """Ascending days as ranges without a gap, (first, last) each."""
+    """Ascending days as ranges (first, last) without gaps."""
     found: list[tuple[dt.date, dt.date]] = []
     for day in chosen:
         if found and found[-1][1] + DAY == day:

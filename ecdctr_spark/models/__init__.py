@@ -1,4 +1,4 @@
-"""The networks: one file each with its settings and its class, whose one method is forward(batch) -> logits."""
+"""The networks: one file each, with its settings and its class, whose one public method is forward(batch) -> logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODELS: dict[str, tuple[type[Network], Kind]] = {
 
 
 def checked(network: Network, where: str = "network") -> Network:
-    """The network's settings as its kind knows them. Raises ConfigError that names an unknown kind or key below
+    """The network as the settings class of its kind. Raises ConfigError that names an unknown kind or key below
     `where`."""
     if network.kind not in MODELS:
         raise ConfigError(f"{where}.kind: no network {network.kind}; expected one of {', '.join(MODELS)}")
@@ -40,7 +40,8 @@ def checked(network: Network, where: str = "network") -> Network:
 
 
 def build(spec: ModelSpec, exchange: Exchange) -> nn.Module:
-    """The untrained model of a spec, the same on every rank. Raises ConfigError for unknown kinds and settings."""
+    """The untrained model of a spec; its dense weights are the same on every rank. Raises ConfigError for unknown kinds
+    and settings."""
     settings = checked(spec.network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -1,4 +1,4 @@
-"""The one typed Batch that every model reads, and its making from sample columns."""
+"""The one typed Batch that every model reads, and how it is made from sample columns."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Batch:
         return self._each(lambda tensor: tensor.index_select(0, rows))  # several times faster than tensor[rows]
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device; this very batch where it lies there."""
+        """The batch on a device; the same object where it is there already."""
         return self if self.labels.device == device else self._each(lambda tensor: tensor.to(device))
 
     def parts(self, number: int) -> list[Batch]:
-        """Exactly so many consecutive parts; where rows are fewer, the last ones are a row that weighs nothing."""
+        """Exactly `number` consecutive parts. With fewer rows than parts, the last parts are one row of weight zero."""
         if number == 1:
             return [self]
         cuts = torch.tensor_split(torch.arange(len(self)), number)
@@ -55,9 +55,10 @@ class Batch:
 
 
 def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:
-    """A Batch from columns of equal length (numpy arrays or anything numpy reads, packed bytes for sequences).
+    """A Batch from columns of equal length: numpy arrays or anything numpy reads; packed bytes for sequences.
 
-    Scoring has no labels and weights: where absent they are zeros and ones.
+    Scoring has no labels and weights: where they are absent they are zeros and ones. Raises KeyError where another
+    column of the contract is missing.
     """
     rows = len(next(iter(columns.values())))
     labels = columns.get("label", np.zeros(rows))
@@ -75,7 +76,7 @@ def to_batch(columns: Mapping[str, Any], contract: Contract) -> Batch:
 
 
 def unpack(packed: Any, length: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """[rows, length] int32 from rows of `length` big-endian int32, as samples store a sequence."""
+    """A sequence column as int32 [rows, length], from bytes of `length` big-endian int32 per row."""
     return np.frombuffer(b"".join(packed), dtype=">i4").astype(np.int32).reshape(len(packed), length)
 
 

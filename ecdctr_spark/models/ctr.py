@@ -29,9 +29,13 @@ class CtrSettings(Network):
 
 
 class Ctr(nn.Module):
-    """Ids, numbers, the interest in each behaviour sequence and the memory of user and item, side by side; through a
-    cross network and an MLP in parallel, whose outputs make the logit. Without cross layers, or without hidden ones,
-    that part hands its inputs on as they are."""
+    """The complete network.
+
+    Its inputs are the vectors of the ids, the numbers, the interest in each behaviour sequence and the memory of user
+    and item, concatenated. They pass through a cross network and an MLP in parallel, whose outputs make the logit. With
+    no cross layers, or no hidden ones, that part passes its inputs on unchanged. Raises ConfigError where the contract
+    lacks an id that the network needs.
+    """
 
     def __init__(self, settings: CtrSettings, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
@@ -48,7 +52,7 @@ class Ctr(nn.Module):
         self.output = nn.Linear(width + self.mlp.outputs, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B]."""
+        """Logits [B] float32."""
         fields = self.fields(batch)
         inputs = [fields.ids.flatten(1), self.numbers(batch.numbers)]
         for interest, position, (keys, present) in zip(

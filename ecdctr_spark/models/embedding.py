@@ -1,8 +1,30 @@
-"""Tables of row vectors spread over ranks, and the embedding among them with its row-wise optimiser.
+"""Tables of row vectors sharded over the ranks, and the trained embedding with its row-wise optimiser.
 
-Row r lives on rank r % size, there as local row r // size. A batch asks each owner once for each distinct row it
-holds; one rank exchanges nothing. No cost of a step grows with a table. Vectors are buffers, not parameters: the
-dense optimiser never sees them, and a gradient never has the size of a table.
+Row r lives on rank r % size as local row r // size. A step asks each owner once for each distinct row of the batch and
+sends back one summed gradient for it, both by Horovod's all-to-all. The owner applies row-wise Adagrad to the rows
+touched. One rank exchanges nothing.
+
+A step costs the same however large the table is, and N ranks hold N times the rows of one. The alternatives:
+
+- Replicate the table, as Horovod does with a model. Each rank holds every row, and with dense gradients the cost of a
+  step grows with the vocabulary: one nn.Embedding per field under dense Adam trained 38,000 samples/s with 1.2 million
+  rows and 5,000 with 12 million (2 CPU threads, batch 8192).
+- Replicate it and use sparse gradients. The step no longer depends on the table, but memory still does, every rank
+  receives the gradients of all others (tests/benchmarks/exchanged.py), and hvd.join() fails.
+- Give each rank whole fields. That balances ranks only where fields are of equal size; users and items outweigh the
+  others.
+- TorchRec shards tables, but on torch.distributed. Its fused CPU kernel (FBGEMM) trained 80,000 to 120,000 samples/s,
+  torch's operations with exact de-duplication 101,000 to 130,000. So torch's operations are the default, and FBGEMM's
+  kernel is an option (models/rowwise_adagrad.py).
+
+What it asks of the reader:
+
+- Vectors are buffers, not parameters. The dense optimiser never sees them and no gradient has the size of a table, so
+  a training calls `ShardedEmbedding.step` itself, after the backward pass.
+- A look-up is a collective call: all ranks make the same look-ups in the same order. A rank that is out of rows feeds
+  batches of weight zero (streaming/batches.py).
+- An initial vector depends on (seed, row, column) only, so the number of ranks and later growth change no row.
+- A checkpoint holds one share per rank; training/checkpoint.py redistributes them to any number of ranks.
 """
 
 from __future__ import annotations
@@ -18,13 +40,16 @@ from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.groups import Groups, gather, group, group_of_each, sum_groups
 from ecdctr_spark.models.rowwise_adagrad import Rows, Update, by_torch
 
-SCALE = 0.01  # of initial vectors: a row that was never trained says next to nothing
+SCALE = 0.01  # of initial vectors: a row that was never trained adds next to nothing
 _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
 
 
 class Route(NamedTuple):
-    """How the vectors of a batch came: its positions by distinct row and the number of these asked of each rank;
-    `asked` are the local rows that all ranks asked of this one, of which rank q asked `answers[q]`."""
+    """How the vectors of a batch travelled between ranks, for their gradients to take the way back.
+
+    `groups` are the batch's positions by distinct row; `splits[q]` of the distinct rows were asked of rank q. `asked`
+    [n] are the local rows that all ranks asked of this one, `answers[q]` of them by rank q.
+    """
 
     groups: Groups
     splits: list[int]
@@ -33,15 +58,17 @@ class Route(NamedTuple):
 
 
 def initial_vectors(rows: Tensor, dimension: int, seed: int) -> Tensor:
-    """[N, dimension] uniform in +-SCALE, a pure function of (seed, row, column) by SplitMix64 (Steele et al. 2014):
-    any number of ranks and any later growth agree on every row. Row 0, the padding, is zero."""
+    """Initial vectors [N, dimension] float32 of rows [N] int64: uniform in +-SCALE, a pure function of (seed, row,
+    column) by SplitMix64 (Steele et al. 2014). So any number of ranks and any later growth agree on every row. Row 0,
+    the padding, is zero."""
     bits = rows.unsqueeze(1) * dimension + torch.arange(1, dimension + 1) + _mix(torch.tensor(seed))
     uniform = _logical_shift(_mix(bits), 40).to(torch.float32) / (1 << 23) - 1.0
     return uniform.mul_(SCALE).mul_((rows != 0).unsqueeze(1))
 
 
 class ShardedTable(nn.Module):
-    """Frozen vectors: zero until somebody fills this rank's share, `weight` [local rows, dimension]."""
+    """Frozen vectors of `rows` rows, sharded over the ranks. `weight` [local rows, dimension] float32 is this rank's
+    share, zero until it is filled."""
 
     weight: Tensor
 
@@ -55,16 +82,16 @@ class ShardedTable(nn.Module):
         return torch.arange(self.exchange.rank, self.rows, self.exchange.size)
 
     def row_tensors(self) -> dict[str, Tensor]:
-        """Everything kept a row, by name; first dimension: local rows."""
+        """Every tensor with one entry per local row, by name."""
         return {"weight": self.weight}
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Vectors [..., dimension] of integer rows [...], each in 0..self.rows-1."""
+        """Vectors [..., dimension] of integer rows [...], each in 0..self.rows-1. All ranks call it together."""
         vectors, _ = self._look_up(rows.flatten())
         return vectors.view(*rows.shape, self.dimension)
 
     def _look_up(self, rows: Tensor) -> tuple[Tensor, Route | None]:
-        """Vectors [N, dimension] of rows [N], and the way they took between ranks (None on one rank)."""
+        """Vectors [N, dimension] of rows [N], and their route between ranks (None on one rank)."""
         if self.exchange.size == 1:
             return gather(self.weight, rows), None
         route = self._route(rows)
@@ -84,14 +111,14 @@ class ShardedTable(nn.Module):
 
 
 class ShardedEmbedding(ShardedTable):
-    """Trained vectors under row-wise Adagrad: `state` holds for each local row the sum over steps of its mean
-    squared gradient."""
+    """Vectors trained by row-wise Adagrad. `state` [local rows] holds the sum over steps of each row's mean squared
+    gradient."""
 
     state: Tensor
 
     def __init__(self, rows: int, dimension: int, exchange: Exchange, seed: int) -> None:
         super().__init__(rows, dimension, exchange)
-        # No part of what a model computes: it goes into checkpoints, but not into exports.
+        # Not needed to predict: it goes into checkpoints, but not into exports.
         self.register_buffer("state", torch.zeros(len(self.weight)), persistent=False)
         for chunk, local in zip(torch.split(self.weight, _CHUNK), torch.split(self.local_rows(), _CHUNK), strict=True):
             chunk.copy_(initial_vectors(local, dimension, seed))
@@ -102,7 +129,7 @@ class ShardedEmbedding(ShardedTable):
         return {"weight": self.weight, "state": self.state}
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Vectors [..., dimension] of integer rows [...]; a backward pass through them is kept for `step`."""
+        """See ShardedTable. The gradient of a backward pass through the vectors is kept for `step`."""
         flat = rows.flatten()
         vectors, route = self._look_up(flat)
         if torch.is_grad_enabled():
@@ -113,10 +140,10 @@ class ShardedEmbedding(ShardedTable):
 
     @torch.no_grad()
     def step(self, learning_rate: float, scale: float, update: Update = by_torch) -> None:
-        """Row-wise Adagrad on the rows of the passes since the last step; their summed gradient times `scale`.
+        """Row-wise Adagrad on the rows of the passes since the last step, with their summed gradient times `scale`.
 
-        A row's gradient is summed over all positions and ranks before it is squared, as if the batch had been one.
-        All ranks must call it together, after the same number of passes.
+        A row's gradient is summed over all positions and ranks before it is squared: the result is that of the whole
+        batch on one rank. All ranks call it together, after the same number of passes.
         """
         received = [self._to_owners(*passed) for passed in self._pending]
         self._pending.clear()
@@ -134,7 +161,7 @@ class ShardedEmbedding(ShardedTable):
         self._pending.append((rows, route, leaf.grad))
 
     def _to_owners(self, rows: Tensor, route: Route | None, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The local rows that this rank has to update and a gradient for each; a row may come more than once."""
+        """The local rows [n] that this rank updates and their gradients [n, dimension]; rows may repeat."""
         if route is None:
             return rows.to(torch.int32), gradient
         received, _ = self.exchange.all_to_all(sum_groups(gradient, route.groups), route.splits)
@@ -142,11 +169,11 @@ class ShardedEmbedding(ShardedTable):
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)  # one pass a step: nothing to copy
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)  # one pass per step: nothing to copy
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """SplitMix64's output function on int64, whose arithmetic wraps as that of uint64 does."""
+    """SplitMix64's output function on int64, whose arithmetic wraps around like that of uint64."""
     bits = bits * -7046029254386353131
     bits = (bits ^ _logical_shift(bits, 30)) * -4658895280553007687
     bits = (bits ^ _logical_shift(bits, 27)) * -7723592293110705685

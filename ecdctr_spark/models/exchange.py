@@ -1,4 +1,4 @@
-"""What a table needs of the ranks that share it, and the one rank that shares with none."""
+"""What a sharded table needs of the ranks that share it, and the one rank of a process on its own."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from torch import Tensor
 
 
 class Exchange(Protocol):
-    """What a table needs of the ranks."""
+    """What a sharded table needs of the ranks. All of them make the same calls in the same order."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """The number of this rank, from 0."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of ranks."""
 
     def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """Sends the first splits[0] rows to rank 0, the next splits[1] to rank 1, and so on; what was received, in
-        the order of ranks, and how many rows from each."""
+        """Sends the first splits[0] rows of the tensor to rank 0, the next splits[1] to rank 1, and so on. Returns the
+        rows received, in the order of ranks, and how many came from each."""
 
 
 @dataclass(frozen=True)
 class Alone:
-    """One process: what is sent comes back. It serves as a world of one rank too (training/world.py)."""
+    """One process: what is sent comes back. Also a world of one rank (training/world.py)."""
 
     rank: int = 0
     size: int = 1
@@ -44,7 +46,7 @@ class Alone:
 
 
 def own_device(local_rank: int) -> torch.device:
-    """A GPU for each rank of a machine where it has that many, else the CPU."""
+    """The GPU of this rank where the machine has one for it, else the CPU."""
     return torch.device("cuda", local_rank) if local_rank < torch.cuda.device_count() else torch.device("cpu")
 
 

@@ -1,4 +1,4 @@
-"""From the indices of a batch to vectors: one look-up for all fields and sequences, the same for every model."""
+"""From the indices of a batch to vectors: one look-up for all fields and sequences, shared by all networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ecdctr_spark.settings.base import ConfigError
 
 
 class FieldVectors(NamedTuple):
-    """ids [B, ids, D] in the contract's order; each sequence [B, L, D] and where it is present [B, L]; `rows`
-    [B, ids] are the rows of the embedding that the ids were read as."""
+    """`ids` [B, ids, D] in the contract's order; of each sequence its vectors [B, L, D] and a mask [B, L], False at
+    padding; `rows` [B, ids] int32, the embedding's rows that were read for the ids."""
 
     ids: Tensor
     sequences: list[tuple[Tensor, Tensor]]
@@ -24,8 +24,8 @@ class FieldVectors(NamedTuple):
 
 
 class Fields(nn.Module):
-    """The embedding of a model, and its rule for tokens that appeared after its training: an index beyond its rows
-    is read as one of its field's out-of-vocabulary rows."""
+    """The embedding of a model. An index beyond its rows, of a token that appeared after the training, is read as one
+    of its field's out-of-vocabulary rows."""
 
     unknown: Tensor
 
@@ -37,6 +37,7 @@ class Fields(nn.Module):
         self.positions = [position_of(spec, sequence.of) for sequence in self.contract.sequences]
 
     def forward(self, batch: Batch) -> FieldVectors:
+        """See FieldVectors. All ranks call it together."""
         ids = self._known(batch.ids, self.unknown)
         sequences = [
             self._known(batch.sequences[sequence.name], self.unknown[position])
@@ -56,7 +57,7 @@ class Fields(nn.Module):
 
 
 def position_of(spec: ModelSpec, name: str) -> int:
-    """The position of an id feature among the model's ids; raises ConfigError where the model does not read it."""
+    """The position of an id feature among the model's ids. Raises ConfigError where the model does not read it."""
     if name not in spec.contract.ids:
         raise ConfigError(
             f"network {spec.network.kind}: needs the id feature {name}; declare it in features.fields (basic, where the"
@@ -66,6 +67,6 @@ def position_of(spec: ModelSpec, name: str) -> int:
 
 
 def normed_numbers(spec: ModelSpec) -> nn.Module:
-    """[B, numbers] -> [B, numbers], brought to one scale by batch norm."""
+    """Batch norm of the numbers, [B, numbers] -> [B, numbers]; the identity where there are none."""
     numbers = len(spec.contract.numbers)
     return nn.BatchNorm1d(numbers) if numbers else nn.Identity()

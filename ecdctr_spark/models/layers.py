@@ -20,11 +20,11 @@ class Mlp(nn.Sequential):
 
 
 class TargetAttention(nn.Module):
-    """The behaviours that matter for the target, weighted and summed (DIN, Zhou et al. 2018, arXiv 1706.06978,
-    section 4.3). Weights are not normalised, so that the sum keeps how strong the interest is.
+    """Behaviours weighted by their relevance to the target and summed (DIN, Zhou et al. 2018, arXiv 1706.06978,
+    section 4.3). Weights are not normalised, so the sum keeps the strength of the interest.
 
-    A weight is an MLP of [q, k, q - k, q * k]. Its first layer is linear and q - k adds nothing to a linear function
-    of q and k, so that layer is the sum of three: the one of q is applied once a sample, not once a behaviour.
+    A weight is an MLP of [q, k, q - k, q * k]. Its first layer is linear, and q - k adds nothing to a linear function
+    of q and k. So that layer is the sum of three, of which that of q is applied once per sample.
     """
 
     def __init__(self, dimension: int, hidden: Sequence[int]) -> None:
@@ -39,7 +39,8 @@ class TargetAttention(nn.Module):
         self.rest = nn.Sequential(*rest)
 
     def forward(self, query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-        """[B, D] from query [B, D], keys [B, L, D] and present [B, L] (False: padding). Zero where none is present."""
+        """Interest [B, D] of query [B, D] in keys [B, L, D] with mask present [B, L] (False: padding). Zero where none
+        is present."""
         first = self.of_query(query).unsqueeze(1) + self.of_key(keys) + self.of_product(keys * query.unsqueeze(1))
         weights = self.rest(first).squeeze(-1) * present
         interest: Tensor = weights.unsqueeze(1) @ keys
@@ -47,23 +48,24 @@ class TargetAttention(nn.Module):
 
 
 class MeanPooling(nn.Module):
-    """The mean of the behaviours that are present, whatever the target: what attention must be worth more than."""
+    """The mean of the behaviours that are present, whatever the target: the baseline of attention."""
 
     def forward(self, query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-        """[B, D] from keys [B, L, D] and present [B, L], as TargetAttention; the query is not looked at."""
+        """[B, D] from keys [B, L, D] and mask present [B, L], as TargetAttention; the query is ignored."""
         total: Tensor = (keys * present.unsqueeze(-1)).sum(1)
         return total / present.sum(1, keepdim=True).clamp(min=1)
 
 
 class CrossNetwork(nn.Module):
-    """x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (DCN-V2, Wang et al. 2021, arXiv 2008.13535, eq. 1); [B, W] -> [B, W].
-    No layers: the identity."""
+    """[B, W] -> [B, W]: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (DCN-V2, Wang et al. 2021, arXiv 2008.13535, eq. 1).
+    Without layers the identity."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """[B, W] from inputs [B, W]."""
         crossed = inputs
         for layer in self.layers:
             crossed = inputs * layer(crossed) + crossed

@@ -1,4 +1,4 @@
-"""What is known of a user and an item from the monthly snapshots of another model (paper, section 3.3).
+"""A model's memory of users and items: their vectors in the monthly snapshots of another model (paper, section 3.3).
 
 The complete model attends over the months and trains that attention. For the ad model the attention is frozen, so each
 entity's months are merged into one vector ahead of time (paper, section 3.4). The paper names self-attention and mean
@@ -34,7 +34,7 @@ class MonthAttention(nn.Module):
         self.value = nn.Linear(dimension, dimension, bias=False)
 
     def forward(self, months: Tensor) -> Tensor:
-        """[B, D] from months [B, M, D]. A zero vector is a month without a snapshot; none present: zero."""
+        """[B, D] from months [B, M, D]. A zero vector is a month without a snapshot. Zero where all months are."""
         present = (months != 0).any(-1)
         scores = self.query(months) @ self.key(months).transpose(1, 2) / months.shape[-1] ** 0.5
         # The lowest finite score, not -inf: an entity without any month must not become NaN.
@@ -45,7 +45,7 @@ class MonthAttention(nn.Module):
 
 
 class MonthMean(nn.Module):
-    """The mean of an entity's months, nothing trained."""
+    """The mean of an entity's months; has no weights."""
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D], as MonthAttention."""
@@ -55,7 +55,7 @@ class MonthMean(nn.Module):
 
 
 class MonthLast(nn.Module):
-    """An entity's newest month, nothing trained."""
+    """An entity's newest month; has no weights."""
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D], the newest last, as MonthAttention."""
@@ -66,7 +66,7 @@ class MonthLast(nn.Module):
 
 
 class MergedMemory(nn.Module):
-    """One frozen vector of each entity."""
+    """One frozen vector per entity: `rows` rows of `dimension`, sharded over the ranks."""
 
     def __init__(self, rows: int, dimension: int, exchange: Exchange) -> None:
         super().__init__()
@@ -80,8 +80,11 @@ class MergedMemory(nn.Module):
 
 
 class SnapshotMemory(nn.Module):
-    """Snapshots as one frozen table, a vector for each of them in each row, and the pooling over them, user and item
-    apart. Without snapshots every vector is zero."""
+    """Snapshots as one frozen table, and the pooling over them, separate for users and items.
+
+    A row holds the entity's vector of each snapshot, the oldest first, and in its last column whether it is an item. A
+    vector that no snapshot has is zero.
+    """
 
     def __init__(self, rows: int, spec: MemorySpec, exchange: Exchange) -> None:
         super().__init__()
@@ -96,8 +99,8 @@ class SnapshotMemory(nn.Module):
         return torch.cat([self.user(months[:, 0]), self.item(months[:, 1])], 1)
 
     def fill(self, files: Iterable[str]) -> None:
-        """Lays the rows that this rank holds from Parquet files of columns index and vector, whose paths say
-        `model_id=` and `entity=` (partitions of the snapshots table). An index without a vector stays absent.
+        """Fills this rank's rows from Parquet files of the snapshots table, with columns index and vector and with
+        `model_id=` and `entity=` in their paths. An index without a vector stays zero.
 
         Raises ConfigError where a file's path, model or vectors do not fit.
         """
@@ -112,7 +115,7 @@ class SnapshotMemory(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> MergedMemory:
-        """The attention carried out once for each row that this rank holds."""
+        """The memory with the pooling applied once to each row that this rank holds."""
         memory = MergedMemory(self.table.rows, self.dimension, self.table.exchange)
         for source, target in zip(
             torch.split(self.table.weight, _CHUNK), torch.split(memory.table.weight, _CHUNK), strict=True
@@ -125,7 +128,7 @@ class SnapshotMemory(nn.Module):
         return vectors[..., :-1].reshape(*vectors.shape[:-1], len(self.snapshots), self.dimension)
 
     def _place(self, file: str) -> tuple[int, float]:
-        """The first column of the file's snapshot, and the mark of its entity."""
+        """The first column of the file's snapshot, and the value of the last column for its entity."""
         folders = dict(folder.split("=", 1) for folder in unquote(file).split("/") if "=" in folder)
         model, entity = folders.get("model_id"), folders.get("entity")
         if model not in self.snapshots or entity not in ("user_id", "item_id"):
@@ -147,8 +150,8 @@ def memory_of(spec: ModelSpec, exchange: Exchange) -> MergedMemory | SnapshotMem
 
 
 def merge_memory(spec: ModelSpec, model: nn.Module) -> ModelSpec:
-    """Replaces a model's pooling over snapshots, if it has one, by the merged table; the spec of what it is then.
-    Its predictions stay the same."""
+    """Replaces a model's pooling over snapshots, if it has one, by the merged table, in place. Returns the new spec.
+    Predictions stay the same."""
     memory = getattr(model, "memory", None)
     if spec.memory is None or not isinstance(memory, SnapshotMemory):
         return spec
@@ -163,7 +166,7 @@ def _pooling(spec: MemorySpec) -> nn.Module:
 
 
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows int64 [n] and vectors float32 [n, dimension] of a snapshot file, a piece at a time."""
+    """Rows int64 [n] and vectors float32 [n, dimension] of a snapshot file, in pieces."""
     with Root(file).open() as source:
         for piece in pq.ParquetFile(source).iter_batches(_CHUNK, columns=["index", "vector"]):
             values = piece.column("vector").flatten().to_numpy(zero_copy_only=False)

@@ -1,10 +1,10 @@
 """Row-wise Adagrad on the rows that a step touched: by torch, or by FBGEMM's fused kernel where that is installed.
 
-Exact: a row's gradients are summed before anything is squared. With G their sum times `scale`, per row
+A row's gradients are summed before anything is squared. With G their sum times `scale`, for each row
 
     state += mean(G^2),    weight -= learning_rate * G / (sqrt(state) + epsilon)
 
-(Adagrad, Duchi et al. 2011, with one state a row as in Mudigere et al. 2022, arXiv 2104.05158).
+(Adagrad, Duchi et al. 2011, with one state per row as in Mudigere et al. 2022, arXiv 2104.05158).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _EPSILON = 1e-10
 
 
 class Rows(NamedTuple):
-    """What is kept of the rows of this rank: `weight` [R, D] and `state` [R]."""
+    """This rank's rows of a table: `weight` [R, D] and `state` [R], both float32."""
 
     weight: Tensor
     state: Tensor
 
 
 class Update(Protocol):
-    """Changes the table in place by the `gradients` [N, D] of `rows` [N], among which a row may be more than once."""
+    """Updates the table in place by the `gradients` [N, D] of `rows` [N] int32, which may repeat."""
 
     def __call__(self, table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None: ...
 
 
 def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
-    """See Update; with torch's own operations."""
+    """See Update; by torch's own operations."""
     groups = group(rows)
     gradient, touched = sum_groups(gradients, groups).mul_(scale), groups.distinct.to(torch.int64)
     squared = torch.linalg.vector_norm(gradient, dim=1).square_().div_(gradient.shape[1])
     state = table.state.index_select(0, touched).add_(squared)
     table.state.index_copy_(0, touched, state)
     rate = state.sqrt_().add_(_EPSILON).reciprocal_().mul_(-learning_rate)
-    # Rows are distinct: read, change and write back, which is faster than an addition in place.
+    # Rows are distinct, so they can be read, changed and written back, which is faster than an addition in place.
     moved = gather(table.weight, touched).addcmul_(gradient, rate.unsqueeze(1))
     table.weight.index_copy_(0, touched, moved)
 
@@ -62,15 +62,15 @@ def by_fbgemm(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learni
     vectors.backward(gradients * scale)
 
 
-# Bit-equal resume is torch's; FBGEMM gives the same but for the last bits.
+# Resuming is bit-equal with torch. FBGEMM's results differ in the last bits.
 UPDATES: dict[str, Update] = {"torch": by_torch, "fbgemm": by_fbgemm}
 
-_PLACES = {"cpu": "host", "cuda": "dev"}  # how FBGEMM names the tensors of a table by where it lies
+_PLACES = {"cpu": "host", "cuda": "dev"}  # FBGEMM's name for the device of a table's tensors
 
 
 @lru_cache(maxsize=16)
 def _fused(rows: int, dimension: int, device: torch.device) -> Any:
-    """FBGEMM's kernel for a table of this shape; the tables are lent to it."""
+    """FBGEMM's kernel for tables of this shape; by_fbgemm points it at a table for each update."""
     try:
         from fbgemm_gpu.split_embedding_configs import EmbOptimType
         from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode

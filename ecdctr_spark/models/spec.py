@@ -10,9 +10,10 @@ from ecdctr_spark.settings.base import Settings
 
 
 class MemorySpec(Settings):
-    """What a model knows of users and items from snapshots of vectors of `dimension` (methods/method.py, Memory).
+    """A memory of users and items, from snapshots of vectors of `dimension` (methods/method.py, Memory).
 
-    `snapshots` are the models whose vectors attention, mean or last pools, the oldest first; merged has none.
+    `snapshots` are the ids of the models whose vectors are pooled (attention, mean, last), the oldest first; a merged
+    memory has none.
     """
 
     pooling: Literal["attention", "mean", "last", "merged"]
@@ -21,7 +22,7 @@ class MemorySpec(Settings):
 
 
 class ModelSpec(Settings):
-    """`rows` is the embedding's number of rows, one vector of network.dimension each."""
+    """How to build a model. The embedding has `rows` rows, each a vector of network.dimension."""
 
     network: Network
     contract: Contract

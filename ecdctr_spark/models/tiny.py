@@ -24,7 +24,8 @@ class TinySettings(Network):
 
 
 class Tiny(nn.Module):
-    """Vectors of the ids and the numbers, side by side, through the MLP."""
+    """The vectors of the ids and the numbers, concatenated, through the MLP. Raises ConfigError where the contract has
+    behaviours."""
 
     def __init__(self, settings: TinySettings, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class Tiny(nn.Module):
         self.output = nn.Linear(self.mlp.outputs, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B]."""
+        """Logits [B] float32."""
         inputs = torch.cat([self.fields(batch).ids.flatten(1), self.numbers(batch.numbers)], 1)
         logits: Tensor = self.output(self.mlp(inputs))
         return logits.squeeze(1)

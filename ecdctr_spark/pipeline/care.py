@@ -1,4 +1,4 @@
-"""Care of the tables: fewer files without losing what a model was made from, and the right to be forgotten."""
+"""Maintenance of the tables: compaction that keeps what models were made from, and erasure of a user."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY,
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 
-_WEEK_HOURS = 168.0  # a running reader may still need what it opened
+_WEEK_HOURS = 168.0  # a running reader may still need the files it opened
 
 
 def tidy(store: Store, config: Config) -> dict[str, float]:
-    """Compacts every table under the root, of all logs and data sets, and removes files that neither a version of the
-    last week nor a version that a registered model pins reads. Returns for each table's place how many hours back its
+    """Compacts every table under the root, of all logs and data sets, and removes files that are part of no version of
+    the last week and of no version that a registered model pins. Returns by place of the table how many hours back its
     versions stay readable."""
     pinned = _pinned(store)
     hours = {}
@@ -36,13 +36,12 @@ def tidy(store: Store, config: Config) -> dict[str, float]:
 
 
 def forget(store: Store, config: Config, user: str) -> dict[str, int]:
-    """Removes a user from every table and snapshot under the root, of all logs and data sets, old versions included;
-    returns rows removed by table.
+    """Removes a user from every table and snapshot under the root, of all logs and data sets, old versions included.
+    Returns the number of rows removed by table. Raises ConfigError where no table knows the user.
 
-    Erasure goes before pins: versions from before it cannot be read any more. The user's row of the embedding stays
-    empty for ever: its index is kept without the token, so that no other token gets it. Models keep numbers in that
-    row which nothing ties to the user any more. Which rows are the user's, each table declares (schemas.Person). Raises
-    ConfigError where no table knows the user.
+    Erasure takes precedence over pins: earlier versions can no longer be read. The user's index is kept without its
+    token, so that no other token gets it. Models keep numbers in that row, which nothing links to the user any more.
+    Each table declares which rows are about a user (schemas.Person).
     """
     users = store.spark.createDataFrame([(user,)], "person string")
     removed: Counter[str] = Counter()
@@ -51,12 +50,12 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
         for table in tables:
             place.vacuum(table, 0)
     if not any(removed.values()):
-        raise ConfigError(f"--user {user}: no table under {store.root} knows this user")
+        raise ConfigError(f"--user {user}: no table under {store.root} knows this user; expected a user_id of the logs")
     return dict(removed)
 
 
 def _forgotten(store: Store, tables: list[Table], users: DataFrame) -> dict[str, int]:
-    """Removes the users from the tables of one place; rows removed by table."""
+    """Removes the users from the tables of one place; returns the rows removed by table."""
     keys = {
         "user": users,
         "raw": users,
@@ -64,7 +63,7 @@ def _forgotten(store: Store, tables: list[Table], users: DataFrame) -> dict[str,
         "index": _of(store, VOCABULARY, users).select(F.col("index").alias("person")),
     }
     held = [(table, table.person) for table in tables if table.person]
-    # What is found by way of another table goes before it: killed and run again, all of it is found still.
+    # Rows found through another table are removed before that table's: when killed and run again, all are still found.
     held.sort(key=lambda pair: pair[1].holds in ("user", "raw"))
     return {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
 
@@ -77,7 +76,7 @@ _IN_RAW = """
 
 
 def _of(store: Store, table: Table, users: DataFrame) -> DataFrame:
-    """The rows of a table that holds user ids, of these users."""
+    """The rows of these users in a table that holds user ids."""
     if table.person is None or table.person.holds != "user":
         raise ValueError(f"table {table.name} holds no user ids")
     rows = store.read(table).where(table.person.where)
@@ -85,7 +84,7 @@ def _of(store: Store, table: Table, users: DataFrame) -> DataFrame:
 
 
 def _removed(store: Store, table: Table, person: Person, keys: DataFrame) -> int:
-    """Removes or empties the rows whose `person` is among the keys; how many."""
+    """Removes or empties the rows whose `person` is among the keys; returns how many."""
     same = _IN_RAW if person.holds == "raw" else "kept.{column} = keys.person"
     condition = f"({person.where}) and ({same.format(column=person.column)})"
     if person.instead:
@@ -94,7 +93,7 @@ def _removed(store: Store, table: Table, person: Person, keys: DataFrame) -> int
 
 
 def _places(store: Store, config: Config) -> Iterator[tuple[Store, list[Table]]]:
-    """Each place under the root with the tables that lie there: the root, and each identity of logs and data sets."""
+    """Each place under the root with its tables: the root itself, and each identity of logs and of data sets."""
     every = [*TABLES.values(), samples_table(config.features)]  # all data sets' samples have one name and person
     for scope in get_args(Scope):
         tables = [table for table in every if table.scope == scope]
@@ -104,7 +103,7 @@ def _places(store: Store, config: Config) -> Iterator[tuple[Store, list[Table]]]
 
 
 def _pinned(store: Store) -> dict[tuple[str, str], set[int]]:
-    """The versions of each table of each data set that a registered model was made from."""
+    """By (data set, table), the versions that registered models were made from."""
     pinned: dict[tuple[str, str], set[int]] = {}
     for row in read_rows(store.root, MODELS):
         for table, version in row["tables"].items():
@@ -113,7 +112,7 @@ def _pinned(store: Store) -> dict[tuple[str, str], set[int]]:
 
 
 def _oldest(store: Store, table: Table, versions: set[int]) -> float:
-    """Hours since the oldest of the versions was committed, and one more; 0 where there are none."""
+    """Hours since the oldest of the versions was committed, plus one; 0 where there are none."""
     times = [time for version, time in store.committed(table).items() if version in versions]
     if not times:
         return 0.0

@@ -1,4 +1,4 @@
-"""Looks at the health of days that are built, and stops what would train on bad ones."""
+"""Checks the health of built days, and stops a run before it trains on bad ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN = 3  # broken limits that an error names
 
 
 def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
-    """Measures the built days first..last into the health table; returns its rows that are outside their limits."""
+    """Measures the built days first..last into the table HEALTH; returns the rows outside their limits."""
     here = between(first, last)
     measured = reduce(DataFrame.unionByName, _measures(store, config, first, last)).where(here)
     store.replace(HEALTH, health.judged(measured, config.check), here)
@@ -38,7 +38,7 @@ def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[d
 
 
 def refuse(broken: list[dict[str, Any]]) -> None:
-    """Raises ConfigError that names the first of the rows outside their limits, if there are any."""
+    """Raises ConfigError that names the first rows outside their limits, if there are any."""
     if broken:
         named = "; ".join(_named(row) for row in broken[:_SHOWN])
         more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
@@ -46,7 +46,7 @@ def refuse(broken: list[dict[str, Any]]) -> None:
 
 
 def summary(store: Store, where: str = "true") -> list[dict[str, Any]]:
-    """One row of each (domain, measure, feature): days measured, least and greatest value, days outside limits."""
+    """One row per (domain, measure, feature): days measured, least and greatest value, limits, days outside them."""
     rows = store.read(HEALTH).where(where).groupBy("domain", "measure", "feature")
     outside = F.count_if(~F.col("ok")).alias("outside")
     ends = (

@@ -1,4 +1,4 @@
-"""What a planned training means on the tables as they stand: its job, and all that it pins."""
+"""Resolves a planned training against the tables: its job, and the table versions that it pins."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, Table, samples_ta
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TaughtBy, TrainingJob
 
-_RESERVED = dt.date(1970, 1, 1)  # a day before all logs: reserved rows of the vocabulary were always known
+_RESERVED = dt.date(1970, 1, 1)  # the day of reserved rows of the vocabulary: before all logs
 
 
 def training_job(store: Store, config: Config, training: Training) -> tuple[TrainingJob, dict[str, int]]:
-    """The job that a training means on the tables as they stand, and the table versions that it pins.
+    """The job of a training on the newest versions of the tables, and these versions by table.
 
     Raises ConfigError where there are no samples.
     """
@@ -60,7 +60,7 @@ def checkpoint(root: Root, model_id: str) -> Root:
 
 
 def _units(store: Store, table: Table, training: Training, version: int) -> tuple[Unit, ...]:
-    """The files of the days that are read, domain by domain."""
+    """The files of the days to read, domain by domain."""
     read = [str(day) for day in days(training.first, training.date)]
     domains = training.level.reads.domains
     return tuple(
@@ -99,7 +99,7 @@ def _memory(training: Training) -> MemorySpec | None:
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """The first unknown row of each field, and how many rows the embedding has at the end of each day."""
+    """The first unknown row of each field, and the embedding's number of rows at the end of each day."""
 
     unknown: dict[str, int]
     by_day: list[tuple[dt.date, int]]
@@ -110,7 +110,7 @@ class _Vocabulary:
 
 @lru_cache(maxsize=4)
 def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
-    """One row of each day comes to the driver; a version never changes, so it is asked for once."""
+    """One row per day comes to the driver. A version never changes, so the result is cached."""
     table = store.read(VOCABULARY, version)
     day = F.coalesce(day_of("since", timezone), F.lit(_RESERVED))
     newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()

@@ -1,4 +1,4 @@
-"""Which model was made from which tables, models and settings, and which steps are done: the registry and the ledger.
+"""The registry (MODELS: what each model was made from) and the ledger (STEPS: which steps are done).
 
 Both are small tables, read and written without a JVM.
 """
@@ -23,19 +23,19 @@ _NAMED = 3  # models that an error names
 
 
 class Outdated(NamedTuple):
-    """A model, and the days it was trained on that hold other samples now."""
+    """A model, and the days that it was trained on whose samples have changed since."""
 
     model_id: str
     days: tuple[dt.date, ...]
 
 
 def planner(config: Config) -> Planner:
-    """Plans for the configured methods on the configured data set."""
+    """The planner of the configured methods on the configured data set."""
     return Planner(config.chosen, config.data_set_id, config.calendar.first_day)
 
 
 def existing(root: Root, config: Config) -> Existing:
-    """What exists: days ingested and built of this configuration, models and predictions of all."""
+    """What exists: days ingested and built with this configuration; models and predictions of any."""
     ledger = read_rows(root, STEPS)
     return Existing(
         ingested=_days_of("ingest", config.logs_id, ledger),
@@ -48,7 +48,7 @@ def existing(root: Root, config: Config) -> Existing:
 
 
 def model_named(root: Root, name: str) -> Row:
-    """The registry's row of a model; raises ConfigError that names the newest ones where there is no such model."""
+    """The registry's row of a model. Raises ConfigError that names the newest models where there is no such model."""
     models = read_rows(root, MODELS)
     found = [row for row in models if row["model_id"] == name]
     if found:
@@ -59,8 +59,8 @@ def model_named(root: Root, name: str) -> Row:
 
 
 def outdated(root: Root, config: Config) -> list[Outdated]:
-    """The models on this configuration's data set that were trained on days whose samples have changed since, oldest
-    first."""
+    """The models on this configuration's data set that were trained on days whose samples have changed since, the
+    oldest first."""
     changed = {
         (row["domain"], row["ds"]): row["changed"]
         for row in read_rows(root.at("data_set", config.data_set_id), CONTENT)
@@ -77,7 +77,7 @@ def outdated(root: Root, config: Config) -> list[Outdated]:
 def register(
     root: Root, config: Config, training: Training, versions: Mapping[str, int], result: TrainingResult
 ) -> Row:
-    """Enters a finished model, and returns its row. A model that is trained again replaces its row."""
+    """Enters a finished model and returns its row. A model that is trained again replaces its row."""
     row = {
         "model_id": training.model_id,
         "level": training.level.name,
@@ -104,7 +104,7 @@ def record(root: Root, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _settings(config: Config, training: Training) -> str:
-    """Everything that the model was made by, as JSON."""
+    """All settings that the model was made with, as JSON."""
     data_set = config.model_dump(
         mode="json", include={"source", "synthetic", "calendar", "labels", "features", "sampling", "samples"}
     )

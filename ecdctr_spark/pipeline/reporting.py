@@ -1,4 +1,4 @@
-"""Gathers from the tables what the HTML report says of the configured methods, and of nothing else under the root."""
+"""Gathers from the tables what the HTML report shows: the configured methods, and nothing else under the root."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SEED = 11  # of the bootstrap: the same predictions give the same interval
 
 
 def write_report(store: Store, config: Config) -> tuple[Root, str]:
-    """Writes <storage.root>/reports/<methods>.html; returns where it lies and its headline. Only results leave Spark: a
-    row of each calibration bin, quarantine reason and measure of health, and of each user for the intervals.
+    """Writes <storage.root>/reports/<methods>.html; returns its place and headline. Only results leave Spark: one row
+    per calibration bin, quarantine reason and measure of health, and one per user for the intervals.
 
     Raises ConfigError where nothing was predicted.
     """
@@ -59,7 +59,7 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
 
 
 def _lineage(root: Root, named: set[str]) -> list[Row]:
-    """The registry's rows of the models that are named and of all that they were made from, the oldest first."""
+    """The registry's rows of the named models and of all models that they were made from, the oldest first."""
     known = {row["model_id"]: row for row in read_rows(root, MODELS)}
     found: dict[str, Row] = {}
     asked = sorted(named & known.keys())

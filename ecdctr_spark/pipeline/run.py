@@ -1,4 +1,4 @@
-"""Carries a plan out, in order, and enters each finished step in the ledger."""
+"""Executes a plan, in order, and enters each finished step in the ledger."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 @dataclass
 class Run:
-    """A run under way: where it works, and the errors of trainings that were passed over, by model."""
+    """A run under way, with the errors of trainings that were skipped, by model."""
 
     store: Store
     config: Config
@@ -38,11 +38,11 @@ class Run:
 
 
 def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> tuple[Step, ...]:
-    """Does what is due for the days first..last, and nothing else; returns the plan.
+    """Executes what is due for the days first..last, and nothing else; returns the plan.
 
-    A level may be passed over when its training fails (Level.when_it_fails): the levels that refer to it are then
-    planned on its previous model. Raises ConfigError for days that cannot be planned, and RuntimeError, after all that
-    could be done is done, where a training failed.
+    A training that fails may be skipped (Level.when_it_fails): the levels that refer to it are then planned on its
+    previous model. Raises ConfigError for days that cannot be planned. Raises RuntimeError where a training failed,
+    after everything else is done where it was skipped.
     """
     check_networks(config)
     planner, existing = registry.planner(config), registry.existing(store.root, config)
@@ -68,7 +68,8 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
 
 
 def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
-    """The plan of the days first..last on what exists; raises ConfigError where the days make no sense."""
+    """The plan of the days first..last on what exists. Raises ConfigError where the days are out of order or precede
+    the logs."""
     in_order(first, last)
     if first <= config.calendar.first_day:
         raise ConfigError(
@@ -78,39 +79,38 @@ def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existi
 
 
 def run_counted(store: Store, config: Config, step: Ingest | Build, console: Console) -> Counts:
-    """`ecdctr ingest` and `ecdctr build`: the days of the step again, whether or not they were done before."""
+    """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before."""
     in_order(step.first, step.last)
     with Reporter(console, 1) as reporter:
         return _counted(store, config, step, reporter)
 
 
 def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Builds days and looks at their health: days that are not healthy do not count as built, so that nothing is
-    trained on them until their logs are fixed or the limits changed."""
+    """Builds days and checks their health. Unhealthy days do not count as built: nothing is trained on them until the
+    logs are fixed or the limits changed. Raises ConfigError that names what is outside its limits."""
     counts = steps.build(store, config, first, last)
     refuse(check(store, config, first, last))
     return counts
 
 
 def train_alone(store: Store, config: Config, level: str, date: dt.date, console: Console) -> Row:
-    """`ecdctr train`: one model, from those that it is made from, which must exist. Training it again gives the same
-    model.
+    """`ecdctr train`: one model. The models that it is made from must exist. Training it again gives the same model.
 
-    Raises ConfigError where no configured method has the level, its clock does not strike on the date, or a model that
-    it is made from is missing.
+    Raises ConfigError where no configured method has the level, the level is not due on the date, or a model that it is
+    made from is missing.
     """
     check_networks(config)
     training = _training_of(config, level, date)
     existing = registry.existing(store.root, config)
     missing = [model.model_id for model in training.parents if model.model_id not in existing.models]
     if missing:
-        raise ConfigError(f"--level {level} --date {date}: is made from {', '.join(missing)}: train those first")
+        raise ConfigError(f"--level {level} --date {date}: needs {', '.join(missing)}: train those first")
     with Reporter(console, 1) as reporter, open_ranks(config.training, store.spark) as ranks:
         return train_one(store, config, training, ranks, reporter)
 
 
 def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
-    """One training, shown as it goes, registered and tracked."""
+    """One training, with its progress shown, registered and tracked."""
     with reporter.step(f"train {training.level.name} {training.date}") as update:
 
         def trained(job: TrainingJob) -> TrainingResult:
@@ -125,7 +125,7 @@ def train_one(store: Store, config: Config, training: Training, ranks: Ranks, re
 
 
 def check_networks(config: Config) -> None:
-    """Raises ConfigError that names the network and the key that its kind does not know, before anything is done."""
+    """Raises ConfigError that names the first network with an unknown kind or key, before anything is done."""
     for method in config.chosen:
         for level in method.levels.values():
             checked(level.network, f"methods.{method.name}.levels.{level.name}.network")
@@ -159,7 +159,7 @@ def _count(run: Run, step: Ingest | Build) -> None:
 
 
 def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Reporter) -> Counts:
-    """Carries a counted step out and enters it in the ledger."""
+    """Executes a counted step and enters it in the ledger."""
     name, subject, carry_out = {
         Ingest: ("ingest", config.logs_id, steps.ingest),
         Build: ("build", config.data_set_id, build_checked),
@@ -175,7 +175,7 @@ def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Repor
 
 
 def _train(run: Run, step: Training) -> str | None:
-    """The model, where its training failed and its level may be passed over."""
+    """Returns the model_id where its training failed and may be skipped."""
     try:
         train_one(run.store, run.config, step, run.ranks, run.reporter)
     except RuntimeError as error:
@@ -193,7 +193,7 @@ def _predict(run: Run, step: Prediction) -> None:
     with run.reporter.step(f"predict {step.day}") as update:
         rows = steps.predict(run.store, run.config, step)
         counts = {"rows_read": rows, "rows_kept": rows, "duplicates": 0, "quarantined": 0}
-        # The seconds are those of all methods together: each bears its share.
+        # The methods are predicted together: each is charged an equal share of the seconds.
         entry = {"step": "predict", "from_day": step.day, "to_day": step.day, **counts}
         seconds = (time.monotonic() - started) / len(step.models)
         entries = [
@@ -203,7 +203,7 @@ def _predict(run: Run, step: Prediction) -> None:
         update(rows, "")
 
 
-# What each kind of step does. A model that it could not make is returned: the rest is planned without it.
+# The function of each kind of step. It returns the model that it could not make, without which the rest is planned.
 STEPS: dict[type, Callable[[Run, Any], str | None]] = {
     Ingest: _count,
     Build: _count,

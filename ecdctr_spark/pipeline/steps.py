@@ -1,6 +1,6 @@
 """The one place where pure functions meet storage: each step reads, calls, writes. Read this first.
 
-A step may be killed and run again: it replaces its own slice, or publishes its own folder, in one move.
+A step may be killed and run again: it replaces its own slice of a table, or publishes its own folder, atomically.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Train = Callable[[TrainingJob], TrainingResult]
 
 @dataclass(frozen=True)
 class Counts:
-    """rows_read = rows_kept + duplicates + quarantined, for the rows of the days asked for."""
+    """The rows of the days of a step: rows_read = rows_kept + duplicates + quarantined."""
 
     rows_read: int
     rows_kept: int
@@ -76,10 +76,10 @@ class Counts:
 
 
 def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. Days before
-    `first` that are not mature (labels.maturity_days) are read again: rows may have come late.
+    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. The
+    labels.maturity_days days before `first` are read again, since rows may have come late.
 
-    A row without a readable time belongs to no day: it is quarantined by whichever ingest reads it.
+    A row without a readable time belongs to no day and is quarantined by every ingest that reads it.
     """
     raw = SOURCES[config.source.kind](store.spark, config)
     start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
@@ -100,9 +100,9 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Canonical tables to samples of the days first..last. Days before `first` are restated as far as a click of that
-    day may belong to them (labels.attribution_hours) or their logs were read again (labels.maturity_days): all from
-    there on, since features count what the days before hold.
+    """Canonical tables to samples of the days first..last. Days before `first` are built again from the first one that
+    a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days),
+    all of them, since features count the days before their own.
     """
     start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
     here = between(start, last)
@@ -114,7 +114,8 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
 
 
 def train(store: Store, config: Config, training: Training, run: Train) -> tuple[Row, TrainingResult]:
-    """Resolves a due training to a job, has the ranks run it, keeps its snapshot, and registers the model: its row."""
+    """Resolves a training to a job, has the ranks `run` it, keeps its snapshot and registers the model. Returns the
+    registry's row and the result."""
     job, versions = training_job(store, config, training)
     result = run(job)
     if "snapshot" in training.level.keeps:
@@ -123,8 +124,8 @@ def train(store: Store, config: Config, training: Training, run: Train) -> tuple
 
 
 def predict(store: Store, config: Config, prediction: Prediction) -> int:
-    """Predictions of the day's ads by the models that serve then, as they would be served, and their metrics. Rows
-    predicted."""
+    """Predictions of the day's ads by the exports of the models that serve then, and their metrics. Returns the number
+    of rows predicted."""
     day, methods = prediction.day, [method for method, _ in prediction.models]
     exports = {method: exported(store.root, model.model_id) for method, model in prediction.models}
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
@@ -137,7 +138,7 @@ def predict(store: Store, config: Config, prediction: Prediction) -> int:
 
 
 def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
-    """Metrics of each method over all days that it predicted; their date is null."""
+    """Metrics of each method over all days that it predicted, with a null date."""
     predictions = store.read(PREDICTIONS).where(among("method", methods))
     _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
 
@@ -150,7 +151,8 @@ def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
 
 
 def score_samples(store: Store, model_id: str, source: Root, output: Root) -> int:
-    """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Rows predicted."""
+    """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Returns the number
+    of rows. Raises ConfigError where the source or the model does not exist."""
     if not source.exists():
         raise ConfigError(f"--input {source}: no such folder; expected samples as a Delta table or Parquet files")
     registry.model_named(store.root, model_id)
@@ -162,7 +164,7 @@ def score_samples(store: Store, model_id: str, source: Root, output: Root) -> in
 
 
 def exported(root: Root, model_id: str) -> Root:
-    """The export of a registered model, made anew where there is none of the checkpoint as it is now."""
+    """The export of a registered model, written again where it is missing or of another checkpoint."""
     folder, model = root.at("exports", model_id), checkpoint(root, model_id)
     if not current(folder, model):
         export(model, folder)
@@ -175,7 +177,7 @@ def between(first: dt.date, last: dt.date) -> str:
 
 
 class _Admitted(NamedTuple):
-    """What became of the raw rows of a source, and those of them (QUARANTINE) that its table did not get."""
+    """The counts of a source's raw rows, and its bad rows (QUARANTINE)."""
 
     source: str
     counts: Counts
@@ -183,9 +185,9 @@ class _Admitted(NamedTuple):
 
 
 def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> _Admitted:
-    """Writes the kept rows of a slice; a row without a day is of every slice."""
+    """Writes the kept rows of a slice. A row without a day is part of every slice."""
     rows = checked.where(f"({here}) or ds is null") if "ds" in checked.columns else checked
-    passing = Observation()  # counts what passes while it is written: the logs are read once, where all rows are good
+    passing = Observation()  # counts rows while they are written: good logs are read only once
     counted = rows.observe(
         passing,
         F.count(F.lit(1)).alias("rows_read"),
@@ -201,10 +203,10 @@ def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> _Admitt
 
 
 def _replace(store: Store, table: Table, frame: DataFrame, where: str) -> int:
-    """Store.replace; rows written."""
+    """Store.replace; returns the number of rows written."""
     passing = Observation()
     store.replace(table, frame.observe(passing, F.count(F.lit(1)).alias("rows")), where)
-    return int(passing.get.get("rows", 0))  # nothing is observed of a frame that Spark knows to be empty
+    return int(passing.get.get("rows", 0))  # Spark observes nothing of a frame that it knows to be empty
 
 
 def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> int:
@@ -216,8 +218,7 @@ def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> int:
 
 
 def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> Vocabulary:
-    """What features will look back on: the daily counts, the tokens that are new, and the daily clicks. The vocabulary
-    as it is then."""
+    """Writes what features look back on: daily counts, new tokens and daily clicks. Returns the new vocabulary."""
     features, here = config.features, between(first, last)
     labelled = narrowed(store.read(LABELLED).where(between(first - _lag(config), last)), features)
     known = when_known(labelled, config.calendar.timezone, features.availability_minutes)
@@ -234,8 +235,8 @@ def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> Vo
 
 
 def _keep_content(store: Store, made: DataFrame, here: str) -> int:
-    """The content of the days as it is now; their rows. Days that hold what they held keep the time at which they
-    changed last; a day that lost all its samples stays, with none."""
+    """Records what the days hold now; returns their number of rows. Unchanged days keep the time of their last change.
+    A day that has lost all its samples stays, with 0 rows."""
     known = store.read(CONTENT).where(here)
     before = known.select("domain", "ds", F.col("checksum").alias("held"), F.col("changed").alias("since"))
     both = made.join(before, ["domain", "ds"], how="full")  # (domain, ds) is unique in both
@@ -264,12 +265,12 @@ def _counts(store: Store, config: Config, first: dt.date, last: dt.date) -> Data
 
 
 def _keep_metrics(store: Store, made: DataFrame, where: str) -> None:
-    """A handful of rows: they come to the driver."""
+    """Replaces metrics; the few rows come to the driver."""
     replace_rows(store.root, METRICS, [row.asDict() for row in made.collect()], where)
 
 
 def _keep_snapshot(store: Store, job: TrainingJob) -> None:
-    """The trained user and item rows of a model to the snapshots table."""
+    """Writes a model's trained user and item vectors to the table SNAPSHOTS."""
     parts = store.spark.read.parquet(Root.parse(job.output).at("snapshots").addresses.spark)
     entities = store.read(VOCABULARY).where("field in ('user_id', 'item_id') and kind = 'token'")
     frame = parts.join(entities, "index", how="inner").select(  # an index is once in the vocabulary
@@ -279,7 +280,7 @@ def _keep_snapshot(store: Store, job: TrainingJob) -> None:
 
 
 def _lag(config: Config) -> dt.timedelta:
-    """Days from an impression until its click, if it gets one, is known to features."""
+    """The longest time from an impression until features know its click, in whole days."""
     return _window(config) - (-config.features.availability_minutes // (24 * 60)) * DAY
 
 

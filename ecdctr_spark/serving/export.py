@@ -1,4 +1,4 @@
-"""From a published checkpoint to what is served: whole tables, no optimiser state, one signature."""
+"""Exports a published checkpoint for serving: whole tables, a signature, no optimiser state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ecdctr_spark.training.checkpoint import Checkpoint, identity
 
 
 def export(checkpoint: Root, output: Root) -> None:
-    """Publishes the folder `output`, replacing an older export of that name.
+    """Publishes the export of a checkpoint as the folder `output`, replacing an older export there.
 
-    Attention over monthly snapshots, of a CPM, is merged into one vector an entity: predictions stay the same. Raises
-    ConfigError where the checkpoint is not whole, or where `output` holds something else than an export.
+    Pooling over snapshots is merged into one vector per entity; predictions stay the same. Raises ConfigError where the
+    checkpoint is incomplete or damaged, or where `output` holds something other than an export.
     """
     if output.exists() and not output.at(SIGNATURE).exists() and output.files():
-        raise ConfigError(f"--output {output}: holds something else than an export; name a new folder")
+        raise ConfigError(f"--output {output}: holds something other than an export; name a new folder")
     opened = Checkpoint.open(checkpoint)
     model = opened.model(ALONE)
     spec = merge_memory(opened.manifest.spec, model)
@@ -34,8 +34,8 @@ def export(checkpoint: Root, output: Root) -> None:
 
 
 def current(exported: Root, checkpoint: Root) -> bool:
-    """Whether the export was made from this very checkpoint, by this version: a model that was trained again is another
-    under the same name. False where there is no export. Raises ConfigError where there is no checkpoint."""
+    """Whether the export was made from this checkpoint by this version. False where there is no export, or where the
+    model was trained again since. Raises ConfigError where there is no checkpoint."""
     made_from = identity(checkpoint)
     try:
         return read_signature(exported).made_from == made_from

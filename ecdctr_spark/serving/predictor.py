@@ -27,8 +27,8 @@ SIGNATURE = "signature.json"
 
 
 class Signature(Settings):
-    """Which model an export is, how to build it, the checkpoint that it was made from (the hash of its manifest), and
-    its weights."""
+    """The signature of an export: its model, how to build it, the hash of the manifest of its checkpoint (`made_from`),
+    and the size and hash of its weights."""
 
     format: Literal[2] = 2
     model_id: str
@@ -38,14 +38,14 @@ class Signature(Settings):
 
 
 class Predictor:
-    """A model that only predicts: batch norm by its running statistics, no gradients."""
+    """A model that only predicts: batch norm uses its running statistics, and there are no gradients."""
 
     def __init__(self, signature: Signature, model: nn.Module) -> None:
         self.signature, self._model = signature, model.eval()
 
     @classmethod
     def open(cls, root: Root) -> Predictor:
-        """The model of an export. Raises ConfigError that names the file that is missing, damaged or foreign."""
+        """The model of an export. Raises ConfigError that names a missing, damaged or outdated file."""
         signature = read_signature(root)
         files = Published(root, {WEIGHTS: signature.weights})
         files.check()
@@ -71,12 +71,12 @@ class Predictor:
 
 
 def inputs(contract: Contract) -> tuple[str, ...]:
-    """The sample columns that a prediction needs: those of training less label and weight."""
+    """The sample columns that a prediction needs: those of training without label and weight."""
     return contract.inputs
 
 
 def read_signature(root: Root) -> Signature:
-    """The signature of an export; raises ConfigError that names the file where it is missing or foreign."""
+    """The signature of an export. Raises ConfigError where it is missing or of another version."""
     path = root.at(SIGNATURE)
     if not path.exists():
         raise ConfigError(f"export {root}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")

@@ -20,30 +20,30 @@ _KEPT = ("event_id", "user", "item", "domain", "ds")
 
 
 class Export(NamedTuple):
-    """An export as the workers are handed it, and the method that it predicts for; its hash tells it from another that
-    took its place."""
+    """An export and the method that it predicts for, as sent to the workers. The hash of its weights distinguishes it
+    from another export that replaced it."""
 
     method: str
     root: Root
     sha256: str
 
 
-_open: dict[Export, Predictor] = {}  # what this worker process holds, for the next portion of samples
+_open: dict[Export, Predictor] = {}  # the models that this worker process keeps for its next samples
 
 
 def score(samples: DataFrame, exports: Mapping[str, Root]) -> DataFrame:
-    """PREDICTIONS rows: each sample once for each method. `exports` maps a method's identity (or any name that the
-    result is to have for it) to the export of its model, at a place that the workers can open too. Where samples have
-    no label, it is null; where they have no weight, each weighs 1.
+    """PREDICTIONS rows: one per sample and method. `exports` maps a method's identity (or any other name for the
+    result) to the export of its model, at a place that the workers can open too. Without a label column labels are
+    null, without a weight column weights are 1.
 
-    Raises ConfigError that names a missing column; a null in a feature fails the job.
+    Raises ConfigError that names a missing column. A null in a feature fails the job.
     """
     signatures = {method: read_signature(root) for method, root in exports.items()}
     chosen = [Export(method, exports[method], signature.weights.sha256) for method, signature in signatures.items()]
     features = {name for signature in signatures.values() for name in inputs(signature.spec.contract)}
     missing = sorted({*_KEPT, *features}.difference(samples.columns))
     if missing:
-        raise ConfigError(f"samples: no columns {', '.join(missing)}; expected what the models were trained on")
+        raise ConfigError(f"samples: no columns {', '.join(missing)}; build them with the models' configuration")
     label = F.col("label") if "label" in samples.columns else F.lit(None)
     weight = F.col("weight") if "weight" in samples.columns else F.lit(1.0)
     known = (label.cast("int").alias("label"), weight.cast("double").alias("weight"))
@@ -52,7 +52,7 @@ def score(samples: DataFrame, exports: Mapping[str, Root]) -> DataFrame:
 
 
 def _scored(exports: list[Export], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Runs on a worker. Several share a machine, so each takes one thread."""
+    """Runs on a worker. Workers share a machine, so each uses one thread."""
     torch.set_num_threads(1)
     for stale in _open.keys() - exports:
         del _open[stale]

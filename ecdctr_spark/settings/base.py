@@ -1,4 +1,4 @@
-"""What every node of the configuration is: frozen, checked, and without unknown keys; and the error for bad input."""
+"""The base of every node of the configuration: frozen, checked, no unknown keys; and the error for bad input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class ConfigError(ValueError):
-    """A setting, command argument or input that cannot be used; its text is one line for the user (exit code 2)."""
+    """A setting, argument or input that cannot be used. Its text is one line for the user (exit code 2)."""
 
 
 class Settings(BaseModel):
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
 
 def explained(error: ValidationError, node: type[BaseModel], where: str = "") -> str:
-    """The first fault of a node that lies at `where`, in one line: its key, and for an unknown key the nearest one."""
+    """The first error of the node at `where` on one line: its key, and for an unknown key the nearest known one."""
     first = error.errors()[0]
     key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
     if first["type"] != "extra_forbidden":
@@ -31,7 +31,7 @@ def explained(error: ValidationError, node: type[BaseModel], where: str = "") ->
 
 
 def _keys_beside(location: Sequence[int | str], root: type[BaseModel]) -> set[str]:
-    """The keys that a node may have where an error was found."""
+    """The keys that the node at an error's location may have."""
     nodes = {root}
     for part in location[:-1]:
         inside = {model for node in nodes if part in node.model_fields for model in _models(node, str(part))}
@@ -40,7 +40,7 @@ def _keys_beside(location: Sequence[int | str], root: type[BaseModel]) -> set[st
 
 
 def _models(node: type[BaseModel], field: str) -> set[type[BaseModel]]:
-    """The classes of nodes that a field may hold."""
+    """The classes of nodes in a field's type."""
     found, unseen = set(), [node.model_fields[field].annotation]
     while unseen:
         kind = unseen.pop()

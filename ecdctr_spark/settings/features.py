@@ -1,7 +1,7 @@
-"""The features that an impression is turned into, as the configuration declares them.
+"""The declaration of the features that an impression is turned into.
 
 A kind of feature is a class here with an entry in KINDS, and a Spark column in features/kinds.py. The samples' schema,
-the vocabulary, the contract and how far back the features look follow from what the class says of itself.
+the vocabulary, the contract and the look-back follow from the properties of the class.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pydantic import (
 from ecdctr_spark.settings.base import Settings
 
 Domain = Literal["natural", "ad"]
-Role = Literal["index", "number", "sequence"]  # what a feature is to a model: a row of the embedding, a float, rows
+Role = Literal["index", "number", "sequence"]  # what a model reads: a row of the embedding, a float, or several rows
 Reserved = tuple[Literal["null", "unknown", "bucket"], str]  # kind and token of a row of the vocabulary
 
-COLUMNS = ("user_id", "item_id", "domain")  # of an impression, known when it is shown; its label, say, is not
+COLUMNS = ("user_id", "item_id", "domain")  # of an impression, known when it is shown; the label is not
 ATTRIBUTES = ("context", "user", "item")  # maps of an impression, or structs of it when narrowed
 OWN_COLUMNS = ("event_id", "event_time", "user", "item", "label", "click_day", "weight", "domain", "ds")  # of a sample
-_ON_THE_WAY = ("context", "click_time", "index", "key", "salts", "so_far")  # stand beside features while they are made
+_ON_THE_WAY = ("context", "click_time", "index", "key", "salts", "so_far")  # beside features while they are made
 
 
 def _name(name: str) -> str:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r} cannot be a column's name: use letters, digits and _, and begin with a letter")
     if name.lower() in (*OWN_COLUMNS, *_ON_THE_WAY):  # Spark ignores case
-        raise ValueError(f"{name!r} is the name of another column on the way to the samples: rename the feature")
+        raise ValueError(f"{name!r} is the name of another column of the pipeline: rename the feature")
     return name
 
 
@@ -56,7 +56,7 @@ ImpressionSource = Annotated[str, AfterValidator(_source)]
 
 
 class Feature(Settings):
-    """What every kind of feature has. The properties are what the rest of the pipeline derives from a kind."""
+    """The base of every kind of feature. The rest of the pipeline depends on a kind through these properties."""
 
     role: ClassVar[Role]
 
@@ -66,39 +66,39 @@ class Feature(Settings):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What it reads of an impression: columns, or attributes such as `item.category`."""
+        """The columns and attributes of an impression that it reads, such as `item.category`."""
         return ()
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """Those of the sources whose impressions and clicks must be counted by day."""
+        """The sources whose impressions and clicks it needs counted by day."""
         return ()
 
     @property
     def days_of_counts(self) -> int:
-        """How many days before an impression's own it reads of the daily counts."""
+        """The number of days before an impression's own that it reads of the daily counts."""
         return 0
 
     @property
     def days_of_clicks(self) -> int:
-        """How many days before an impression's own it reads of the daily clicks."""
+        """The number of days before an impression's own that it reads of the daily clicks."""
         return 0
 
     def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
-        """The rows that the vocabulary reserves for it, in their order; those of one kind are consecutive."""
+        """The rows that the vocabulary reserves for it, in order; those of one kind are consecutive."""
         return ()
 
 
 class Id(Feature):
-    """A token that gets a row of the embedding. Which tokens get one is explained in features/vocabulary.py."""
+    """A token with a row of the embedding. features/vocabulary.py explains which tokens get one."""
 
     role = "index"
 
     kind: Literal["id"]
     source: ImpressionSource
     min_count: int = Field(default=1, gt=0, description="impressions within features.admission_days that earn a row")
-    max_tokens: int | None = Field(default=None, gt=0, description="rows that the field's tokens may have; null: any")
-    evict_days: int | None = Field(default=None, gt=0, description="days unseen, then read as unknown; null: never")
+    max_tokens: int | None = Field(default=None, gt=0, description="rows for the field's tokens; null: no limit")
+    evict_days: int | None = Field(default=None, gt=0, description="days not shown, then read as unknown; null: never")
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class Number(Feature):
 
 
 class _Counter(Feature):
-    """What is counted of an entity in one domain, over the last `days` days up to yesterday."""
+    """A count of an entity in one domain, over the last `days` days up to yesterday."""
 
     entity: ImpressionSource
     domain: Domain
@@ -150,7 +150,7 @@ class _Counter(Feature):
 
 
 class Count(_Counter):
-    """Impressions or clicks of an entity, in log2 buckets with a row each."""
+    """The impressions or clicks of an entity, in log2 buckets with one row each."""
 
     role = "index"
 
@@ -163,7 +163,7 @@ class Count(_Counter):
 
 
 class Rate(_Counter):
-    """The smoothed click rate of an entity."""
+    """The smoothed click rate of an entity: (clicks + prior * strength) / (impressions + strength)."""
 
     role = "number"
 
@@ -187,7 +187,7 @@ class Behaviours(Feature):
         return self.days
 
 
-# In the order of a sample's columns: that of the vocabulary's blocks and the networks' inputs depends on it.
+# In the order of a sample's columns. The order of the vocabulary's blocks and of the networks' inputs depends on it.
 KINDS: dict[str, type[Feature]] = {
     "id": Id,
     "number": Number,
@@ -198,8 +198,8 @@ KINDS: dict[str, type[Feature]] = {
 
 
 def _of_its_kind(declared: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """The feature as an instance of its kind's class. An unknown key is reported here, since only here is it known
-    which keys its kind has."""
+    """The feature as an instance of its kind's class. Unknown keys are reported here, where the kind's keys are
+    known."""
     if not isinstance(declared, Mapping):
         return check(declared)
     kind = KINDS.get(str(declared.get("kind")))
@@ -215,27 +215,27 @@ _BY_NAME: TypeAdapter[dict[str, Feature | None]] = TypeAdapter(dict[str, _Declar
 
 
 class Features(Settings):
-    """`fields` is a mapping by name where it is configured, and a tuple in the order of KINDS here; of one kind, in the
-    order of the mapping. It is dumped as a list, since the order is part of what a model was made from."""
+    """The features of a data set. `fields` is configured as a mapping by name, and is a tuple here, in the order of
+    KINDS and within a kind in that of the mapping. It is dumped as a list: the order is part of the identity."""
 
     freshness: Literal["daily", "event"] = Field(
-        default="daily", description="daily: features know the days before; event: also what came before on the day"
+        default="daily", description="daily: features know the days before; event: also the day itself up to the event"
     )
     availability_minutes: int = Field(default=0, ge=0, description="from an event to when features know of it")
-    admission_days: int = Field(default=28, gt=0, description="days within which min_count is to be reached")
+    admission_days: int = Field(default=28, gt=0, description="days within which min_count must be reached")
     hot_rows: int = Field(
-        default=1_000_000, gt=0, description="impressions of one key on one day that a task is given; more are salted"
+        default=1_000_000, gt=0, description="impressions of one key on one day per task; more are salted"
     )
-    out_of_vocabulary: int = Field(gt=0, description="rows an id field keeps for tokens that it does not know")
+    out_of_vocabulary: int = Field(gt=0, description="rows of an id field for unknown tokens")
     inherit: bool = Field(
-        default=True, exclude=True, description="in an overlay, false: without the fields of the files before it"
+        default=True, exclude=True, description="in an overlay, false: drop the fields of the files before it"
     )
     fields: tuple[_Declared, ...]
 
     @field_validator("fields", mode="before")
     @classmethod
     def _from_mapping(cls, fields: Any) -> Any:
-        """A mapping's fields with their names; those that are null were dropped by an overlay."""
+        """The fields of a mapping with their names, without those that an overlay set to null."""
         if not isinstance(fields, Mapping):
             return fields
         named = {
@@ -258,10 +258,10 @@ class Features(Settings):
                     f"fields {one.name} and {other.name} are one column to Spark, which ignores case: rename one"
                 )
         if not {"user_id", "item_id"} <= ids:
-            raise ValueError("fields must hold the id features user_id and item_id: they are transferred")
+            raise ValueError("fields must hold the id features user_id and item_id: transfer needs both")
         for feature in self.behaviours:
             if feature.of not in ids:
-                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature")
+                raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature: declare it")
         return self
 
     @property
@@ -281,31 +281,31 @@ class Features(Settings):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What the features read of an impression, each once."""
+        """The columns and attributes that the features read, each once."""
         return tuple(dict.fromkeys(source for feature in self.fields for source in feature.sources))
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """What is counted by day: the entities of counters, and the ids whose rows depend on how often they come."""
+        """The sources that are counted by day: entities of counters, and ids whose rows depend on counts."""
         return tuple(dict.fromkeys(source for feature in self.fields for source in feature.counted))
 
     @property
     def days_of_clicks(self) -> int:
-        """How many days before an impression's own the features read of the daily clicks."""
+        """The number of days before an impression's own that the features read of the daily clicks."""
         return max(feature.days_of_clicks for feature in self.fields)
 
     def days_of_counts(self, lag: int) -> int:
-        """How many days before an impression's own the features and the vocabulary read of the daily counts.
+        """The number of days before an impression's own that features and vocabulary read of the daily counts.
 
-        `lag` is the number of days until a click is known: it is remembered by the row that its token then has.
+        `lag` is the number of days until a click is known: a click is stored by the row that its token has by then.
         """
         return lag + max(self.admission_days, *(feature.days_of_counts for feature in self.fields))
 
 
 def check_layer(before: Any, fields: Any) -> None:
-    """Checks the features.fields of one overlay against those of the layers before it (None: it has none).
+    """Checks the features.fields of one layer (None: it has none) against those of the layers before it.
 
-    Raises ValueError where it is no mapping, or changes or drops (null) a field that no layer before it declares.
+    Raises ValueError where it is no mapping, or changes or drops (null) a field that no earlier layer declares.
     """
     if fields is None:
         return

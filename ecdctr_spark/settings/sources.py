@@ -10,7 +10,7 @@ from ecdctr_spark.settings.base import Settings
 
 
 class Source(Settings):
-    """Where raw logs come from. `kind` names an entry of sources.SOURCES; impressions to items are of kind `files`."""
+    """Where raw logs come from. `kind` is an entry of sources.SOURCES; format to items apply to kind `files`."""
 
     kind: str
     format: Literal["parquet", "csv", "json", "delta", "table"] = "parquet"
@@ -30,7 +30,7 @@ class Synthetic(Settings):
     impressions_per_day: int = Field(gt=0)
     users: int = Field(gt=0, description="at the start")
     items: int = Field(gt=0, description="at the start")
-    births: float = Field(ge=0, description="users and items that each day adds, as a share of those at the start")
+    births: float = Field(ge=0, description="users and items added per day, as a share of those at the start")
     newest_share: float = Field(ge=0, le=1, description="share of the traffic that goes to the newest")
     activity: float = Field(ge=1, description="the greater, the more events a few users have")
     popularity: float = Field(ge=1, description="the greater, the more events a few items have")
@@ -42,16 +42,16 @@ class Synthetic(Settings):
     correlation: float = Field(ge=0, le=1, description="of taste in ads with taste in natural content")
     quality: float = Field(ge=0)
     taste: float = Field(ge=0)
-    drift_days: float = Field(gt=0, description="days in which a taste turns into one that has nothing to do with it")
+    drift_days: float = Field(gt=0, description="days in which a taste turns into an unrelated one")
     weekly: float = Field(ge=0, description="interests that last for a week")
     seasonal: float = Field(ge=0, description="interests that last for a season and return with it")
     season_days: int = Field(gt=0)
-    position_bias: float = Field(ge=0, description="from the first place to the last")
-    late_clicks: float = Field(ge=0, le=1, description="share that comes after 1 to 49 hours")
+    position_bias: float = Field(ge=0, description="from the first position to the last")
+    late_clicks: float = Field(ge=0, le=1, description="share of clicks that come 1 to 49 hours later")
     duplicates: float = Field(ge=0, le=1)
     malformed: float = Field(ge=0, le=1)
 
     @property
     def events(self) -> int:
-        """Impressions of all days."""
+        """The number of impressions of all days."""
         return self.days * self.impressions_per_day

@@ -1,4 +1,4 @@
-"""Raw logs of any origin as the canonical raw frames: one file a source, one entry in SOURCES."""
+"""Raw logs of any origin as the canonical raw frames: one file and one entry in SOURCES per source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES: dict[str, Callable[[SparkSession, Config], Raw]] = {
     "synthetic": synthetic.read,
 }
 
-# Of the sources whose publisher sets terms; shown before they are read.
+# Terms of use that a publisher sets, shown before the source is read.
 TERMS = {"movielens": movielens.TERMS, "kuairand": kuairand.TERMS, "taobao": taobao.TERMS}
 
 __all__ = ["SOURCES", "TERMS", "Raw"]

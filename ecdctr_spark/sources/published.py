@@ -15,7 +15,7 @@ from ecdctr_spark.storage import Root
 
 
 def folder_of(config: Config, where: str) -> Root:
-    """source.folder; raises ConfigError that tells where the data set is to be had."""
+    """source.folder. Raises ConfigError that says where to get the data set if it is not set or missing."""
     if config.source.folder is None:
         raise ConfigError(f"source.folder is not set: give the folder of the files, from {where}")
     folder = Root.parse(config.source.folder)
@@ -25,9 +25,9 @@ def folder_of(config: Config, where: str) -> Root:
 
 
 def table(spark: SparkSession, folder: Root, pattern: str, columns: Sequence[str]) -> DataFrame:
-    """The csv files under the folder that match the pattern, in the published columns, each a string, "" being null.
+    """The csv files under the folder that match the pattern, in the published columns as strings; "" is null.
 
-    Raises ConfigError that names the file and the columns it lacks, or the pattern that nothing matches.
+    Raises ConfigError that names a file and the columns it lacks, or the pattern that no file matches.
     """
     files = [file for file in map(folder.at, folder.files()) if fnmatch(file.name, pattern)]
     if not files:
@@ -47,6 +47,6 @@ def _header(file: Root) -> list[str]:
 
 
 def csv_header(file: Root) -> list[str]:
-    """The first record of a csv file, which may be compressed; none where it is empty."""
+    """The first record of a csv file, which may be compressed; empty for an empty file."""
     with file.stream() as stream:
         return next(csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")), [])

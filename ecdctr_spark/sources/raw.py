@@ -1,4 +1,4 @@
-"""What every source gives: the raw logs as frames, by the contract of the README, not yet checked."""
+"""The output of every source: raw logs as frames by the contract in the README, not yet checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 
 
 class Raw(NamedTuple):
-    """Raw frames. Without `clicks` the impressions carry `clicked` themselves; users and items may be unknown."""
+    """Raw frames. Without `clicks`, impressions carry `clicked`. Users and items are None where nothing is known."""
 
     impressions: DataFrame
     clicks: DataFrame | None

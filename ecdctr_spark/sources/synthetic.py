@@ -1,14 +1,14 @@
 """A synthetic platform of any size, whose click probabilities are known.
 
-Event number n, user k and item k are each a pure function of (seed, number): the same platform comes out whatever the
-partitioning, in parts or whole, and the driver holds nothing. What is drawn:
+Event number n, user k and item k are each a pure function of (seed, number). So the platform does not depend on the
+partitioning, can be made in parts, and needs no memory on the driver. What is drawn:
 
-- who and what: heavy-tailed activity and popularity (the k-th of P is met with a density falling as a power of k),
-  and a share of the traffic that goes to the newest users and items, of which each day brings more;
+- user and item: heavy-tailed activity and popularity (the density of the k-th falls as a power of k), and a share of
+  the traffic that goes to the newest users and items, of which each day adds more;
 - the click: logit = base(domain) + quality(item) + taste . item + this week's interests + this season's interests
-  - position bias + time of day, with taste a vector that turns slowly, and season's interests that come back;
-- an ad: a promoted item, met with a taste that correlates with natural taste by `correlation`;
-- the log: clicks that come late, some beyond any attribution window; rows twice; malformed rows.
+  - position bias + time of day, where taste is a vector that turns slowly and the interests of a season return;
+- an ad: a promoted item, judged by a taste that correlates with natural taste by `correlation`;
+- the log: late clicks, some beyond any attribution window; duplicate rows; malformed rows.
 
 The true probabilities go to the `oracle` table, which no step of the pipeline reads.
 """
@@ -32,17 +32,18 @@ from ecdctr_spark.tables.store import Store
 
 _TASTES = 4  # dimensions of taste
 _POSITIONS = 10
-_RECENT_DAYS = 14  # how long a user or item is among the newest
-_SEASONS = 4  # a season's interests come back after so many seasons
+_RECENT_DAYS = 14  # days for which a user or item is among the newest
+_SEASONS = 4  # seasons after which the interests of a season return
 _INTERESTED = 0.2  # the share of categories in a week's or season's interests
-_HOURLY = 0.2  # how much more is clicked at eight in the evening than on average, as a logit
+_HOURLY = 0.2  # by how much the logit at eight in the evening exceeds the average
 _EVENTS_PER_FILE = 500_000
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """Raw logs by the raw contract, written once under storage.root, with the oracle beside the tables."""
+    """Raw logs by the raw contract, written once under storage.root, with the table ORACLE. Raises ConfigError without
+    settings."""
     if config.synthetic is None:
-        raise ConfigError("source.kind is synthetic, and there are no settings under synthetic: add --conf synthetic")
+        raise ConfigError("source.kind is synthetic, but there are no settings under synthetic: add --conf synthetic")
     root = Root.parse(config.storage.root)
     folder = root.at("raw", "synthetic", config.logs_id)
     whole = folder.at("whole")
@@ -50,7 +51,7 @@ def read(spark: SparkSession, config: Config) -> Raw:
         events = numbered_events(spark, config.synthetic, 0, config.synthetic.events)
         write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
         Store(spark, root, config.logs_id).replace(ORACLE, oracle(events, config.synthetic), "true")
-        whole.write_bytes(b"")  # last: what was cut off before is written again
+        whole.write_bytes(b"")  # last: what was interrupted before is written again
     frames = (spark.read.parquet(folder.at(name).addresses.spark) for name in Raw._fields)
     return Raw(*frames)
 
@@ -63,16 +64,16 @@ def write(frames: Raw, folder: Root) -> None:
 
 
 def numbered_events(spark: SparkSession, platform: Synthetic, first: int, last: int) -> DataFrame:
-    """The number `n` of the events first .. last - 1, in files of some hundred thousand when written."""
+    """The events first .. last - 1 as a column `n`, in partitions of a few hundred thousand."""
     if not 0 <= first <= last <= platform.events:
-        raise ValueError(f"events {first}..{last} of a platform that has {platform.events}")
+        raise ValueError(f"events {first}..{last}: the platform has {platform.events} events")
     return spark.range(first, last, 1, max(1, math.ceil((last - first) / _EVENTS_PER_FILE))).withColumnRenamed(
         "id", "n"
     )
 
 
 def raw(spark: SparkSession, platform: Synthetic, first_day: dt.date, events: DataFrame) -> Raw:
-    """The raw frames of the events `n`, and of every user and item that there ever is."""
+    """The raw frames of the events `n`, and of all users and items of the platform's days."""
     happened = _clicked(with_probability(drawn(events, platform), platform), platform)
     return Raw(
         impressions=_impressions(happened, platform, first_day),
@@ -89,7 +90,7 @@ def oracle(events: DataFrame, platform: Synthetic) -> DataFrame:
 
 
 def drawn(events: DataFrame, platform: Synthetic) -> DataFrame:
-    """Who met what, when and where: n, day, second (of the day), domain, user, item, position."""
+    """One row per event: n, day, second (of the day), domain, user, item, position."""
     numbered = events.select("n", F.expr(f"n div {platform.impressions_per_day}").alias("day"))
     kind = F.when(_uniform(platform, "domain", "n") < platform.ad_share, "ad").otherwise("natural")
     return numbered.select(
@@ -104,7 +105,7 @@ def drawn(events: DataFrame, platform: Synthetic) -> DataFrame:
 
 
 def _met(platform: Synthetic, entity: str, first: int, power: float) -> Column:
-    """The number of the user or item of event n: one of the newest for a share of the events, else of all there are."""
+    """The number of the user or item of event n: for a share of the events one of the newest, else any that exists."""
     there = F.floor(first * (1 + platform.births * F.col("day")))
     newest = F.greatest(F.lit(1), F.floor(there * min(1.0, platform.births * _RECENT_DAYS)))
     place = _uniform(platform, f"which {entity}", "n")
@@ -114,7 +115,7 @@ def _met(platform: Synthetic, entity: str, first: int, power: float) -> Column:
 
 
 def _second(uniform: Column) -> Column:
-    """A second of the day: most traffic at half past six in the evening, least twelve hours before."""
+    """A second of the day: traffic peaks at half past six in the evening and is lowest twelve hours before."""
     phase, depth = -1.0, 0.8
     warped = uniform + depth / (2 * math.pi) * (F.sin(2 * math.pi * uniform + phase) - math.sin(phase))
     return F.floor(warped * 86400).cast("int")
@@ -123,7 +124,7 @@ def _second(uniform: Column) -> Column:
 def with_probability(met: DataFrame, platform: Synthetic) -> DataFrame:
     """The drawn events with the true `probability` of a click."""
     ad = F.col("domain") == "ad"
-    # A column of its own: spelt out wherever it is used, the code that Spark generates outgrows a Java method.
+    # A separate column: inlined at each use, the code that Spark generates would outgrow a Java method.
     seen = met.withColumn("category", _category_of(platform, F.col("item")))
     hour = F.col("second") / 3600
     moods = (
@@ -133,7 +134,7 @@ def with_probability(met: DataFrame, platform: Synthetic) -> DataFrame:
         + _HOURLY * F.sin((hour - 14) * math.pi / 12)
     )
     base = F.when(ad, platform.ad_base).otherwise(platform.natural_base)
-    # What is alike in both domains is so by the correlation: at zero, natural content tells nothing of ads.
+    # What both domains share is scaled by the correlation: at zero, natural content says nothing about ads.
     alike = F.when(ad, platform.correlation).otherwise(1.0)
     own = F.when(ad, math.sqrt(1 - platform.correlation**2)).otherwise(0.0)
     quality = alike * _normal(platform, "quality", "item") + own * _normal(platform, "ad quality", "item")
@@ -142,7 +143,7 @@ def with_probability(met: DataFrame, platform: Synthetic) -> DataFrame:
 
 
 def _affinity(platform: Synthetic, ad: Column) -> Column:
-    """Taste times item, of unit variance. For ads, user and item each keep the root of the correlation."""
+    """Taste times item, of unit variance. For ads, user and item each share the root of the correlation."""
     turn = F.col("day") * (math.pi / 2 / platform.drift_days)
     kept = F.when(ad, math.sqrt(platform.correlation)).otherwise(1.0)
     own = F.when(ad, math.sqrt(1 - platform.correlation)).otherwise(0.0)
@@ -205,7 +206,7 @@ def _clicks(happened: DataFrame, first_day: dt.date) -> DataFrame:
 
 
 def _users(spark: SparkSession, platform: Synthetic, first_day: dt.date) -> DataFrame:
-    """Every user, known from birth; a tenth of them tell another region halfway."""
+    """One row per user, valid from the user's first day; a tenth of them change their region halfway."""
     users = spark.range(_ever(platform, platform.users)).withColumnRenamed("id", "user")
     moves = _uniform(platform, "moves", "user") < 0.1
     changes = F.when(moves, F.array(F.lit(0), F.lit(1))).otherwise(F.array(F.lit(0)))
@@ -215,7 +216,7 @@ def _users(spark: SparkSession, platform: Synthetic, first_day: dt.date) -> Data
     return rows.select(
         _named("u", F.col("user")).alias("user_id"),
         _start_of(first_day, moved).alias("valid_from"),
-        # The attribute tells something of the user's taste, as a profile does.
+        # The attribute depends on the user's taste, as a profile does.
         F.when(_normal(platform, "taste 0", "user") + _normal(platform, "age", "user") > 0, "old")
         .otherwise("young")
         .alias("age"),
@@ -234,12 +235,12 @@ def _items(spark: SparkSession, platform: Synthetic, first_day: dt.date) -> Data
 
 
 def _ever(platform: Synthetic, first: int) -> int:
-    """How many users or items there are at the end of the last day."""
+    """The number of users or items at the end of the last day."""
     return math.floor(first * (1 + platform.births * platform.days))
 
 
 def _born(platform: Synthetic, first: int, number: Column) -> Column:
-    """The day before which a user or item is never met: 0 for those who were there from the start."""
+    """The first day on which a user or item may occur: 0 for those that exist from the start."""
     if platform.births == 0:
         return F.lit(0)
     return F.greatest(F.lit(0), F.floor((number + 1 - first) / (first * platform.births))).cast("int")
@@ -267,7 +268,7 @@ def _of_four(platform: Synthetic) -> Column:
 
 
 def _uniform(platform: Synthetic, purpose: str, number: str) -> Column:
-    """A number in [0, 1) that depends on the seed, the purpose and the column's number alone."""
+    """A number in [0, 1) that depends only on the seed, the purpose and the value of the column."""
     return _uniform_of(platform, purpose, F.col(number))
 
 
@@ -278,6 +279,6 @@ def _uniform_of(platform: Synthetic, purpose: str, *numbers: Column) -> Column:
 
 
 def _normal(platform: Synthetic, purpose: str, number: str) -> Column:
-    """Near a standard normal: a logistic variate of unit variance, from one hash."""
+    """Approximately standard normal: a logistic variate of unit variance, from one hash."""
     uniform = F.greatest(_uniform(platform, purpose, number), F.lit(2.0**-53))
     return -F.log(1 / uniform - 1) * (math.sqrt(3) / math.pi)

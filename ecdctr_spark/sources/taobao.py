@@ -1,8 +1,8 @@
 """Ali_Display_Ad_Click: eight days of Taobao's display ads, and three weeks of what the same users did in the shop.
 
 An item is a (category, brand) pair, which an ad's product and the shop's log have in common. Natural content is the
-shop: a page view is an impression that was not clicked; a favourite, cart or purchase is one that was. An ad is an
-impression of its product's pair; the ad itself, its campaign, advertiser and price are its context.
+shop: a page view is an impression without a click, a favourite, cart or purchase is one with a click. An ad is an
+impression of its product's pair. The ad's id, campaign, advertiser and price are its context.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Samples into a rank: Petastorm reads the rank's files of a pinned table version, batches come out. The only import
-of petastorm.
+"""Samples to batches: Petastorm reads the rank's files of a pinned table version. The only import of petastorm.
 
-A rank reads pool after pool (streaming/shards.py), the next one in the background while it trains on the present one,
-mixes the rows of each and cuts it into batches. The order of rows depends on seeds, file order and the world size only.
+A rank reads one pool of files after another (streaming/shards.py), the next one in the background while it trains on
+the present one. It shuffles the rows of each pool and cuts it into batches. The order of rows depends only on the seed,
+the order of the files and the number of ranks.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Columns = dict[str, np.ndarray[Any, Any]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Petastorm 0.12 goes through the dataset reader that pyarrow calls legacy, and pyarrow says so at each call.
+# Petastorm 0.12 uses the dataset reader that pyarrow calls legacy, and pyarrow warns at each call.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 
 
 @dataclass
 class Stream:
-    """The samples in `files` as one of `size` ranks sees them at the end of the day `until`: who clicked later has not
-    clicked. `waited` sums the seconds that the trainer waited for a batch, cutting included.
+    """The samples in `files` as rank `rank` of `size` sees them at the end of the day `until`: a later click does not
+    count. `waited` sums the seconds that the trainer has waited for batches, cutting included.
 
-    Raises ConfigError where a file does not hold the rows or the columns that it should: no row is lost silently.
+    Its methods raise ConfigError where a file lacks rows or columns, so that no row is lost silently.
     """
 
     files: Sequence[Unit]
@@ -55,11 +55,12 @@ class Stream:
     waited: float = field(default=0.0, init=False)
 
     def batches(self, epoch: int, done: Sequence[int] | None = None) -> Generator[Batch, None, None]:
-        """The epoch's batches: each row once over all ranks. A rank that is out of rows gets batches of one row of
-        padding that weighs nothing, until all ranks have made their steps.
+        """This rank's batches of an epoch, in which each row comes once over all ranks. A rank that is out of rows gets
+        batches of one padding row of weight zero until all ranks have made their steps.
 
-        `done` tells how many batches of each shard were made before (`made`): they are passed over, and their pools
-        are not read.
+        `done` holds the number of batches of each shard that were made before (`made`). They are skipped, and pools of
+        skipped batches alone are not read. Raises ConfigError where a file differs from the Delta log, OSError where
+        it is missing.
         """
         with closing(self._batches(epoch, done or self.made(epoch, 0))) as batches:
             while True:
@@ -71,13 +72,13 @@ class Stream:
                 yield batch
 
     def steps(self, epoch: int, done: Sequence[int] | None = None) -> int:
-        """Number of batches of the epoch, the same for every rank."""
+        """The number of batches of the epoch that are left after `done`, the same on every rank."""
         before = done or self.made(epoch, 0)
         return steps(self._lengths(epoch, len(before)), before, self.size)
 
     def made(self, epoch: int, steps: int, done: Sequence[int] | None = None) -> tuple[int, ...]:
-        """The batches of each shard that are made after so many steps, beyond those done before. An epoch has as many
-        shards as ranks began it."""
+        """The number of batches of each shard that are made after `steps` steps from `done`. An epoch has one shard for
+        each rank that began it."""
         before = done or [0] * self.size
         return advanced(self._lengths(epoch, len(before)), before, self.size, steps)
 
@@ -88,7 +89,7 @@ class Stream:
         return lengths(self._shards(epoch, shards), self.train.batch_size, self.train.shuffle_rows)
 
     def _portions(self, epoch: int, done: Sequence[int]) -> Generator[_Portion, None, None]:
-        """What is left for this rank to read, in order."""
+        """What this rank has left to read, in order."""
         shards, shares = self._shards(epoch, len(done)), batch_rows(self.train.batch_size, len(done))
         for shard_ in taken(self.rank, self.size, len(done)):
             passed = done[shard_]
@@ -104,7 +105,7 @@ class Stream:
         with closing(_ahead(lambda portion: _read(portion.pool, self.contract, self.until), portions)) as read:
             for portion, held in zip(portions, read, strict=True):
                 mixed = np.random.default_rng(portion.seed).permutation(len(held))
-                # Cuts of nearly equal size: a last batch of a row or two would say little to batch norm.
+                # Cuts of nearly equal size: a last batch of a row or two would give batch norm poor statistics.
                 for cut in np.array_split(mixed, portion.batches)[portion.passed :]:
                     yield held.take(torch.from_numpy(cut))
                     made += 1
@@ -113,7 +114,7 @@ class Stream:
 
 
 class _Portion(NamedTuple):
-    """A pool of files, the seed by which its rows are mixed, the batches that it is cut into, and those passed over."""
+    """A pool of files, the seed that shuffles its rows, the number of its batches, and how many of them to skip."""
 
     pool: list[Unit]
     seed: list[int]
@@ -122,8 +123,8 @@ class _Portion(NamedTuple):
 
 
 def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-    """work(item) for each item in order, the next one under way in one thread while the present one is used. An error
-    is raised here, in its place; the thread ends with the iterator."""
+    """work(item) for each item in order; a thread works on the next item while the present result is used. An error
+    is raised where its result would come. The thread ends with the iterator."""
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
     try:
         started = (thread.submit(work, item) for item in items)
@@ -136,7 +137,7 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[R
 
 
 def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
-    """All rows of the files, in the order of the list and of the rows in each file, labelled as of `until`."""
+    """All rows of the files, in order, labelled as of the end of the day `until`."""
     with (
         staged([file.path for file in files]) as urls,
         make_batch_reader(
@@ -152,7 +153,7 @@ def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
     for name in contract.ids:
         if columns[name].dtype.kind != "i":  # a null turns Petastorm's integers into floats
             raise ConfigError(
-                f"samples column {name} holds nulls in {files[0].path} or a file read with it; build again"
+                f"samples column {name} holds nulls in {files[0].path} or a file read with it: build the samples again"
             )
     weights = np.repeat([np.float32(file.weight) for file in files], [file.rows for file in files])
     columns["weight"] = columns["weight"] * weights
@@ -173,9 +174,13 @@ def _check_rows(files: Sequence[Unit], groups: list[int]) -> None:
     for file in files:
         expected += file.rows
         if expected not in ends:
-            raise ConfigError(f"{file.path}: expected {file.rows} rows, as its table says, and read another number")
+            raise ConfigError(
+                f"{file.path}: expected {file.rows} rows by the Delta log, but read another number: build it again"
+            )
     if sum(groups) != expected:
-        raise ConfigError(f"{files[-1].path}: expected {files[-1].rows} rows, as its table says, and read more")
+        raise ConfigError(
+            f"{files[-1].path}: expected {files[-1].rows} rows by the Delta log, but read more: build it again"
+        )
 
 
 def _filler(contract: Contract) -> Batch:

@@ -1,6 +1,6 @@
-"""Which rank reads which files, and in how many steps: worked out from row counts alone, before anything is read.
+"""Which rank reads which files, and in how many steps: computed from row counts alone, before anything is read.
 
-Every rank computes the same answer for all of them, so none has to ask another, and none runs out of steps early.
+Every rank computes the same answer for all ranks, so none has to ask another and none stops early.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from ecdctr_spark.settings.base import ConfigError, Settings
 
 
 class Unit(Settings):
-    """The smallest portion of samples that is handed to a rank: one Parquet file of one row group, read as a whole.
+    """The smallest portion of samples that a rank is given: one Parquet file of one row group, read as a whole.
 
-    `weight` is what each of its rows weighs in the loss, beside its own weight.
+    The `weight` of the file multiplies that of each row in the loss.
     """
 
     path: str
@@ -25,7 +25,8 @@ class Unit(Settings):
 
 
 def split(files: Sequence[Unit], share: float, seed: int) -> tuple[list[Unit], list[Unit]]:
-    """The files to train on, and a share of them, at least one unless it is 0, that is held out by (seed, order)."""
+    """The files to train on and those held out for validation: a share from 0 to 1, rounded up to files, chosen by
+    (seed, order of files)."""
     number = math.ceil(share * len(files))
     chosen = set(np.random.default_rng(seed).permutation(len(files))[:number].tolist())
     kept = [file for position, file in enumerate(files) if position not in chosen]
@@ -35,8 +36,8 @@ def split(files: Sequence[Unit], share: float, seed: int) -> tuple[list[Unit], l
 def shard(files: Iterable[Unit], size: int, seed: int, epoch: int) -> list[list[Unit]]:
     """The files of each of `size` ranks in one epoch, in reading order: shuffled by (seed, epoch), then balanced.
 
-    The largest file goes first, to the rank with the fewest rows so far (the lowest rank where they tie): no rank has
-    more than another by more than one file. Files without rows are left out; a rank may get none.
+    The largest file is given first, each to the rank with the fewest rows so far (the lowest rank in a tie). So two
+    ranks differ by the rows of at most one file. Files without rows are left out; a rank may get none.
     """
     filled = [file for file in files if file.rows > 0]
     order = np.random.default_rng([seed, epoch]).permutation(len(filled)).tolist()
@@ -49,8 +50,8 @@ def shard(files: Iterable[Unit], size: int, seed: int, epoch: int) -> list[list[
 
 
 def pools(files: Iterable[Unit], shuffle_rows: int) -> list[list[Unit]]:
-    """Consecutive files in groups of at least `shuffle_rows` rows, the last one excepted: the rows of a group are
-    held in memory together and mixed."""
+    """Consecutive files in pools of at least `shuffle_rows` rows each, except the last. The rows of a pool are in
+    memory together and are shuffled."""
     grouped: list[list[Unit]] = []
     held = shuffle_rows
     for file in files:
@@ -63,7 +64,8 @@ def pools(files: Iterable[Unit], shuffle_rows: int) -> list[list[Unit]]:
 
 
 def batch_rows(batch_size: int, size: int) -> list[int]:
-    """Each rank's share of a batch of `batch_size` rows over all ranks; the first ranks take what does not divide."""
+    """Each rank's rows of a batch of `batch_size` rows over all ranks; the first ranks take the remainder. Raises
+    ConfigError where a rank would get none."""
     if batch_size < size:
         raise ConfigError(
             f"batch_size is {batch_size}, less than the {size} ranks that share it: raise it, or lower training.ranks"
@@ -72,12 +74,12 @@ def batch_rows(batch_size: int, size: int) -> list[int]:
 
 
 def cuts(pool: Iterable[Unit], rows: int) -> int:
-    """Batches of at most `rows` rows that a pool is cut into."""
+    """The number of batches of at most `rows` rows that a pool is cut into."""
     return -(-sum(file.rows for file in pool) // rows)
 
 
 def lengths(shards: Iterable[Sequence[Unit]], batch_size: int, shuffle_rows: int) -> list[int]:
-    """Batches of each shard in one epoch."""
+    """The number of batches of each shard in one epoch."""
     split = list(shards)
     shares = batch_rows(batch_size, len(split))
     return [
@@ -86,20 +88,20 @@ def lengths(shards: Iterable[Sequence[Unit]], batch_size: int, shuffle_rows: int
 
 
 def taken(rank: int, size: int, shards: int) -> range:
-    """The shards that a rank of `size` reads, one after the other: its own, or, where the epoch was begun by another
-    number of ranks and goes on by `size`, some of theirs."""
+    """The shards that a rank of `size` reads, one after another: its own, or several where `size` ranks resume an epoch
+    that more ranks began."""
     return range(rank, shards, size)
 
 
 def steps(lengths: Sequence[int], done: Sequence[int], size: int) -> int:
-    """Steps that are left of an epoch of which `done` batches of each shard are made, the same for every rank: as many
-    as the rank with the most batches needs."""
+    """The steps that are left of an epoch when `done` batches of each shard are made: those of the rank with the most
+    batches left. The same on every rank."""
     left = [length - made for length, made in zip(lengths, done, strict=True)]
     return max(sum(left[shard] for shard in taken(rank, size, len(left))) for rank in range(size))
 
 
 def advanced(lengths: Sequence[int], done: Sequence[int], size: int, steps: int) -> tuple[int, ...]:
-    """`done` after so many more steps."""
+    """The batches of each shard that are made `steps` steps after `done`."""
     after = list(done)
     for rank in range(size):
         left = steps

@@ -1,7 +1,7 @@
-"""Files of an object store on this machine's disk for as long as they are read.
+"""Copies files of an object store to this machine's disk for as long as they are read.
 
-Petastorm 0.12 with pyarrow 14 reads local files only, so a rank fetches what it reads next while it trains on what it
-has read: never more than one pool of files lies on the disk.
+Petastorm 0.12 with pyarrow 14 reads local files only, so a rank fetches its next pool of files while it trains on the
+present one. At most one pool is on the disk at a time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _FETCHES = 4  # files fetched at a time
 
 @contextmanager
 def staged(files: Sequence[str]) -> Iterator[list[str]]:
-    """URLs that Petastorm can read of files given by their URIs, in the same order. Local files are read in place; the
-    others are gone when the block ends. Raises OSError where a file is missing."""
+    """URLs that Petastorm can read for files given by their URIs, in the same order. Local files are read in place;
+    copies of the others are removed when the block ends. Raises OSError where a file is missing."""
     places = [Root.parse(file) for file in files]
     local = [place.addresses.petastorm for place in places]
     if all(local):

@@ -1,6 +1,27 @@
-"""The Parquet files of a pinned version of a Delta table and their row counts, without Spark: what a rank may read.
+"""The Parquet files of a pinned version of a Delta table with their row counts, without Spark: what a rank reads.
 
-Readers of bare Parquet see neither deletion vectors nor column mapping, so a table with either is refused.
+A training reads a fixed list of files. The driver asks delta-rs for the files of one version, puts their URIs and row
+counts into the job, and records the version with the model. The alternatives:
+
+- The table's directory. Petastorm reads every Parquet file below it, those of replaced versions included, and ignores
+  deletion vectors and column mapping. The rows would depend on the moment of reading, and some would come twice.
+- A Spark query. Each rank would need a JVM, or each training a copy of its samples. The order of rows would depend on
+  how Spark splits the work, so that a killed training could not be resumed in the middle of an epoch.
+- The newest version, looked up by each rank. Two ranks could see different tables, and a model could not name the data
+  it was made from.
+
+A list of files with row counts also fixes the number of steps before anything is read. All ranks compute the same
+number from it and need not ask each other (streaming/shards.py).
+
+What it asks of the reader:
+
+- A reader of bare Parquet sees neither deletion vectors nor column mapping. Every table is created without them
+  (tables/store.py), and a table that has either is refused here.
+- Each file must have its row count in the Delta log, so statistics stay on when a table is written.
+- A vacuum must keep the files of every pinned version: `ecdctr tidy` does, another tool does not. `ecdctr forget`
+  removes them on purpose.
+- Files come in an order that does not depend on the random part of their names, so that the same rows written again
+  are read in the same order.
 """
 
 from __future__ import annotations
@@ -28,8 +49,8 @@ class DataFile(NamedTuple):
 
 
 def open_table(place: Root, version: int | None = None) -> DeltaTable:
-    """The table at `place`, at `version` or the newest. Raises ConfigError where there is none, or none that the
-    ranks can read."""
+    """The table at `place`, at `version` or the newest. Raises ConfigError where there is no such table or version, or
+    where the table has a feature that the ranks cannot read."""
     try:
         table = DeltaTable(place.addresses.deltalake, version=version, storage_options=place.storage_options)
     except DeltaError as error:
@@ -37,10 +58,10 @@ def open_table(place: Root, version: int | None = None) -> DeltaTable:
         raise ConfigError(f"{place}: expected {wanted}: {str(error).splitlines()[0]}") from error
     if "deletionVectors" in (table.protocol().reader_features or ()):
         raise ConfigError(
-            f"{place}: has deletion vectors, which the ranks cannot read: drop the feature deletionVectors"
+            f"{place}: has deletion vectors, which the ranks cannot read: drop the table feature deletionVectors"
         )
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
-        raise ConfigError(f"{place}: has column mapping, which the ranks cannot read: rewrite it without")
+        raise ConfigError(f"{place}: has column mapping, which the ranks cannot read: write the table without it")
     return table
 
 
@@ -51,10 +72,10 @@ def version(place: Root) -> int:
 
 
 def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) -> list[DataFile]:
-    """The files of a version whose partition values are among those given, say {"domain": ["ad"]}.
+    """The files of a version whose partition values are among those given, such as {"domain": ["ad"]}.
 
-    They come by partition values, then by name less its random part, so that the same rows written again come in the
-    same order.
+    They are ordered by partition values, then by name without its random part. Raises ConfigError where the version
+    does not exist or a file has no row count, ValueError for a name that is no partition column.
     """
     table = open_table(place, version)
     columns = [f"partition.{name}" for name in table.metadata().partition_columns]
@@ -67,7 +88,7 @@ def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) ->
 
 
 def _place(action: dict[str, Any], columns: list[str]) -> tuple[Any, ...]:
-    """Where a file comes among others; files of several commits that share a name are told apart by age and size."""
+    """The sort key of a file. Files of several commits that share a name are ordered by age, then by size."""
     name = _UUID.sub("", action["path"].rsplit("/", 1)[-1])
     return (*(str(action[column]) for column in columns), name, action["modification_time"], action["size_bytes"])
 
@@ -75,5 +96,5 @@ def _place(action: dict[str, Any], columns: list[str]) -> tuple[Any, ...]:
 def _data_file(place: Root, action: dict[str, Any]) -> DataFile:
     path = str(place.at(unquote(action["path"])))
     if action["num_records"] is None:
-        raise ConfigError(f"{path}: its table does not say how many rows it has: write it again with statistics on")
+        raise ConfigError(f"{path}: the Delta log has no row count for it: write the table again with statistics on")
     return DataFile(path, action["num_records"])

@@ -11,16 +11,18 @@ from pydantic import BaseModel, ConfigDict
 
 from ecdctr_spark.settings.features import Features, Role
 
-# What a table's rows were made from decides where it lies: with the logs or with the data set of that identity, or at
-# the root, where rows carry the identities.
+# Where a table is stored: with the logs or the data set that its rows were made from, by identity; or at the root, if
+# the rows carry the identities.
 Scope = Literal["logs", "data_set", "root"]
 
 
 class Person(BaseModel):
-    """Which rows of a table are about a person, so that they can be forgotten: of those that satisfy `where` (SQL), the
-    ones whose `column` holds the person's user id, the event_id of one of the person's impressions, the index of the
-    person in the vocabulary, or a raw row as JSON that names the person. They are removed, or where `instead` is given
-    stay with these columns set to SQL expressions."""
+    """Which rows of a table are about a person, so that they can be erased.
+
+    They satisfy `where` (SQL), and their `column` holds the person's user id, the event_id of one of the person's
+    impressions, the person's index in the vocabulary, or a raw row as JSON that names the person. They are removed, or,
+    where `instead` is given, kept with these columns set to SQL expressions.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,10 +33,12 @@ class Person(BaseModel):
 
 
 class Table(BaseModel):
-    """A Delta table: DDL of its columns, the columns that identify a row, and those its files are partitioned by. Where
-    `laid_out`, its files hold just the rows, in the order, of the tasks that write them. `varied` columns hardly hold a
-    value twice: no dictionary is made of them, which was half the work of writing samples and saved next to nothing.
-    `person` is None where no row is about a person."""
+    """The declaration of a Delta table: its columns as DDL, the columns that identify a row, and the partition columns.
+
+    The files of a table that is `laid_out` are written task by task as they are, and never compacted. `varied` columns
+    rarely repeat a value and are written without a dictionary, which was half the work of writing samples and saved
+    next to nothing. `person` is None where no row is about a person.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +53,7 @@ class Table(BaseModel):
 
 
 def properties(table: Table) -> dict[str, str]:
-    """The Delta properties that a table is created with, whoever creates it."""
+    """The Delta properties that a table is created with, by Spark and by delta-rs."""
     # Delta hands a table's properties to the Parquet writer.
     varied = {f"parquet.enable.dictionary#{column}": "false" for column in table.varied}
     return {**_PROPERTIES, **varied, **({} if table.laid_out else _GATHERED)}
@@ -58,12 +62,12 @@ def properties(table: Table) -> dict[str, str]:
 _PROPERTIES = {
     "delta.enableDeletionVectors": "false",
     "delta.columnMapping.mode": "none",
-    # Row counts alone: the least and greatest value of a column would leave users' ids in the log for good.
+    # Row counts only: minima and maxima of columns would leave user ids in the log for good.
     "delta.dataSkippingNumIndexedCols": "0",
-    # A model pins versions for as long as it is registered; a version is gone with its entry in the log.
+    # A model pins versions for as long as it is registered, and a version needs its entry in the log.
     "delta.logRetentionDuration": "interval 3650 days",
 }
-# Each partition's rows are brought together before they are written: without, every task leaves a file in each.
+# Rows are gathered by partition before they are written. Otherwise every task writes a file in each partition.
 _GATHERED = {"delta.autoOptimize.optimizeWrite": "true"}
 
 USER_ID = Person(column="user_id")
@@ -73,7 +77,7 @@ IMPRESSIONS = Table(
     name="impressions",
     scope="logs",
     columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
-    " context map<string,string>, clicked int, ds date",  # clicked is null where clicks come as a table of their own
+    " context map<string,string>, clicked int, ds date",  # clicked is null where clicks have their own table
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time"),
@@ -129,10 +133,10 @@ DAILY_COUNTS = Table(
     person=Person(column="key", where="entity = 'user_id'"),
 )
 DAILY_CLICKS = Table(
-    name="daily_clicks",  # natural clicks of a user that were known on a day, the newest of them
+    name="daily_clicks",  # the newest natural clicks of a user that became known on a day
     scope="data_set",
     columns="user_id string, clicks int,"
-    " rows map<string,binary>,"  # for an id feature its row of each click as big-endian int32, the newest last
+    " rows map<string,binary>,"  # by id feature, the row of each click as big-endian int32, the newest last
     " ds date",
     key=("user_id", "ds"),
     partitions=("ds",),
@@ -141,19 +145,19 @@ DAILY_CLICKS = Table(
 VOCABULARY = Table(
     name="vocabulary",
     scope="data_set",
-    # kind is null, unknown or bucket for rows reserved when the field is first seen (their token is a number),
-    # and token for the rest.
+    # kind is null, unknown or bucket for rows reserved when the field is first declared (their token is a number), and
+    # token for the rest.
     columns="field string, kind string, token string, index int, since timestamp",
     key=("field", "kind", "token"),
     person=Person(
         column="token",
         where="field = 'user_id' and kind = 'token'",
-        # The index stays taken, by a token that no log can hold for this kind.
+        # The index stays taken, by a kind and token that no log can hold.
         instead={"kind": "'forgotten'", "token": "cast(kept.index as string)", "since": "timestamp_seconds(0)"},
     ),
 )
 SNAPSHOTS = Table(
-    name="snapshots",  # vectors of the users and items that a model has trained; index is that of the data set
+    name="snapshots",  # vectors of the users and items that a model has trained, by their index
     scope="data_set",
     columns="model_id string, entity string, index int, vector array<float>",
     key=("model_id", "entity", "index"),
@@ -169,7 +173,7 @@ MODELS = Table(
 )
 PREDICTIONS = Table(
     name="predictions",
-    # method is its name and identity; weight stands for the ads that sampling left out.
+    # method is the name and identity of a method; weight stands for the ads that sampling left out.
     columns="event_id string, user_id string, item_id string, method string, model_id string, domain string,"
     " label int, weight double, prediction double, ds date",
     key=("event_id", "method"),
@@ -184,13 +188,13 @@ METRICS = Table(
     key=("date", "method", "domain"),
 )
 CONTENT = Table(
-    name="content",  # what the samples of a day hold, told apart by a checksum, and since when
+    name="content",  # a checksum of the samples of a day, and since when they have it
     scope="data_set",
     columns="domain string, ds date, rows bigint, checksum bigint, changed timestamp",
     key=("domain", "ds"),
 )
 HEALTH = Table(
-    name="health",  # evaluation/health.py; `ok` is the verdict on `value`, which must lie from `low` to `high`
+    name="health",  # evaluation/health.py; `ok`: whether `value` is between `low` and `high`
     scope="data_set",
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",
@@ -198,7 +202,7 @@ HEALTH = Table(
     partitions=("ds",),
 )
 STEPS = Table(
-    name="steps",  # subject is the identity of logs, a data set or a method, detail the model or error it was about
+    name="steps",  # subject is the identity of logs, a data set or a method; detail is a model or an error
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
     " rows_kept bigint, duplicates bigint, quarantined bigint, seconds double, finished timestamp",
     key=(),
@@ -223,13 +227,13 @@ TABLES = {
 
 
 def samples_table(features: Features) -> Table:
-    """The samples table that the declared features make: encoded columns between who and what was seen."""
+    """The samples table of the declared features, with one column per feature."""
     encoded = "".join(f", {feature.name} {_SAMPLE_TYPES[feature.role]}" for feature in features.fields)
     return Table(
         name="samples",
         scope="data_set",
-        # click_day counts from 1970, 0 without a click: a model learns of no click after the last day that it saw.
-        # The user's and item's own names stay beside their indices: GAUC groups by user.
+        # click_day is the day of the click since 1970, 0 without one: a model must not learn of a click after its day.
+        # The user's and item's ids are kept beside their indices: GAUC groups by user.
         columns=f"event_id string, event_time timestamp, user string, item string{encoded}, label float,"
         " click_day int, weight float, domain string, ds date",
         key=("event_id",),

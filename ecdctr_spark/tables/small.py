@@ -1,7 +1,7 @@
 """Small tables (registry, ledger, metrics) by delta-rs: read and written in milliseconds, without a JVM.
 
 They are the tables of tables/store.py, at the same place and with the same properties: Spark reads what is written
-here, and the other way round. All of a table's rows come as dictionaries, so it must fit the memory.
+here, and vice versa. All rows of a table come as dictionaries, so it must fit the memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TYPES = {
 
 
 def read_rows(root: Root, table: Table) -> list[Row]:
-    """Every row of the newest version, in no particular order; none before the first write.
+    """All rows of the newest version, in no particular order; none before the first write.
 
     Timestamps are in UTC, maps are dictionaries. Raises ConfigError where the table cannot be read.
     """
@@ -48,11 +48,11 @@ def read_rows(root: Root, table: Table) -> list[Row]:
 
 
 def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Replaces, in one commit, the rows that satisfy `where` by `rows`, which must all satisfy it. A key that a row
-    lacks is null. Values get into `where` by `literal` or `among` only.
+    """Replaces the rows that satisfy `where` by `rows`, which must all satisfy it, in one commit. A column that a row
+    lacks is null. Values must be put into `where` by `literal` or `among`.
 
     Raises ValueError for a key that is no column, DeltaError where a row does not satisfy `where` or another writer
-    was faster.
+    committed first.
     """
     _write(root, table, rows, mode="overwrite", predicate=where)
 
@@ -63,7 +63,7 @@ def append_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def literal(value: str | int | float | dt.date | None) -> str:
-    """A value as SQL."""
+    """A value as an SQL literal. Raises TypeError for another type."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -76,7 +76,7 @@ def literal(value: str | int | float | dt.date | None) -> str:
 
 
 def among(column: str, values: Iterable[str | int | float | dt.date | None]) -> str:
-    """The predicate that a column holds one of the values; None is null."""
+    """The SQL predicate that a column holds one of the values; None stands for null."""
     wanted = list(values)
     held = ", ".join(literal(value) for value in wanted if value is not None)
     parts = [f"{column} in ({held})"] if held else []
@@ -85,7 +85,7 @@ def among(column: str, values: Iterable[str | int | float | dt.date | None]) -> 
 
 
 def arrow_schema(columns: str) -> pa.Schema:
-    """The schema of DDL text, `name type, ...`; arrays and maps are of plain types."""
+    """The schema of DDL text, `name type, ...`. Arrays and maps hold plain types only."""
     fields = (column.strip().split(" ", 1) for column in re.split(r",(?![^<]*>)", columns))
     return pa.schema([(name, _type(kind.strip())) for name, kind in fields])
 
@@ -103,7 +103,7 @@ def _place(root: Root, table: Table) -> Root:
 
 
 def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row]:
-    """The rows of one file, with its partition's values."""
+    """The rows of one file, partition values included."""
     with place.at(unquote(action["path"])).open() as file:
         stored = pq.ParquetFile(file).read()
     columns = [_column(stored, action, field) for field in schema]
@@ -115,7 +115,7 @@ def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row
 def _column(stored: pa.Table, action: Mapping[str, Any], field: pa.Field) -> pa.ChunkedArray:
     if field.name in stored.column_names:
         return stored[field.name].cast(field.type)
-    value = action.get(f"partition.{field.name}")  # None too for a column that is younger than the file
+    value = action.get(f"partition.{field.name}")  # None also for a column added after the file
     return pa.chunked_array([pa.array([value] * len(stored), field.type)])
 
 
@@ -136,7 +136,7 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
 
 
 def _filled(row: Mapping[str, Any], schema: pa.Schema) -> Row:
-    """The row as pyarrow takes it: a map as pairs."""
+    """The row as pyarrow expects it: a map as pairs."""
     return {
         name: list(value.items()) if isinstance(value := row.get(name), Mapping) else value for name in schema.names
     }

@@ -1,7 +1,7 @@
-"""The Delta tables under one root: read, replace a slice atomically, insert what is not there yet.
+"""The Delta tables under one root by Spark: read, replace a slice atomically, insert rows with new keys.
 
-Every write checks the frame against the table's declared columns. Deletion vectors and column mapping stay off:
-the ranks read the Parquet files themselves.
+Every write checks the frame against the table's declared columns. Deletion vectors and column mapping stay off, since
+the ranks read the Parquet files directly (tables/pinned.py).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LISTING_TASKS = 64  # at most
 
 @lru_cache(maxsize=64)
 def _schema(spark: SparkSession, columns: str) -> StructType:
-    """Asking the JVM takes longer than all else that a write checks, and each write asks."""
+    """Cached: each write needs it, and the call to the JVM takes longer than all other checks."""
     return spark.createDataFrame([], columns).schema
 
 
 @dataclass(frozen=True)
 class Store:
-    """The Delta tables under a root, one folder each: those of some logs and of a data set by their identities, beside
-    those that all share. Without an identity they lie side by side."""
+    """The Delta tables under a root, one folder each: those of the logs and the data set with these identities, and
+    those that all share. Without an identity they are stored at the root."""
 
     spark: SparkSession
     root: Root
@@ -39,11 +39,11 @@ class Store:
     data_set: str = ""
 
     def place(self, table: Table) -> Root:
-        """Where the table lies."""
+        """The place of the table."""
         return self.home(table.scope).at("tables", table.name)
 
     def home(self, scope: Scope) -> Root:
-        """The folder of what has this scope."""
+        """The folder of the tables of a scope."""
         identity = {"logs": self.logs, "data_set": self.data_set, "root": ""}[scope]
         return self.root.at(scope, identity) if identity else self.root
 
@@ -53,7 +53,7 @@ class Store:
         return Store(self.spark, self.root, logs, data_set)
 
     def path(self, table: Table) -> str:
-        """Where the table lies, as Spark names it."""
+        """The place of the table, as Spark names it."""
         return self.place(table).addresses.spark
 
     def exists(self, table: Table) -> bool:
@@ -61,7 +61,7 @@ class Store:
         return self.place(table).at("_delta_log").exists()
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
-        """A version, or the newest; an empty frame of the table's columns before the first write."""
+        """A version of the table, by default the newest; before the first write an empty frame of its columns."""
         if not self.exists(table):
             return self.spark.createDataFrame([], table.columns)
         reader = self.spark.read.format("delta")
@@ -69,13 +69,14 @@ class Store:
         return pinned.load(self.path(table))
 
     def replace(self, table: Table, frame: DataFrame, where: str) -> None:
-        """Replaces, in one commit, the rows that satisfy `where` by those of `frame`, which must all satisfy it."""
+        """Replaces the rows that satisfy `where` by those of `frame`, which must all satisfy it, in one commit. Raises
+        ValueError where a column of `frame` is missing or of another type."""
         self._create(table)
         writer = self._checked(table, frame).write.format("delta").mode("overwrite").option("replaceWhere", where)
         writer.save(self.path(table))
 
     def insert_new(self, table: Table, frame: DataFrame) -> None:
-        """Inserts the rows of `frame` whose key is not in the table; the others are left as they are."""
+        """Inserts the rows of `frame` whose key is not in the table. Existing rows are left as they are."""
         self._create(table)
         same_key = " and ".join(f"known.{column} <=> new.{column}" for column in table.key)
         known = DeltaTable.forPath(self.spark, self.path(table)).alias("known")
@@ -87,9 +88,9 @@ class Store:
         self._checked(table, frame).write.format("delta").mode("append").save(self.path(table))
 
     def delete(self, table: Table, keys: DataFrame, condition: str) -> int:
-        """Deletes the rows of the table, `kept` in the condition, that a row of `keys` matches; returns how many.
+        """Deletes the rows of the table (`kept` in the condition) that match a row of `keys`; returns how many.
 
-        The values come as a frame, since a condition is written into the table's log in full.
+        Values are passed as a frame, since the text of a condition is stored in the table's log.
         """
         if not self.exists(table):
             return 0
@@ -97,20 +98,20 @@ class Store:
         return self._rows_of_last_commit(table, "numTargetRowsDeleted")
 
     def update(self, table: Table, keys: DataFrame, condition: str, values: dict[str, str]) -> int:
-        """As `delete`, but sets columns of these rows to SQL expressions."""
+        """As `delete`, but sets columns of the matching rows to SQL expressions."""
         if not self.exists(table):
             return 0
         self._merge(table, keys, condition).whenMatchedUpdate(set=dict(values)).execute()
         return self._rows_of_last_commit(table, "numTargetRowsUpdated")
 
     def compact(self, table: Table) -> None:
-        """Brings small files together, but for tables laid out for the ranks."""
+        """Merges small files, except in tables that are laid out for the ranks."""
         if self.exists(table) and not table.laid_out:
             DeltaTable.forPath(self.spark, self.path(table)).optimize().executeCompaction()
 
     def vacuum(self, table: Table, hours: float) -> None:
-        """Removes files that no version of the last `hours` hours reads. The caller knows that none older is needed,
-        and that nobody is writing."""
+        """Removes files that are part of no version of the last `hours` hours. The caller makes sure that no older
+        version is needed and that no one is writing."""
         if self.exists(table):
             self.spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
             # Delta lists the files with as many tasks as Spark discovers partitions with: 10,000 unless it is set.
@@ -119,11 +120,11 @@ class Store:
             DeltaTable.forPath(self.spark, self.path(table)).vacuum(hours)
 
     def committed(self, table: Table) -> dict[int, dt.datetime]:
-        """When each version of the table was committed."""
+        """The time at which each version of the table was committed."""
         if not self.exists(table):
             return {}
         rows = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "timestamp").collect()
-        return {row["version"]: row["timestamp"].astimezone() for row in rows}  # collected in this machine's zone
+        return {row["version"]: row["timestamp"].astimezone() for row in rows}  # naive, in this machine's time zone
 
     def _declared(self, table: Table) -> StructType:
         return _schema(self.spark, table.columns)
@@ -132,8 +133,8 @@ class Store:
         return DeltaTable.forPath(self.spark, self.path(table)).alias("kept").merge(keys.alias("keys"), condition)
 
     def _rows_of_last_commit(self, table: Table, metric: str) -> int:
-        told = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("operationMetrics").collect()[0][0]
-        return int(told.get(metric, 0))
+        found = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("operationMetrics").collect()[0][0]
+        return int(found.get(metric, 0))
 
     def _create(self, table: Table) -> None:
         if self.exists(table):
@@ -146,7 +147,8 @@ class Store:
         builder.partitionedBy(*table.partitions).execute()
 
     def _check_columns(self, table: Table) -> None:
-        """Another list of features makes another data set: a table's columns never change."""
+        """Raises ConfigError where the stored columns differ: a table's columns never change, since other features make
+        another data set."""
         there, declared = self.read(table).columns, self._declared(table).names
         if set(there) != set(declared):
             other = ", ".join(sorted(set(there) ^ set(declared)))
@@ -160,7 +162,7 @@ class Store:
         found = {field.name: field.dataType for field in frame.schema}
         for field in expected:
             if field.name not in found:
-                raise ValueError(f"table {table.name}: column {field.name} is missing from what is to be written")
+                raise ValueError(f"table {table.name}: column {field.name} is missing from the frame to write")
             if found[field.name].simpleString() != field.dataType.simpleString():
                 raise ValueError(
                     f"table {table.name}: column {field.name} is {found[field.name].simpleString()}, "

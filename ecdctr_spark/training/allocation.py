@@ -1,4 +1,4 @@
-"""What becomes of the memory that a training step frees."""
+"""Keeps the memory that a training step frees for the next step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ctypes
 from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers (malloc.h)
-_KEPT = 1 << 30  # bytes at most that lie idle
-_MAPPED = 1 << 26  # bytes from which on memory is mapped for itself and given back: tables, not a step's tensors
+_KEPT = 1 << 30  # bytes that may lie idle, at most
+_MAPPED = 1 << 26  # larger blocks are mapped on their own and given back when freed: tables, not a step's tensors
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep what a step frees for the next one: glibc would give it back to the system each time, and
-    the next step would wait while it is zeroed, page by page. Other C libraries are left as they are."""
+    """Stops glibc from returning freed memory to the system after each step, which makes the next step wait while the
+    system zeroes it page by page. Does nothing with another C library."""
     with suppress(AttributeError):
         tune = ctypes.CDLL(None).mallopt
         tune(_TRIM_THRESHOLD, _KEPT)

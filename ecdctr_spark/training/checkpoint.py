@@ -1,10 +1,10 @@
-"""Models in storage: a folder of safetensors and a manifest, published as a whole; nothing is ever unpickled.
+"""Checkpoints: a folder of safetensors files and a manifest, published as a whole. Nothing is ever unpickled.
 
 manifest.json                      what the model is, how it came about, and the hash of every file
 dense.safetensors                  parameters and batch-norm statistics
 dense_optimiser.safetensors        Adam's state by parameter
-rows-<rank>-of-<ranks>.safetensors what each rank holds of every table: vectors and optimiser state
-snapshots/part-<rank>.parquet      where the level keeps them: index and vector of every row that was ever trained
+rows-<rank>-of-<ranks>.safetensors each rank's share of every table: vectors and optimiser state
+snapshots/part-<rank>.parquet      where the level keeps snapshots: index and vector of every row that was trained
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _CHUNK = 1 << 18  # rows of a snapshot written at a time
 
 
 class RestoreReport(Settings):
-    """What became of each tensor of a model at its start, and of the parent's that it has no use for.
+    """Where each tensor of a model came from at its start, and which of the parent's it did not use.
 
-    `parent` is its model_id. taken_over: bit for bit; grown: the same, with rows appended; merged: worked out from
-    the parent's; reset: the parent has it, but the policy starts it afresh; new: the parent does not have it; left:
-    the parent's alone.
+    `parent` is the parent's model_id. taken_over: bit for bit; grown: the same, with rows appended; merged: computed
+    from the parent's; reset: the parent has it, but the policy starts it afresh; new: the parent does not have it;
+    left: only the parent has it.
     """
 
     parent: str | None = None
@@ -59,8 +59,8 @@ class RestoreReport(Settings):
 
 
 class Manifest(Settings):
-    """What a model is and how it came about; `ranks` is the number of ranks that wrote the files. The checkpoint of a
-    training that has not ended has a `cursor` and the digest of its `job`, and no `result`."""
+    """What a model is and how it was made. `ranks` is the number of ranks that wrote the files. The checkpoint of a
+    training under way has a `cursor` and the digest of its `job`, and no `result`."""
 
     format: Literal[2] = 2
     model_id: str
@@ -77,9 +77,9 @@ class Manifest(Settings):
 
 
 def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
-    """Writes the model to the folder `root`, replacing the one that is there.
+    """Publishes the model as the folder `root`, replacing the one that is there.
 
-    All ranks call it together, each with its share of the tables; `manifest.files` is filled in here.
+    All ranks call it together, each with its share of the tables. `manifest.files` is filled in here.
     """
     draft = root.draft(MANIFEST)
     if world.rank == 0:
@@ -109,12 +109,13 @@ def load(root: Root, exchange: Exchange) -> tuple[ModelSpec, nn.Module]:
 
 
 def identity(root: Root) -> str:
-    """The hash of a manifest, which holds those of all its files. Raises ConfigError where there is none."""
+    """The SHA-256 of a checkpoint's manifest, which holds the hashes of its files. Raises ConfigError where there is no
+    manifest."""
     return sha256(_manifest(root))
 
 
 class Checkpoint:
-    """A published checkpoint whose files were found to be complete and unchanged when it was opened."""
+    """A published checkpoint. Its files were checked against the manifest when it was opened."""
 
     def __init__(self, root: Root, manifest: Manifest, identity: str) -> None:
         self.root, self.manifest, self.identity = root, manifest, identity
@@ -122,7 +123,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, root: Root) -> Checkpoint:
-        """Reads the manifest and checks every file against it; raises ConfigError that names the one at fault."""
+        """Reads the manifest and checks every file against it. Raises ConfigError that names the file at fault."""
         content = _manifest(root)
         try:
             manifest = Manifest.model_validate_json(content)
@@ -130,15 +131,15 @@ class Checkpoint:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
             raise ConfigError(
-                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; it was not written by this version"
+                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; not written by this version: train it again"
             ) from error
         checkpoint = cls(root, manifest, sha256(content))
         checkpoint._files.check()
         return checkpoint
 
     def model(self, exchange: Exchange) -> nn.Module:
-        """The model on any number of ranks, however many wrote it. Raises ConfigError where its files do not fit its
-        specification."""
+        """The model, on any number of ranks, however many wrote it. Raises ConfigError where a file does not fit the
+        spec."""
         model = build(self.manifest.spec, exchange)
         dense, stored = dense_tensors(model), self.tensors(DENSE)
         self.require(stored, dense)
@@ -149,19 +150,24 @@ class Checkpoint:
         return model
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Every tensor of one of the manifest's files."""
+        """The tensors of one of the manifest's files by name. Raises ConfigError where it cannot be read."""
         self._listed(name)
         try:
             return load_file(self._files.local(name))
         except SafetensorError as error:
-            raise ConfigError(f"checkpoint {self.root.at(name)}: no safetensors file ({error})") from error
+            raise ConfigError(
+                f"checkpoint {self.root.at(name)}: not a safetensors file ({error}); train it again"
+            ) from error
 
     def rows(self, name: str, exchange: Exchange) -> Tensor:
-        """What `exchange.rank` of `exchange.size` holds of a row tensor of the model as it was written."""
+        """The share of `exchange.rank` among `exchange.size` ranks of a row tensor, [local rows, ...].
+
+        Raises ConfigError where a file lacks it.
+        """
         writers = self.manifest.ranks
         mine = torch.arange(exchange.rank, self.manifest.spec.rows, exchange.size)
         owned = [mine[mine % writers == writer] for writer in range(writers)]
-        # One share in memory at a time. As many ranks as wrote: a rank reads its own file only.
+        # One share is in memory at a time. With as many ranks as wrote it, a rank reads only its own file.
         shares = [
             self._share(name, writer)[rows // writers]
             for writer, rows in enumerate(owned)
@@ -170,7 +176,7 @@ class Checkpoint:
         return torch.cat(shares)[torch.cat(owned).argsort()]
 
     def require(self, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-        """Raises ConfigError unless both have the same names and shapes."""
+        """Raises ConfigError unless both hold the same names with the same shapes."""
         theirs, ours = ({name: tensor.shape for name, tensor in each.items()} for each in (stored, expected))
         wrong = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
         if wrong:

@@ -1,4 +1,4 @@
-"""What a rank is told to do and what it answers: plain data that travels as JSON."""
+"""A rank's job and its result: plain data that travels as JSON."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ecdctr_spark.streaming.shards import Unit
 
 
 class RankDiedError(RuntimeError):
-    """A rank's process ended in the middle of a job; its text says which, and what it said last."""
+    """A rank's process ended in the middle of a job. The text names the rank and ends with its last output."""
 
 
 class TaughtBy(Settings):
-    """A teacher: the place of its checkpoint, and its share of the loss (methods/method.py, Teacher)."""
+    """A teacher: the URI of its checkpoint, and its share of the loss (methods/method.py, Teacher)."""
 
     checkpoint: str
     share: float
 
 
 class TrainingJob(Settings):
-    """One training of one model, resolved: nothing else is read but the files named here by their URIs.
+    """One training of one model, resolved. A rank reads only the files that are named here by their URIs.
 
-    `until` is the last day that the model sees: a click after it counts as none. `parent` is the place of a published
-    checkpoint, taken over as `how` and the `policy` say (training/transfer.py); `snapshots` are the Parquet files of
-    the pinned snapshots table that hold the models `model.memory.snapshots`. A checkpoint is written every
-    train.checkpoint_steps steps, and the newest `keep_checkpoints` of them are kept.
+    `until` is the last day that the model sees: a later click does not count. `parent` is the URI of a published
+    checkpoint, taken over by `how` and `policy` (training/transfer.py). `snapshots` are the Parquet files of the pinned
+    snapshots table that hold the models `model.memory.snapshots`. The model is published at `output`. A checkpoint is
+    written every train.checkpoint_steps steps, and the newest `keep_checkpoints` of them are kept.
     """
 
     model_id: str
@@ -47,8 +47,8 @@ class TrainingJob(Settings):
 
 
 class Cursor(Settings):
-    """Where a training stands: in epoch `epoch`, `made` batches of each shard (none where empty); `steps` of all
-    epochs and what they came to (training/step.py, Totals); and each epoch's loss on what is held out."""
+    """The position of a training: its `epoch`; the batches `made` of each shard in it (empty: none); the `steps` of all
+    epochs and their `totals` (training/step.py, Totals); the validation loss of each epoch that has ended."""
 
     epoch: int = 0
     made: tuple[int, ...] = ()
@@ -58,14 +58,15 @@ class Cursor(Settings):
 
     @property
     def since_best(self) -> int:
-        """Epochs since the one of the least loss; 0 where none was judged."""
+        """Epochs since the one with the lowest validation loss; 0 where there is none."""
         return len(self.losses) - 1 - self.losses.index(min(self.losses)) if self.losses else 0
 
 
 class TrainingResult(Settings):
-    """Rows are counted once an epoch over all ranks; waiting is the share of the time spent on input. The first
-    `resumed` of the steps were made by an attempt that was killed; seconds and waiting are of the last one. `held_out`
-    is the mean loss, after each epoch, on the files that were not trained on."""
+    """The figures of a training. `rows` are counted once per epoch over all ranks; `loss` is the weighted mean over all
+    steps, each before its update; `waiting` is the share of the time spent on input, 0 to 1. The first `resumed` steps
+    were made by attempts that were killed; `seconds` and `waiting` are of the last one. `held_out` is the mean loss
+    after each epoch on the files that were not trained on."""
 
     rows: int
     steps: int

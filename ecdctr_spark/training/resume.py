@@ -1,7 +1,7 @@
-"""Checkpoints of a training that has not ended, beside the model that it is to become, and the way back from them.
+"""Checkpoints of a training under way, beside the place of its model, and how it resumes from them.
 
-A training that was killed, at whatever step, goes on from its newest checkpoint and ends with the same weights bit for
-bit, on as many ranks. On another number of ranks each row of the epoch still comes once.
+A training that was killed at any step resumes from its newest checkpoint. On the same number of ranks it ends with the
+same weights bit for bit. On another number, each row of the epoch is still read once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BEST = "best"
 
 
 def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: Cursor, name: str | None = None) -> None:
-    """Writes a checkpoint, named by its steps unless told otherwise, and then removes all but the newest
-    job.keep_checkpoints of those. All ranks call it together."""
+    """Writes a checkpoint called `name`, by default its number of steps, and then removes all but the newest
+    job.keep_checkpoints of the numbered ones. All ranks call it together."""
     world = state.world
     manifest = _manifest(job, restored, world).model_copy(update={"job": digest(job), "cursor": cursor})
     publish(_folder(job).at(name or f"{cursor.steps:09d}"), state.model, state.optimiser, manifest, world)
@@ -38,12 +38,13 @@ def finish(job: TrainingJob, state: TrainState, restored: RestoreReport, result:
 
 
 def newest(job: TrainingJob, world: World) -> Checkpoint | None:
-    """The newest checkpoint of this very job; those of another that was to become the same model are removed.
+    """The newest checkpoint of this job, None where there is none. Those of a different job for the same model are
+    removed. All ranks call it together.
 
-    Raises ConfigError where it is damaged.
+    Raises ConfigError where the checkpoint is damaged.
     """
     found = [Checkpoint.open(place) for place in _checkpoints(job)[-1:]]
-    world.barrier()  # before any is removed, all have looked
+    world.barrier()  # all ranks have looked before any checkpoint is removed
     if found and found[0].manifest.job == digest(job):
         return found[0]
     _discard(job, world)
@@ -51,22 +52,23 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
 
 
 def restore_from(state: TrainState, checkpoint: Checkpoint) -> tuple[Cursor, RestoreReport]:
-    """Brings a freshly built model and its optimiser to where the checkpoint was written."""
+    """Restores a freshly built model and its optimiser from the checkpoint; its cursor and the report of the start.
+    Raises ConfigError where the checkpoint is that of a finished model or does not fit."""
     take_all(state.model, state.optimiser, checkpoint, state.world)
     manifest = checkpoint.manifest
     if manifest.cursor is None:
-        raise ConfigError(f"checkpoint {checkpoint.root}: has no cursor: it is a model, not a training under way")
+        raise ConfigError(f"checkpoint {checkpoint.root}: no cursor: it is a finished model, not a training under way")
     return manifest.cursor, manifest.restored
 
 
 def best(job: TrainingJob) -> Checkpoint:
-    """The checkpoint of the epoch with the least loss on what is held out."""
+    """The checkpoint of the epoch with the lowest validation loss. Raises ConfigError where there is none."""
     return Checkpoint.open(_folder(job).at(BEST))
 
 
 def digest(job: TrainingJob) -> str:
-    """Tells jobs apart by all that their result depends on, and nothing else: not where their files lie. Delta gives
-    each file a name of its own, and a parent's folder is its model_id."""
+    """A hash of everything that the result of a job depends on. Folders are left out, names are not: Delta gives each
+    file a unique name, and a parent's folder is named after its model_id."""
     named = {
         "units": tuple(unit.model_copy(update={"path": _name(unit.path)}) for unit in job.units),
         "snapshots": tuple(_name(path) for path in job.snapshots),
@@ -104,5 +106,5 @@ def _folder(job: TrainingJob) -> Root:
 
 
 def _checkpoints(job: TrainingJob) -> list[Root]:
-    """The complete ones, oldest first."""
+    """The complete numbered checkpoints, the oldest first."""
     return [place for place in _folder(job).list() if place.name.isdigit() and place.at(MANIFEST).exists()]

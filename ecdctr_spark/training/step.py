@@ -1,8 +1,8 @@
 """One update of a model from the batches of all ranks.
 
-A step is that of the whole batch, however many ranks share it and in however many passes: the loss is the weighted sum
-over all rows, brought to a mean by one all-reduce that carries the dense gradient and the weights together. Batch norm
-alone sees its own rank's rows.
+A step is that of the whole batch, however many ranks and passes share it. The loss is the weighted sum over all rows;
+one all-reduce carries the dense gradient and the sum of weights together, and turns it into a mean. Only batch norm
+sees no more than its own rank's rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ecdctr_spark.training.world import World
 
 
 class Totals(NamedTuple):
-    """Of all ranks together: the weighted sum of losses, each before its update, the sum of weights, the rows."""
+    """Sums over all ranks: the weighted losses, each before its update; the weights; the rows."""
 
     loss: float = 0.0
     weight: float = 0.0
@@ -34,13 +34,13 @@ class Totals(NamedTuple):
 
     @property
     def mean_loss(self) -> float:
-        """The weighted mean loss; 0 where there was no row."""
+        """The weighted mean loss; 0 where there is no weight."""
         return self.loss / self.weight if self.weight else 0.0
 
 
 class TrainState(NamedTuple):
-    """A model, what moves it, and the vector of which every parameter's gradient is a view, so that it is reduced and
-    clipped as a whole without a copy; at its end there is room for a step's totals."""
+    """A model and what updates it. `gradient` is one vector; every parameter's gradient is a view of it, so that it is
+    reduced and clipped as a whole without a copy. Its last elements hold a step's Totals."""
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
@@ -51,8 +51,8 @@ class TrainState(NamedTuple):
 
 
 def start_state(model: nn.Module, train: Optimisation, world: World, objective: Objective = CLICKS) -> TrainState:
-    """Adam with decoupled weight decay over the parameters; tables have none and bring their own optimiser. The model
-    moves to this rank's device."""
+    """Moves the model to this rank's device and sets up Adam with decoupled weight decay for its parameters. Tables are
+    no parameters and bring their own optimiser."""
     parameters = list(model.to(world.device).parameters())
     optimiser = torch.optim.AdamW(parameters, lr=train.dense_learning_rate, weight_decay=train.weight_decay)
     sizes = [parameter.numel() for parameter in parameters]
@@ -63,7 +63,7 @@ def start_state(model: nn.Module, train: Optimisation, world: World, objective: 
 
 
 def step(state: TrainState, batch: Batch, number: int) -> Totals:
-    """The update of number `number`, counted from 0, of which every rank brings its batch."""
+    """Step number `number`, counted from 0, on each rank's batch. All ranks call it together; the totals are of all."""
     train, gradient = state.train, state.gradient
     gradient.zero_()
     dense, own = torch.split(gradient, [len(gradient) - len(Totals()), len(Totals())])
@@ -86,8 +86,8 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
 
 @torch.no_grad()
 def average_batch_norm(model: nn.Module, rows: int, world: World) -> None:
-    """Brings the ranks' running statistics together, weighted by the rows each has seen. The variance of the whole is
-    the mean variance plus the variance of the means."""
+    """Replaces the ranks' running statistics by their mean, weighted by the `rows` each rank has seen. The variance of
+    the whole is the mean of the variances plus the variance of the means. All ranks call it together."""
     for norm in _batch_norms(model):
         assert norm.running_mean is not None and norm.running_var is not None  # all of ours keep statistics
         mean, var = norm.running_mean.double(), norm.running_var.double()
@@ -101,7 +101,8 @@ def average_batch_norm(model: nn.Module, rows: int, world: World) -> None:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals:
-    """The loss of all ranks' batches, of which every rank must bring as many; the model is left as it was."""
+    """The totals of all ranks' batches, with float32 and without a teacher. Every rank must bring the same number of
+    batches. The model is not changed."""
     training = model.training
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
@@ -112,7 +113,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
 
 
 def rows_of(batch: Batch) -> int:
-    """Its rows but for padding."""
+    """The number of rows that are no padding."""
     return int((batch.weights > 0).sum())
 
 
@@ -130,14 +131,15 @@ def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) 
 
 
 def _totals(loss: Tensor, batch: Batch) -> Tensor:
-    """Totals of a batch that lies on the CPU, as a tensor beside its loss: on a GPU nobody waits for that here."""
+    """Totals of a batch on the CPU, as a tensor on the loss's device: so a GPU is not waited for here."""
     totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows_of(batch))).to(loss.device)
     totals[0] = loss
     return totals
 
 
 def _use_batch(model: nn.Module, statistics: bool) -> None:
-    """A batch of one row has no variance, and a filler is no data: both are normed by the running statistics."""
+    """Batch norm by the batch's own statistics or the running ones: a single row has no variance, and a filler is no
+    data."""
     for norm in _batch_norms(model):
         norm.train(statistics)
 

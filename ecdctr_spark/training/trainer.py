@@ -1,4 +1,4 @@
-"""The training of any of the models on one of several ranks: one flat loop, and what stands around it."""
+"""The training of any model on one of several ranks: one flat loop, with resuming, validation and early stopping."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REPORT_SECONDS = 0.25
 
 
 class Made(NamedTuple):
-    """Steps made, and what they came to."""
+    """Steps made, and their totals."""
 
     steps: int = 0
     totals: Totals = Totals()
@@ -40,7 +40,7 @@ NOTHING = Made()
 
 
 class _Attempt(NamedTuple):
-    """An attempt to carry a job out, and what became of its model's tensors at the start."""
+    """An attempt at a job, and where its model's tensors came from."""
 
     job: TrainingJob
     state: TrainState
@@ -49,10 +49,11 @@ class _Attempt(NamedTuple):
 
 
 def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
-    """Carries a job out and publishes the model at job.output. All ranks call it together with the same job.
+    """Runs a job and publishes the model at job.output. All ranks call it together with the same job.
 
-    The same job on as many ranks and threads gives the same weights bit for bit, killed and run again or not.
-    `progress` is called on rank 0.
+    On a CPU the same job on the same number of ranks and threads gives the same weights bit for bit, also when it was
+    killed and run again. `progress` is called on rank 0. Raises ConfigError where the files, the parent or a checkpoint
+    do not fit the job, RuntimeError where the loss is no longer finite.
     """
     keep_freed_memory()
     started = time.perf_counter()
@@ -82,9 +83,10 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
 
 
 def fit(state: TrainState, batches: Iterable[Batch], progress: Progress, done: Made = NOTHING) -> Made:
-    """Trains on this rank's batches, of which every rank must bring as many, after what is done already.
+    """Trains on this rank's batches, after the steps that are `done`, and returns all steps made. Every rank must bring
+    the same number of batches.
 
-    A filler batch weighs nothing and counts no row. Raises RuntimeError where the loss is no longer finite.
+    A filler batch has weight zero and counts no row. Raises RuntimeError where the loss is no longer finite.
     """
     state.model.train()
     own_rows, reported, rank = 0, time.perf_counter(), state.world.rank
@@ -118,7 +120,7 @@ def _objective(job: TrainingJob, world: World) -> Objective:
 
 
 def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt, Cursor]:
-    """Where the job was left, or its start."""
+    """The job at its newest checkpoint, or at its start."""
     state = start_state(build(job.model, world), job.train, world, _objective(job, world))
     checkpoint = resume.newest(job, world)
     if checkpoint:
@@ -129,7 +131,7 @@ def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt
 
 
 def _epoch(training: _Attempt, stream: Stream, cursor: Cursor) -> Cursor:
-    """What is left of the cursor's epoch, with checkpoints on the way; the start of the next."""
+    """Trains the rest of the cursor's epoch, with checkpoints on the way. Returns the start of the next epoch."""
     every = training.job.train.checkpoint_steps
     left = stream.steps(cursor.epoch, cursor.made)
     with closing(stream.batches(cursor.epoch, cursor.made)) as batches:
@@ -145,7 +147,7 @@ def _epoch(training: _Attempt, stream: Stream, cursor: Cursor) -> Cursor:
 
 
 def _judged(training: _Attempt, held_out: Stream, cursor: Cursor) -> Cursor:
-    """The cursor with the loss on what is held out; the best epoch's weights are kept."""
+    """The cursor with the validation loss of the epoch that has ended. The best epoch's weights are kept."""
     state = training.state
     loss = evaluate(state.model, held_out.batches(epoch=0), state.world).mean_loss
     judged = cursor.model_copy(update={"losses": (*cursor.losses, loss)})

@@ -1,10 +1,10 @@
-"""What a model takes over from the one before it, and the report of what became of each tensor.
+"""What a model takes over from its parent, and the report of where each tensor came from.
 
-fresh: nothing. continue: everything, optimiser state included; tables grow. from: what the job's policy says, by
-default (paper, section 3.4) everything but batch norm, whose weights and statistics describe natural traffic. Attention
-over snapshots is frozen into one vector of each entity. The rows' Adagrad state goes with the rows: without it the
-first step would move every row that a few ads touch by the full learning rate, whatever its gradient, and wipe out what
-months of natural traffic had taught it.
+fresh: nothing. continue: everything, optimiser state included; tables grow. from: by the job's policy, by default
+(paper, section 3.4) everything but batch norm, whose weights and statistics describe natural traffic. Attention over
+snapshots is frozen into one vector per entity. The rows' Adagrad state goes with the rows. Without it the first step
+would move every row that a few ads touch by the full learning rate, whatever its gradient, and erase what months of
+natural traffic have taught it.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ _MEMORY_TABLE = "memory.table.weight"
 
 
 _EVERYTHING = Policy(batch_norm="copied", optimiser="kept")
-# The fields of its spec in which a parent may differ. Where a network differs, the tensors must not be taken over.
+# Fields of the spec in which a parent may differ. Where its network differs, the policy must leave those tensors out.
 _MAY_DIFFER = {"continue": {"rows"}, "from": {"rows", "memory", "network"}}
 
 
 @torch.no_grad()
 def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob, world: World) -> RestoreReport:
-    """Brings a freshly built model to where its training starts, by job.how; every tensor is in the report.
+    """Sets a freshly built model and its optimiser to the start of its training, by job.how. The report has every
+    tensor. All ranks call it together.
 
-    Raises ConfigError for anything that the policy does not expect: a tensor missing, unknown or of another shape, a
-    parent of another kind, a table that would shrink.
+    Raises ConfigError for anything that the policy does not cover: a tensor that is missing, unknown or of another
+    shape, a parent with another spec, a table that would shrink.
     """
     fates: dict[str, Fate] = dict.fromkeys([*dense_tensors(model), *row_tensors(model)], "new")
     if job.snapshots:
@@ -62,7 +63,7 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
 
 @torch.no_grad()
 def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
-    """Everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
+    """Takes over everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
     _take_dense(model, checkpoint, _EVERYTHING)
     _take_rows(model, checkpoint, _EVERYTHING, world)
     _take_optimiser(model, optimiser, checkpoint, _EVERYTHING)
@@ -76,12 +77,12 @@ def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
 def _fill_memory(model: nn.Module, job: TrainingJob) -> None:
     memory = getattr(model, "memory", None)
     if not isinstance(memory, SnapshotMemory):
-        raise ConfigError(f"training {job.model_id}: snapshots are given, but its model has no memory of them")
+        raise ConfigError(f"training {job.model_id}: it names snapshots, but its model has no memory for them")
     memory.fill(job.snapshots)
 
 
 def _parent(job: TrainingJob) -> Checkpoint:
-    """The checkpoint that a job starts from, of the kind that its policy expects."""
+    """The checkpoint that a job starts from. Raises ConfigError where its spec does not fit."""
     if job.parent is None:
         raise ConfigError(f"training {job.model_id}: start {job.how} needs a parent: train that model first")
     parent = Checkpoint.open(Root.parse(job.parent))
@@ -103,7 +104,7 @@ def _take_dense(model: nn.Module, parent: Checkpoint, policy: Policy) -> dict[st
     stored = {_renamed(name, policy): tensor for name, tensor in parent.tensors(DENSE).items()}
     ours, reset = dense_tensors(model), _reset(model, policy)
     wanted = {name for name in ours if _chosen(name, policy)} - reset
-    # A parent's attention has no counterpart where its outcome is merged; nothing else may be without one.
+    # A parent's attention has no counterpart in a merged memory. Every other tensor must have one.
     merged = {name for name in stored if name.startswith(_MEMORY)} - ours.keys() if _merges(model, parent) else set()
     left = merged | {name for name in stored if not _chosen(name, policy)} | (reset - ours.keys())
     parent.require({name: stored[name] for name in stored.keys() - left - reset}, {name: ours[name] for name in wanted})
@@ -131,7 +132,7 @@ def _take_rows(model: nn.Module, parent: Checkpoint, policy: Policy, world: Worl
         else:
             stored = parent.rows(_name_in_parent(name, policy), world)
             fates[name] = "grown" if parent.manifest.spec.rows < _rows(model) else "taken_over"
-        share[: len(stored)].copy_(stored)  # old rows come first in every rank's share: a table grows at its end
+        share[: len(stored)].copy_(stored)  # old rows come first in each rank's share: tables grow at their end
     return fates
 
 
@@ -148,7 +149,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _renamed(name: str, policy: Policy) -> str:
-    """What a tensor of the parent is called in the model."""
+    """The model's name for a tensor of the parent."""
     for theirs, ours in policy.rename.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -163,7 +164,7 @@ def _name_in_parent(name: str, policy: Policy) -> str:
 
 
 def _reset(model: nn.Module, policy: Policy) -> set[str]:
-    """The names of the model's tensors that begin afresh."""
+    """The names of the model's tensors that start afresh."""
     named = {name for name in (*dense_tensors(model), *row_tensors(model)) if _matches(name, policy.reset)}
     if policy.batch_norm == "copied":
         return named
@@ -172,7 +173,7 @@ def _reset(model: nn.Module, policy: Policy) -> set[str]:
 
 
 def _check_patterns(model: nn.Module, policy: Policy) -> None:
-    """A pattern that says nothing is a slip."""
+    """Raises ConfigError for a pattern that matches no tensor: most likely a typing error."""
     names = [*dense_tensors(model), *row_tensors(model)]
     for pattern in (*policy.include, *policy.exclude, *policy.reset):
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -186,13 +187,13 @@ def _merges(model: nn.Module, parent: Checkpoint) -> bool:
 
 
 def _pooled(parent: Checkpoint) -> MemorySpec | None:
-    """The parent's memory where it pools snapshots."""
+    """The parent's memory, if it pools snapshots."""
     memory = parent.manifest.spec.memory
     return None if memory is None or memory.pooling == "merged" else memory
 
 
 def _merged_memory(parent: Checkpoint, spec: MemorySpec, world: World) -> Tensor:
-    """This rank's share of the parent's memory, its attention carried out."""
+    """This rank's share of the parent's memory, with its pooling applied."""
     memory = SnapshotMemory(parent.manifest.spec.rows, spec, world)
     attention = {
         name.removeprefix(_MEMORY): tensor for name, tensor in parent.tensors(DENSE).items() if name.startswith(_MEMORY)
@@ -202,7 +203,7 @@ def _merged_memory(parent: Checkpoint, spec: MemorySpec, world: World) -> Tensor
 
 
 def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: Checkpoint, policy: Policy) -> None:
-    """Adam's state of every parameter that is taken over; a parent that made no step has none."""
+    """Takes over Adam's state of each parameter that is taken over; a parent that made no step has none."""
     parameters, reset = dict(model.named_parameters()), _reset(model, policy)
     for key, tensor in parent.tensors(OPTIMISER).items():
         theirs, kind = key.rsplit("/", 1)

@@ -1,4 +1,4 @@
-"""The ranks of a training, and what they say to each other. The only import of Horovod."""
+"""The world: the ranks of a training and their collective calls. The only import of Horovod in a rank."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ecdctr_spark.settings.base import ConfigError
 
 
 class World(Exchange, Protocol):
-    """This process among `size` ranks. Every rank makes the same calls in the same order."""
+    """This process among `size` ranks. All ranks make the same calls in the same order."""
 
     @property
     def device(self) -> torch.device:
-        """Where this rank's model lies."""
+        """The device of this rank's model."""
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Replaces the tensor by its sum over all ranks, and returns it."""
+        """Replaces the tensor by its sum over all ranks, in place, and returns it."""
 
     def barrier(self) -> None:
-        """Returns once every rank has come here."""
+        """Returns once every rank has called it."""
 
 
 class HorovodWorld:
     """The ranks that horovodrun or horovod.spark.run started.
 
-    Each call waits for its answer, so one name a kind of call is enough; fixed names let Horovod remember the layout
-    of a repeated call instead of agreeing on it again.
+    Each call waits for its result, so one name per kind of call is enough. Fixed names let Horovod cache the layout of
+    a repeated call instead of negotiating it again.
     """
 
     def __init__(self, horovod: Any) -> None:
@@ -56,12 +56,12 @@ class HorovodWorld:
 
 
 def join_world() -> HorovodWorld:
-    """Joins the ranks among which this process was started. Raises ConfigError where Horovod cannot be imported."""
+    """Initialises Horovod in this rank. Raises ConfigError where Horovod cannot be imported."""
     try:
         import horovod.torch as horovod
     except ImportError as error:
         raise ConfigError(
-            f"training.launcher: Horovod cannot be imported ({error}): run make, or use inline"
+            f"training.launcher: Horovod cannot be imported ({error}): run `make setup`, or use launcher inline"
         ) from error
     horovod.init()
     return HorovodWorld(horovod)

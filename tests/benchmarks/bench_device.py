@@ -1,4 +1,4 @@
-"""make bench-device: the training step on this machine's GPU beside the network alone, and what a larger table costs.
+"""make bench-device: the training step on this machine's GPU beside the network alone, and the cost of a larger table.
 
 The batches of the step lie in the machine's memory, as the stream brings them; the network's own lie on the GPU.
 """
@@ -19,12 +19,12 @@ from tests.benchmarks.ours import TRAIN, floor, sharded
 from tests.benchmarks.results import Result, plain, publish
 from tests.benchmarks.turns import BATCH, FIELDS, Contestant, Workload
 
-SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows a field
+SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
 STEPS, ROUNDS, WARM_UP = 100, 5, 20
 
 
 def main() -> None:
-    """Every contestant, one after the other; ends where there is no GPU."""
+    """Runs every contestant, one after another; exits where there is no GPU."""
     if ALONE.device.type != "cuda":
         sys.exit("bench-device: torch sees no GPU on this machine; make bench-train measures its CPU")
     half = partial(sharded, train=TRAIN.model_copy(update={"precision": "bfloat16"}))
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def rate(contestant: Callable[[Workload], Contestant], rows: int) -> float:
-    """Samples a second, the median of the rounds."""
+    """Samples per second, the median of the rounds."""
     workload = Workload(rows)
     prepare, step = contestant(workload)
     batches = cycle([prepare(ids, labels) for ids, labels in workload.batches()])

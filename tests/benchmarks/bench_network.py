@@ -1,4 +1,4 @@
-"""make bench-network: what each part of the complete network is worth, by how synthetic worlds are ranked without it.
+"""make bench-network: the worth of each part of the complete network, by its GAUC on synthetic platforms without it.
 
 Every variant trains once on the same month of natural logs, by the same settings, and ranks the three days after it.
 """
@@ -47,7 +47,7 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Every variant on every world."""
+    """Every variant on every synthetic platform."""
     shutil.rmtree(WORK, ignore_errors=True)
     spark = spark_session("local[2]", "4g")
     publish("network", [row for world in WORLDS for row in compared(spark, world)], ["torch"])
@@ -58,7 +58,7 @@ def compared(spark: SparkSession, world: str) -> list[Result]:
     """The default's GAUC and rate; of every other variant the GAUC less the default's, its 95 % interval by a bootstrap
     over users, and its rate as a multiple of the default's."""
     store = built(spark, world)
-    trained(store, world, DEFAULT)  # the first training of a process bears the imports
+    trained(store, world, DEFAULT)  # the first training of a process pays for the imports
     rates = {variant: trained(store, world, variant) for variant in VARIANTS}
     predictions = ranked(store, world).localCheckpoint()
     gauc = {row["method"]: row["gauc"] for row in overall(predictions).collect()}
@@ -103,7 +103,7 @@ def built(spark: SparkSession, world: str) -> Store:
 
 
 def trained(store: Store, world: str, variant: str) -> float:
-    """Exports the variant, trained on a month of natural logs; samples a second."""
+    """Exports the variant, trained on a month of natural logs; samples per second."""
     config = configured(world, variant)
     until = learnt_until(config)
     planner = registry.planner(config)

@@ -1,4 +1,4 @@
-"""make bench-spark: what it costs to make samples of raw logs, as a multiple of what nobody can do without.
+"""make bench-spark: the cost of samples from raw logs, as a multiple of the work that no implementation can avoid.
 
 The floor, in the same run: read the same raw impressions and clicks, shuffle them once by user, write as many bytes as
 the samples take. Beside it, what a copy of the tables costs, where every value is only read and written: what is beyond
@@ -44,7 +44,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class TimedStore(Store):
-    """Remembers how many seconds went into writing each table."""
+    """Records the seconds spent on writing each table."""
 
     seconds: Counter[str] = field(default_factory=Counter, compare=False)
 
@@ -58,7 +58,7 @@ class TimedStore(Store):
 
 
 def main(impressions_per_day: int) -> None:
-    """Benchmarks on DAYS days of `drifting` with so many impressions a day, and a tenth of them."""
+    """Benchmarks on DAYS days of `drifting` with that many impressions per day, and with a tenth of them."""
     shutil.rmtree(WORK, ignore_errors=True)
     spark = spark_session("local[2]", "4g")
     full, tenth = (drifting(f"{share}", impressions_per_day // share) for share in (1, 10))
@@ -92,7 +92,7 @@ def drifting(name: str, impressions_per_day: int) -> Config:
 
 
 def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
-    """Seconds from raw logs, which lie there, to the samples of all days; and the tables."""
+    """Seconds from existing raw logs to the samples of all days; and the tables."""
     SOURCES["synthetic"](spark, config)
     store = TimedStore(spark, Root.parse(config.storage.root))
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)

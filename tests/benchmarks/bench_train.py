@@ -40,8 +40,8 @@ WORK = Path(".bench/train")
 PEERS_PYTHON = Path(".bench/peers/bin/python")
 PEERS = ("FBGEMM", "TorchRec", "FuxiCTR", "DeepCTR-Torch", "torch-rechub")
 THREADS, ROUNDS, WARM_UP = 2, 5, 2
-SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows a field
-STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # a turn; else 2
+SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
+STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # per turn; else 2
 FILES, FILE_ROWS, LENGTH = 40, 16384, 50
 _PARTS = {
     "matrix products": ("mm", "addmm"),
@@ -52,7 +52,7 @@ _PARTS = {
 
 
 class Rate(NamedTuple):
-    """Samples a second, the median of the rounds, and peak memory in bytes."""
+    """Samples per second, the median of the rounds, and peak memory in bytes."""
 
     samples: float
     peak: float
@@ -86,7 +86,7 @@ def compete(rows: int, names: Iterable[str]) -> dict[str, Rate]:
 
 @contextmanager
 def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """A process each, all with as many threads."""
+    """One process each, all with the same number of threads."""
     ours = [sys.executable, "-m", "tests.benchmarks.ours"]
     theirs = [str(PEERS_PYTHON), "tests/benchmarks/peers.py"]
     started = {}
@@ -110,7 +110,7 @@ def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subproces
 
 
 def turn(process: subprocess.Popen[str], steps: int) -> Rate:
-    """So many steps of a contestant."""
+    """Runs `steps` steps of a contestant."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
@@ -191,18 +191,18 @@ def stream(contract: Contract, units: list[Unit]) -> Stream:
 
 
 def streamed(contract: Contract, units: list[Unit]) -> float:
-    """Rows a second out of the stream, when nobody does anything with them."""
+    """Rows per second out of the stream, when nothing is done with them."""
     return median_rate(lambda: sum(len(batch) for batch in stream(contract, units).batches(0)))
 
 
 def scanned(contract: Contract, units: list[Unit]) -> float:
-    """Rows a second of the same columns by pyarrow, file after file."""
+    """Rows per second of the same columns by pyarrow, file after file."""
     columns = list(contract.columns)
     return median_rate(lambda: sum(len(pq.read_table(unit.path, columns=columns)) for unit in units))
 
 
 def petastorm(contract: Contract, units: list[Unit]) -> float:
-    """Rows a second of the same columns by Petastorm, whose row groups nobody makes batches of."""
+    """Rows per second of the same columns by Petastorm, without making batches of its row groups."""
 
     def read() -> int:
         urls = [f"file://{unit.path}" for unit in units]
@@ -248,14 +248,14 @@ def under_horovod(size: int, rows: int, how: str = "together") -> Rate:
     """The median of three runs."""
     rank = [sys.executable, "-m", "tests.benchmarks.ranks", str(rows), "20", how]
     command = ["horovodrun", "-np", str(size), "--gloo", *rank]
-    told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
-    lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in told]
+    printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in printed]
     return Rate(statistics.median(float(line[-2]) for line in lines), max(float(line[-1]) for line in lines))
 
 
 def bytes_() -> list[Result]:
-    """What a rank receives in a step: measured on simulated ranks where this machine can play them all, and worked out
-    from the same batch beyond."""
+    """What a rank receives in a step: measured on simulated ranks while this machine can simulate them all, and beyond
+    that computed from the same batch."""
     rows = []
     for size in (2, 4, 8, 16, 32, 64):
         ours = measured(SMALL, size) if size <= 8 else worked_out(SMALL, size)
@@ -270,7 +270,7 @@ def median_rate(work: Callable[[], int]) -> float:
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Rows a second of work that says how many it did."""
+    """Rows per second of work that returns their number."""
     started = time.perf_counter()
     rows = work()
     return rows / (time.perf_counter() - started)

@@ -33,7 +33,7 @@ class Counting:
 
 
 def measured(rows: int, size: int) -> float:
-    """Bytes that a rank received on average in one step of the sharded embedding on so many simulated ranks."""
+    """Bytes that a rank received on average in one step of the sharded embedding on that many simulated ranks."""
     ids, labels = Workload(rows).batches()[0]
 
     def one_step(world: World) -> int:

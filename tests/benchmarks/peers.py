@@ -22,7 +22,7 @@ def by_name(ids: Tensor) -> dict[str, Tensor]:
 
 
 def fuxictr(workload: Workload) -> Contestant:
-    """FuxiCTR's DNN as its model zoo has it: an nn.Embedding a field, dense Adam."""
+    """FuxiCTR's DNN as its model zoo has it: one nn.Embedding per field, dense Adam."""
     from fuxictr.features import FeatureMap
     from fuxictr.pytorch.layers import FeatureEmbedding, MLP_Block
     from fuxictr.pytorch.models import BaseModel

@@ -1,4 +1,4 @@
-"""One of the Horovod ranks of bench-train: trains on its share of batches from memory, and rank 0 tells how fast.
+"""One of the Horovod ranks of bench-train: trains on its share of batches from memory, and rank 0 reports how fast.
 
 `horovodrun -np N --gloo python -m tests.benchmarks.ranks ROWS STEPS together` prints samples/s of all ranks together
 and the peak memory of a rank in bytes; with `apart` for `together` each rank keeps a model of its own and exchanges
@@ -24,7 +24,7 @@ _WARM_UP = 3
 
 
 def main(rows: int, steps: int, how: str) -> None:
-    """`rows` a field, `steps` of the whole batch."""
+    """`rows` per field, `steps` of the whole batch."""
     torch.set_num_threads(1)
     keep_freed_memory()
     world = join_world()

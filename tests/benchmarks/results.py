@@ -1,4 +1,4 @@
-"""What every benchmark leaves: a table on the terminal, and .bench/<name>.json with the machine it ran on."""
+"""The output of every benchmark: a table on the terminal, and .bench/<name>.json with the machine it ran on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 
 
 class Result(NamedTuple):
-    """A figure and, where there is one, its target: at most `target`, or at least, as `unit` says."""
+    """A figure and its target, if it has one: at most `target` or at least, by `unit`."""
 
     name: str
     value: float

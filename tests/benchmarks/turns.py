@@ -1,4 +1,4 @@
-"""One contestant of a benchmark, in a process of its own: told how many steps to make, it says how long they took.
+"""One contestant of a benchmark, in a process of its own: given a number of steps, it reports how long they took.
 
 Nothing of the project is imported here: peers run this in an environment of their own.
 """
@@ -28,7 +28,7 @@ class Contestant(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """Every field has `rows` rows of its own."""
+    """Each field has `rows` rows."""
 
     rows: int
 
@@ -50,7 +50,7 @@ def network() -> nn.Sequential:
 
 
 def serve(contestants: dict[str, Callable[[Workload], Contestant]]) -> None:
-    """Carries out `python -m MODULE NAME ROWS THREADS`: a line of standard input is a number of steps; the answer is
+    """Runs `python -m MODULE NAME ROWS THREADS`: a line of standard input is a number of steps; the answer is
     the seconds that they took and this process's peak memory in bytes."""
     name, rows, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""On a GPU the step is that of the CPU, as repeatable, and shared by ranks as well (`make test-device`)."""
+"""On a GPU the step gives the same model as on a CPU, repeatably, and ranks share it (`make test-device`)."""
 
 from __future__ import annotations
 

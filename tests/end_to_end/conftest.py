@@ -1,4 +1,4 @@
-"""A platform's raw logs in miniature, written as a user would hand them over, and the overlay that names them."""
+"""A platform's raw logs in miniature, written as a user would supply them, and the overlay that names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored lies under what it was made from: configurations, methods and days do not touch each other."""
+"""Objects are stored by identity: configurations, methods and days do not touch each other."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_methods_that_share_levels_train_them_once(alone: Path, overlay: Path) -
     run(overlay, alone, FIRST, LAST, *both)
     after = Counter(row["level"] for row in read_rows(Root.parse(str(alone)), MODELS))
     assert after == before + Counter({"actr": before["actr"]})
-    told = ecdctr("plan", overlay, alone, "--from", str(FIRST), "--to", str(LAST), *INLINE, *both, "--json")
-    assert json.loads(told.out)["steps"] == []
+    planned = ecdctr("plan", overlay, alone, "--from", str(FIRST), "--to", str(LAST), *INLINE, *both, "--json")
+    assert json.loads(planned.out)["steps"] == []
 
 
-def test_a_root_that_was_moved_goes_on_from_what_lies_there(alone: Path, overlay: Path, tmp_path: Path) -> None:
+def test_a_root_that_was_moved_continues_from_what_it_holds(alone: Path, overlay: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved to here"
     alone.rename(moved)
     try:

@@ -42,7 +42,7 @@ def root(overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_runs_inside_two_executors_through_horovod_on_spark(root: Path, overlay: Path) -> None:
     arguments = ["--level", "ads_only", "--date", str(FIRST), "--launcher", "spark", "--ranks", "2"]
-    told = submit("local-cluster[2,1,2048]", "train", overlay, root, *arguments)
-    assert f"ads_only-{FIRST}" in told
+    printed = submit("local-cluster[2,1,2048]", "train", overlay, root, *arguments)
+    assert f"ads_only-{FIRST}" in printed
     published = next((root / "models").glob(f"ads_only-{FIRST}-*"))
     assert len(list(published.glob("rows-*-of-2.safetensors"))) == 2

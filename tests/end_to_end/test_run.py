@@ -32,20 +32,20 @@ DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
 FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
 
 
-class Told(NamedTuple):
-    """What a command left: its exit code and what it printed."""
+class Output(NamedTuple):
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
     err: str
 
 
-def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Told:
+def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Output:
     """Runs one command as the shell would, but on the Spark session of the tests."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
         main([command, *arguments, *settings(overlay, root)])
-    return Told(int(end.value.code or 0), out.getvalue(), err.getvalue())
+    return Output(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def settings(overlay: Path, root: Path) -> list[str]:
@@ -53,7 +53,7 @@ def settings(overlay: Path, root: Path) -> list[str]:
 
 
 def named(method: str) -> str:
-    """The name in a method's identity, which covers where its logs lie."""
+    """The name in a method's identity, which covers the place of its logs."""
     return method.rsplit("-", 1)[0]
 
 
@@ -124,7 +124,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_the_same(
     interrupted.wait()
     again = ecdctr("run", overlay, root, *DAYS)
     assert again.code == 0, again.out + again.err
-    assert "predict" not in again.out  # what was finished is not done again
+    assert "predict" not in again.out  # finished steps are not repeated
     assert metrics(overlay, root) == metrics(overlay, finished)
 
 
@@ -142,13 +142,13 @@ def test_no_model_that_predicts_a_day_saw_anything_of_it_through_any_level(
     assert weights(root, before=str(day)) == models
     expected = predictions(spark, one_day, seen)
     assert len(expected) == 2 * len(seen)
-    # What is scored together rounds together: another day's rows beside them move the last digit.
+    # Rows that are scored together are rounded together: rows of another day change the last digit.
     assert predictions(spark, root, seen) == pytest.approx(expected, abs=1e-6)
     assert weights(root, before="2100-01-01") != weights(one_day, before="2100-01-01")  # the next day, they are seen
 
 
 def plant_canaries(logs: Path, to: Path, day: dt.date) -> set[str]:
-    """The same logs, but on the day every user likes an item that nobody knew, and clicks on all that the day before
+    """The same logs, but on the day every user likes an item that no one knew, and clicks on all that the day before
     showed. The day's ads that were there before."""
     shutil.copytree(logs, to)
     with (logs / "impressions" / "part.csv").open(encoding="utf-8", newline="") as file:
@@ -206,15 +206,17 @@ def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["--set", "trian.batch_size=8"], "unknown key trian; the nearest known one is"),
         (["--set", "source.impressions=/nowhere"], "/nowhere"),
         (["--from", "yesterday"], "--from yesterday: expected a day as YYYY-MM-DD"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(overlay: Path, tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    overlay: Path, tmp_path: Path, arguments: list[str], reported: str
+) -> None:
     failed = ecdctr("run", overlay, tmp_path, *DAYS, *arguments)
     assert failed.code == 2
-    assert told in failed.err
+    assert reported in failed.err
     assert len(failed.err.strip().splitlines()) == 1

@@ -14,7 +14,7 @@ from ecdctr_spark.training.world import World, join_world
 
 
 def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
-    """Tells its process id as progress; then raises or dies on rank 1, while rank 0 waits for it, as told."""
+    """Reports its process id as progress; then, by the job's name, rank 1 raises or dies while rank 0 waits."""
     progress(os.getpid(), float(os.environ["OMP_NUM_THREADS"]))
     if world.rank == 1 and job.model_id == "raise":
         raise ValueError("nothing works here")

@@ -1,4 +1,4 @@
-"""Launchers: ranks start once, carry job after job out, and end together, whatever ends them."""
+"""Launchers: ranks start once, run job after job, and end together, whatever ends them."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def obedient() -> Iterator[Horovodrun]:
         yield ranks
 
 
-def carry_out(ranks: Horovodrun, told: TrainingJob) -> tuple[TrainingResult, set[int]]:
+def run_job(ranks: Horovodrun, given: TrainingJob) -> tuple[TrainingResult, set[int]]:
     """The job's result, and the process ids of the ranks that worked on it."""
     pids: set[int] = set()
-    return ranks.train(told, lambda pid, _: pids.add(pid)), pids
+    return ranks.train(given, lambda pid, _: pids.add(pid)), pids
 
 
 def ended(pids: set[int], seconds: float = 10.0) -> bool:
@@ -90,25 +90,25 @@ def serving() -> list[psutil.Process]:
 
 @pytest.mark.ranks
 def test_ranks_start_once_for_many_jobs(obedient: Horovodrun, config: Config) -> None:
-    result, pids = carry_out(obedient, job(config, "answer"))
+    result, pids = run_job(obedient, job(config, "answer"))
     assert result.rows == len(pids) == 2
-    assert carry_out(obedient, job(config, "answer")) == (result, pids)
+    assert run_job(obedient, job(config, "answer")) == (result, pids)
     assert len(horovodruns()) == 1
 
 
 @pytest.mark.ranks
 def test_ranks_have_the_threads_that_were_asked_for(obedient: Horovodrun, config: Config) -> None:
     threads: set[float] = set()
-    obedient.train(job(config, "answer"), lambda _, told: threads.add(told))
+    obedient.train(job(config, "answer"), lambda _, number: threads.add(number))
     assert threads == {3.0}
 
 
 @pytest.mark.ranks
 def test_an_exception_on_one_rank_ends_all_with_its_error(obedient: Horovodrun, config: Config) -> None:
-    _, pids = carry_out(obedient, job(config, "answer"))
+    _, pids = run_job(obedient, job(config, "answer"))
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"^rank 1 failed: ValueError: nothing works here \(log: (.*)\)") as failed:
-        carry_out(obedient, job(config, "raise"))
+        run_job(obedient, job(config, "raise"))
     assert ended(pids, seconds=1) and not horovodruns()
     assert time.monotonic() - started < 20
     log = Path(str(failed.value).split("log: ")[1].rstrip(")"))
@@ -117,9 +117,9 @@ def test_an_exception_on_one_rank_ends_all_with_its_error(obedient: Horovodrun, 
 
 @pytest.mark.ranks
 def test_the_next_job_starts_new_ranks_and_a_dead_one_ends_all(obedient: Horovodrun, config: Config) -> None:
-    _, pids = carry_out(obedient, job(config, "answer"))
+    _, pids = run_job(obedient, job(config, "answer"))
     with pytest.raises(RuntimeError, match=r"^rank 1 died: .*Killed"):
-        carry_out(obedient, job(config, "die"))
+        run_job(obedient, job(config, "die"))
     assert ended(pids, seconds=1) and not horovodruns()
 
 
@@ -190,11 +190,13 @@ def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Confi
     units = write_units(tmp_path)
     models: list[dict[str, bytes]] = []
     for launcher in ("horovodrun", "spark"):
-        told: list[tuple[int, float]] = []
+        reported: list[tuple[int, float]] = []
         output = tmp_path / launcher
         with open_ranks(training(launcher, 2), spark) as ranks:
-            result = ranks.train(job(config, "tpm", units, str(output)), lambda *done, told=told: told.append(done))
-        assert told[-1] == (result.rows, result.loss)
+            result = ranks.train(
+                job(config, "tpm", units, str(output)), lambda *done, reported=reported: reported.append(done)
+            )
+        assert reported[-1] == (result.rows, result.loss)
         assert result.rows == 600
         models.append({path.name: path.read_bytes() for path in output.glob("*.safetensors")})
     assert len(models[0]) > 1
@@ -202,14 +204,14 @@ def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Confi
 
 
 @pytest.mark.ranks
-def test_ranks_killed_amid_a_training_and_started_again_end_with_the_same_weights(
+def test_ranks_killed_in_the_middle_of_a_training_and_started_again_end_with_the_same_weights(
     config: Config, tmp_path: Path
 ) -> None:
     units = write_units(tmp_path)
     killed: set[int] = set()
 
     def kill(rows: int, loss: float) -> None:
-        if rows > 8 * 130:  # amid an epoch, and between two checkpoints
+        if rows > 8 * 130:  # in the middle of an epoch and between two checkpoints
             killed.update(process.pid for process in serving())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
@@ -239,7 +241,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
     with open_ranks(elastic, None) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
-    assert result.rows == 8 * 600  # each row once an epoch, those of the dead rank's share included
+    assert result.rows == 8 * 600  # each row once per epoch, the dead rank's share included
     assert Checkpoint.open(Root.parse(tmp_path / "model")).manifest.ranks == 1
     assert not serving() and not horovodruns()
 
@@ -252,12 +254,12 @@ def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
 
 
 def test_inline_is_one_rank() -> None:
-    with pytest.raises(ConfigError, match=r"inline is one rank, and training.ranks is 2"):
+    with pytest.raises(ConfigError, match=r"inline is one rank, but training.ranks is 2"):
         open_ranks(training("inline", 2), None).__enter__()
 
 
 def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSession) -> None:
-    with pytest.raises(ConfigError, match=r"training.ranks is 5, and Spark has 2 slots"):
+    with pytest.raises(ConfigError, match=r"training.ranks is 5, but Spark has 2 slots"):
         open_ranks(training("spark", 5), spark).__enter__()
     with pytest.raises(ConfigError, match=r"classic Spark session"):
         open_ranks(training("spark", 1), None).__enter__()

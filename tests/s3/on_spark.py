@@ -1,4 +1,4 @@
-"""What Spark does with a root on S3, in a process of its own: its JVM needs jars that the other tests' has not.
+"""What Spark does with a root on S3, in a process of its own: its JVM needs jars that the other tests do not load.
 
     python -m tests.s3.on_spark ROOT
 

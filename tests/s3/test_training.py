@@ -111,7 +111,7 @@ def dying(rows: int, loss: float) -> None:
         raise KilledError
 
 
-def test_a_training_that_was_killed_goes_on_from_its_checkpoint(s3_root: Root, tmp_path: Path) -> None:
+def test_a_training_that_was_killed_resumes_from_its_checkpoint(s3_root: Root, tmp_path: Path) -> None:
     units = uploaded(samples(tmp_path / "samples"), s3_root)
     task = job(units, s3_root.at("models/m"))
     with pytest.raises(KilledError):

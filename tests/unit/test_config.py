@@ -85,10 +85,10 @@ def test_a_root_that_cannot_be_part_of_a_url_is_refused(root: str) -> None:
 @pytest.mark.parametrize(("root", "named"), [("gopher://x", "unknown scheme gopher"), ("dbfs:/tmp/x", "only volumes")])
 def test_a_root_of_another_scheme_is_refused_at_start_up(root: str, named: str) -> None:
     with pytest.raises(ConfigError, match=rf"storage\.root: .*{named}") as refused:
-        load_config(overrides=[f"storage.root={root}"])
+        load_config([], [FIRST_DAY, f"storage.root={root}"])
     assert "\n" not in str(refused.value)
 
 
-def test_more_ranks_to_go_on_than_there_are_is_refused() -> None:
+def test_more_ranks_to_resume_with_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"training: .*min_ranks is 3, and there are 2 ranks"):
         load_config([], [FIRST_DAY, "training.ranks=2", "training.min_ranks=3"])

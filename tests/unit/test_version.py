@@ -55,7 +55,7 @@ def test_a_shallow_clone_and_a_worktree_are_checkouts(checkout: Path, tmp_path: 
 
 
 def test_a_folder_inside_another_checkout_is_none(checkout: Path) -> None:
-    """As the site-packages of an environment that lies in a checkout."""
+    """As the site-packages of an environment inside a checkout."""
     (checkout / "site-packages").mkdir()
     assert version.commit(checkout / "site-packages") is None
 

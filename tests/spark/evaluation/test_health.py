@@ -1,4 +1,4 @@
-"""The health of a day is what its rows say, and a limit is a limit."""
+"""The health of a day follows from its rows, and each limit is enforced."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ LIMITS = Limits(click_rate=Limit(low=0.1, high=0.5), impressions=Limit(low=1))
         ("click_rate", 0.09, 100, False),
         ("click_rate", 0.51, 100, False),
         ("click_rate", 0.51, 99, True),  # too few rows to judge by
-        ("impressions", 0.0, 0, False),  # that there are none is the very point
+        ("impressions", 0.0, 0, False),  # an empty day is what it measures
         ("drift", math.inf, 100, True),  # no limit is set
     ],
 )

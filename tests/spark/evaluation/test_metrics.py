@@ -72,7 +72,7 @@ def test_a_tie_of_a_click_and_a_non_click_counts_half(by_hand: dict[str, Row]) -
     assert by_hand["tied"].auc == by_hand["tied"].gauc == 0.75  # one pair tied, one in order
 
 
-def test_gauc_weighs_users_by_impressions_and_leaves_out_those_of_one_class(by_hand: dict[str, Row]) -> None:
+def test_gauc_weights_users_by_impressions_and_leaves_out_those_of_one_class(by_hand: dict[str, Row]) -> None:
     assert by_hand["weighted"].gauc == pytest.approx(2 / 6)
     assert by_hand["weighted"].gauc_coverage == pytest.approx(6 / 8)
 
@@ -101,7 +101,7 @@ def test_days_and_models_are_measured_apart_and_pooled_over_all_days(spark: Spar
     pooled = {row.method: row for row in overall(rows).collect()}
     assert pooled["actr"].gauc == 0.75  # over both days, 3 of the 4 pairs of the user are in order
     assert pooled["actr"].date is None
-    assert pooled["actr"].model_id is None  # a model of each day answered
+    assert pooled["actr"].model_id is None  # each day has another model
     assert pooled["ads_only"].model_id == f"ads_only-of-{DAY}"
 
 
@@ -118,7 +118,7 @@ def test_the_columns_are_those_of_the_metrics_table(spark: SparkSession) -> None
 
 
 def test_sampled_ads_with_their_weights_give_the_metrics_of_all_ads(spark: SparkSession) -> None:
-    """Of two ads that were not clicked one is kept, which then weighs 2: as if the same ad had come twice."""
+    """Of two ads that were not clicked one is kept, with weight 2: as if the same ad had been shown twice."""
     clicked, passed = [("u", 1, 0.8), ("u", 1, 0.3), ("v", 1, 0.6)], [("u", 0, 0.2), ("u", 0, 0.5), ("v", 0, 0.7)]
     every = predictions(spark, [*clicked, *passed, *passed], "all")
     kept = predictions(spark, [*clicked, *passed], "all").withColumn("weight", F.expr("if(label = 1, 1.0D, 2.0D)"))

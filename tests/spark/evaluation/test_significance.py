@@ -40,7 +40,7 @@ def test_the_difference_is_that_of_the_two_gaucs_and_the_same_seed_gives_the_sam
     assert found != gauc_difference(frame, "actr", "ads_only", resamples=200, seed=2)
 
 
-def test_two_models_of_equal_skill_are_not_told_apart(spark: SparkSession) -> None:
+def test_two_models_of_equal_skill_show_no_difference(spark: SparkSession) -> None:
     found = gauc_difference(predictions(spark, {"actr": 0.3, "ads_only": 0.3}), "actr", "ads_only", 200, 1)
     assert found.low < 0 < found.high
 
@@ -52,7 +52,7 @@ def test_only_impressions_that_both_predicted_count(spark: SparkSession) -> None
     assert found == gauc_difference(frame.where("user_id <> 'u1'"), "actr", "ads_only", 50, 1)
 
 
-def test_without_a_user_of_both_classes_nothing_can_be_told(spark: SparkSession) -> None:
+def test_without_a_user_of_both_classes_there_is_no_interval(spark: SparkSession) -> None:
     found = gauc_difference(predictions(spark, {"actr": 0.5}), "actr", "ads_only", 50, 1)
     assert found.users == 0
     assert math.isnan(found.difference)

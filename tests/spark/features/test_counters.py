@@ -107,7 +107,7 @@ def test_the_day_on_which_something_is_known_is_the_day_on_which_it_counts(spark
     assert {(row.ds, row.impressions, row.clicks) for row in counts.collect()} == {(date(0), 1, 0), (date(1), 1, 1)}
 
 
-def test_with_today_a_count_goes_on_until_just_before_the_event(spark: SparkSession) -> None:
+def test_with_today_a_count_runs_until_just_before_the_event(spark: SparkSession) -> None:
     counts = counted(spark, ("item_id", "i", "natural", 10, 5, 0), ("item_id", "i", "natural", 99, 99, 1))
     events = [
         Impression("known", at(1, 8), clicked=at(1, 10)),

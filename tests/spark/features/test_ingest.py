@@ -194,7 +194,7 @@ def test_profiles_without_a_date_apply_from_1970_on(spark: SparkSession) -> None
     ]
 
 
-def test_bad_and_doubled_profiles_are_told_apart(spark: SparkSession) -> None:
+def test_bad_and_duplicate_profiles_have_different_reasons(spark: SparkSession) -> None:
     raw = rows(
         spark,
         {"user_id": "u1", "age": "30"},

@@ -57,7 +57,7 @@ def test_clicked_of_the_impression_itself_goes_first(spark: SparkSession) -> Non
     assert found == {"e1": (0, None), "e2": (1, "2024-01-01 10:00:00"), "e3": (1, "2024-01-01 11:00:00")}
 
 
-def test_without_a_clicks_table_the_impressions_tell(spark: SparkSession) -> None:
+def test_without_a_clicks_table_impressions_carry_the_label(spark: SparkSession) -> None:
     labelled = label(impressions(spark, e1=0, e2=1), None, 24)
     assert labels(labelled) == {"e1": (0, None), "e2": (1, "2024-01-01 10:00:00")}
     assert "clicked" not in labelled.columns

@@ -1,4 +1,4 @@
-"""What was known before an impression is joined to it, however many ask for the same."""
+"""What was known before an impression is joined to it, however many impressions share it."""
 
 from __future__ import annotations
 

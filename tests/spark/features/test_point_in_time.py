@@ -46,7 +46,7 @@ HALF_DAYS = 6  # moments are few, so that many things happen at the same one, mi
 
 
 class Shown(NamedTuple):
-    """An impression of a user and an item, half days after MIDNIGHT; clicked so many half days later, or never."""
+    """An impression of a user and an item, half days after MIDNIGHT; clicked that many half days later, or never."""
 
     moment: int
     user: int
@@ -100,7 +100,7 @@ def test_another_future_leaves_every_feature_by_then_bit_equal(
     again = built(spark, tried, changed + after("g", drawn["otherwise"], moment), known + others)
     by_then = {event for event in once if event.startswith("p")} & again.keys()
     assert {event: again[event] for event in by_then} == {event: once[event] for event in by_then}
-    # Whether an event is kept hangs on itself alone, and on no click of a later day.
+    # Whether an event is kept depends on the event only, and on no click of a later day.
     settled_by_then = (event for event, row in zip(names(events), past, strict=True) if fate_is_settled(row, moment))
     fates = set(settled_by_then)
     assert fates & once.keys() == fates & again.keys()

@@ -33,7 +33,7 @@ def events(spark: SparkSession) -> DataFrame:
     )
 
 
-def test_each_domain_and_label_is_kept_at_its_rate_and_weighs_what_it_stands_for(events: DataFrame) -> None:
+def test_each_domain_and_label_is_kept_at_its_rate_and_has_the_weight_of_what_it_stands_for(events: DataFrame) -> None:
     kept = keep(events, SAMPLING, "UTC")
     assert kept.schema["weight"].dataType.simpleString() == "float"
     groups = kept.groupBy("domain", "label").agg(
@@ -47,7 +47,7 @@ def test_each_domain_and_label_is_kept_at_its_rate_and_weighs_what_it_stands_for
         assert found[group].least == found[group].most == pytest.approx(1 / rate)
 
 
-def test_an_event_s_fate_does_not_hang_on_the_others_but_on_the_seed(events: DataFrame) -> None:
+def test_whether_an_event_is_kept_depends_on_the_seed_and_not_on_other_events(events: DataFrame) -> None:
     def names(kept: DataFrame) -> set[str]:
         return {row.event_id for row in kept.where("event_id < '15'").select("event_id").collect()}
 
@@ -56,7 +56,7 @@ def test_an_event_s_fate_does_not_hang_on_the_others_but_on_the_seed(events: Dat
     assert names(keep(events, SAMPLING.model_copy(update={"seed": 8}), "UTC")) != names(alone)
 
 
-def test_a_click_on_a_later_day_changes_neither_fate_nor_weight(events: DataFrame) -> None:
+def test_a_click_on_a_later_day_changes_neither_selection_nor_weight(events: DataFrame) -> None:
     def fates(frame: DataFrame) -> dict[str, float]:
         few = keep(frame.where("id_ < 400"), SAMPLING, "UTC")
         return {row.event_id: row.weight for row in few.collect()}

@@ -1,4 +1,4 @@
-"""A token owns its row of the embedding for ever."""
+"""A token owns its row of the embedding for good."""
 
 from __future__ import annotations
 

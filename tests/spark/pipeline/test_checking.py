@@ -1,4 +1,4 @@
-"""Bad days stop before training, with the measure that tells it."""
+"""Bad days stop before training, with the measure at fault named."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_healthy_days_pass_and_are_kept_with_their_limits(store: Store) -> None:
     broken = check(store, limited("click_rate.high=1"), date(0), date(1))
     refuse(broken)
     assert not broken
-    told = {(row["domain"], row["measure"], row["feature"]): row for row in summary(store)}
-    assert told["natural", "impressions", None]["days"] == 2
-    assert told["ad", "null_rate", "item_category"]["high"] == 0.999
-    assert ("ad", "known_users", None) in told
+    found = {(row["domain"], row["measure"], row["feature"]): row for row in summary(store)}
+    assert found["natural", "impressions", None]["days"] == 2
+    assert found["ad", "null_rate", "item_category"]["high"] == 0.999
+    assert ("ad", "known_users", None) in found
 
 
 def test_a_broken_limit_is_one_line_that_names_day_measure_value_and_limit(store: Store) -> None:

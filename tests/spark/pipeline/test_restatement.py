@@ -20,7 +20,7 @@ from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 
 FIRST = dt.date(2024, 1, 1)
-DAYS = 4  # the last one is built without the first: what lies before it is looked back on
+DAYS = 4  # the last one is built without the first: features look back on the days before it
 MATURITY = 2
 FEATURES = """
 features:
@@ -51,7 +51,7 @@ def moment(day: int, hour: float) -> dt.datetime:
 
 
 def punctual() -> list[Row]:
-    """Twenty natural impressions a day; every third is clicked ten hours later, often on the next day."""
+    """Twenty natural impressions per day; every third is clicked ten hours later, often on the next day."""
     chance = random.Random(4)
     rows = []
     for day in range(DAYS):
@@ -73,7 +73,7 @@ def late() -> list[Row]:
 
 
 def write(folder: Path, rows: Sequence[Row], by: int) -> None:
-    """The logs as they lie there at the end of the by-th day."""
+    """The logs as they are at the end of the by-th day."""
     shown = [(row.event, row.time.isoformat(), "natural", row.user, row.item) for row in rows if row.arrives <= by]
     clicks = [(row.event, row.clicked.isoformat()) for row in rows if row.clicked and row.click_arrives <= by]
     for name, columns, lines in (

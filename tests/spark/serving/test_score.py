@@ -77,7 +77,7 @@ def test_a_prediction_keeps_its_sample_s_weight(samples: DataFrame, exports: Map
     assert {row.weight for row in score(samples, {"actr": exports["actr"]}).collect()} == {1.0}
 
 
-def test_an_export_that_was_replaced_is_not_answered_from_memory(samples: DataFrame, tmp_path: Path) -> None:
+def test_an_export_that_was_replaced_is_opened_again(samples: DataFrame, tmp_path: Path) -> None:
     for name, spec in (("first", ACTR), ("second", ADS_ONLY)):
         publish_model(tmp_path / name, spec, name)
         export(Root.parse(tmp_path / name), Root.parse(tmp_path / "export"))
@@ -85,7 +85,7 @@ def test_an_export_that_was_replaced_is_not_answered_from_memory(samples: DataFr
         assert [row.model_id for row in answered] == [name]
 
 
-def test_a_missing_column_is_told_before_anything_runs(samples: DataFrame, exports: Mapping[str, Root]) -> None:
+def test_a_missing_column_is_reported_before_anything_runs(samples: DataFrame, exports: Mapping[str, Root]) -> None:
     with pytest.raises(ConfigError, match="no columns item_rate, user"):
         score(samples.drop("user", "item_rate"), exports)
 

@@ -1,4 +1,4 @@
-"""The general source: what a folder of logs may hold, and what is told of one that cannot be used."""
+"""The general source: what a folder of logs may hold, and what is reported of one that cannot be used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_parquet(folder: Path, name: str = "part.parquet", **columns: Any) -> P
     return folder
 
 
-def told(spark: SparkSession, form: str, **folders: Path) -> str:
+def reported(spark: SparkSession, form: str, **folders: Path) -> str:
     with pytest.raises(ConfigError) as error:
         read(spark, form, **folders)
     assert "\n" not in str(error.value)
@@ -74,25 +74,25 @@ def test_all_folders_are_read_and_those_not_given_are_none(spark: SparkSession, 
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_a_missing_or_empty_folder_is_told(spark: SparkSession, tmp_path: Path, form: str) -> None:
+def test_a_missing_or_empty_folder_is_reported(spark: SparkSession, tmp_path: Path, form: str) -> None:
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     empty.mkdir()
-    assert f"source.impressions: {missing}: no such folder" in told(spark, form, impressions=missing)
-    assert f"source.impressions: {empty}: the folder is empty" in told(spark, form, impressions=empty)
+    assert f"source.impressions: {missing}: no such folder" in reported(spark, form, impressions=missing)
+    assert f"source.impressions: {empty}: the folder is empty" in reported(spark, form, impressions=empty)
 
 
 def test_missing_columns_are_named(spark: SparkSession, tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "impressions", ("event_id", "user_id", "item_id", "clicked"), ("e1", "u1", "i1", "1"))
-    assert "lacks the column event_time, domain; expected csv files with" in told(spark, "csv", impressions=folder)
+    assert "lacks the column event_time, domain; expected csv files with" in reported(spark, "csv", impressions=folder)
 
 
 def test_impressions_without_clicked_need_clicks(spark: SparkSession, tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "impressions", COLUMNS[:5], ROW[:5])
-    assert "no column clicked, and source.clicks is not set" in told(spark, "csv", impressions=folder)
+    assert "no column clicked, and source.clicks is not set" in reported(spark, "csv", impressions=folder)
 
 
-def test_a_source_without_a_folder_is_told(spark: SparkSession) -> None:
-    assert "source.impressions is not set" in told(spark, "csv")
+def test_a_source_without_a_folder_is_reported(spark: SparkSession) -> None:
+    assert "source.impressions is not set" in reported(spark, "csv")
 
 
 def test_a_truncated_parquet_file_is_named(spark: SparkSession, tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_a_truncated_parquet_file_is_named(spark: SparkSession, tmp_path: Path) 
     write_parquet(folder, "broken.parquet")
     broken = folder / "broken.parquet"
     broken.write_bytes(broken.read_bytes()[:-100])
-    assert f"{broken} is no whole Parquet file" in told(spark, "parquet", impressions=folder)
+    assert f"{broken} is not a complete Parquet file" in reported(spark, "parquet", impressions=folder)
 
 
-def test_a_parquet_column_of_two_types_is_told(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_parquet_column_of_two_types_is_reported(spark: SparkSession, tmp_path: Path) -> None:
     folder = write_parquet(tmp_path / "impressions", "1.parquet")
     write_parquet(folder, "2.parquet", user_id=17)
-    said = told(spark, "parquet", impressions=folder)
+    said = reported(spark, "parquet", impressions=folder)
     assert f"{folder / '2.parquet'} has other types" in said and "user_id" in said
 
 
@@ -120,7 +120,7 @@ def test_a_parquet_column_of_newer_files_alone_is_read(spark: SparkSession, tmp_
 def test_a_csv_file_with_another_header_is_named(spark: SparkSession, tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "impressions", COLUMNS[:6], ROW, name="1.csv")
     write_csv(folder, ("user_id", *COLUMNS[1:3], "event_id", *COLUMNS[4:6]), ROW, name="2.csv")
-    assert f"{folder / '2.csv'} has the columns user_id, event_time" in told(spark, "csv", impressions=folder)
+    assert f"{folder / '2.csv'} has the columns user_id, event_time" in reported(spark, "csv", impressions=folder)
 
 
 def test_malformed_csv_lines_are_quarantined_verbatim(spark: SparkSession, tmp_path: Path) -> None:
@@ -153,6 +153,8 @@ def test_delta_folders_and_tables_are_logs_too(spark: SparkSession, tmp_path: Pa
         assert [(row["event_id"], row["reason"]) for row in checked] == [("e1", None)]
 
 
-def test_a_delta_folder_or_table_that_is_not_there_is_told(spark: SparkSession, tmp_path: Path) -> None:
-    assert "no such folder; expected a Delta table with" in told(spark, "delta", impressions=tmp_path / "nowhere")
-    assert "no such table in the catalog; expected a table with" in told(spark, "table", impressions=Path("nowhere"))
+def test_a_delta_folder_or_table_that_is_not_there_is_reported(spark: SparkSession, tmp_path: Path) -> None:
+    assert "no such folder; expected a Delta table with" in reported(spark, "delta", impressions=tmp_path / "nowhere")
+    assert "no such table in the catalog; expected a table with" in reported(
+        spark, "table", impressions=Path("nowhere")
+    )

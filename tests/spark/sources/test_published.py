@@ -138,7 +138,7 @@ def test_every_feature_of_the_overlay_finds_its_source(
 
 
 @pytest.mark.parametrize("kind", ["kuairand", "taobao"])
-def test_without_the_files_it_is_said_where_to_get_them(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+def test_without_the_files_the_error_says_where_to_get_them(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     assert "https://" in TERMS[kind]
     with pytest.raises(ConfigError, match=r"source\.folder is not set: .*https://"):
         SOURCES[kind](spark, load_config([kind]))

@@ -68,7 +68,7 @@ def test_parts_make_the_whole_whatever_the_partitioning(
         assert sorted(events_of(getattr(parts[0], name)) + events_of(getattr(parts[1], name)), key=str) == whole
 
 
-def test_another_seed_is_another_world(spark: SparkSession, platform: Synthetic, truth: list[Row]) -> None:
+def test_another_seed_is_another_platform(spark: SparkSession, platform: Synthetic, truth: list[Row]) -> None:
     other = oracle(numbered_events(spark, platform, 0, 50), altered(platform, seed=2)).collect()
     assert {row.probability for row in other}.isdisjoint(row.probability for row in truth)
 
@@ -119,7 +119,7 @@ def test_late_clicks_are_as_many_as_set(platform: Synthetic, logs: Raw) -> None:
     assert checked_clicks(logs.clicks, shown, "UTC").where("reason is null").count() == len(pairs)
 
 
-def test_nobody_is_met_before_birth_and_the_newest_are_met(logs: Raw) -> None:
+def test_no_one_occurs_before_the_first_day_and_the_newest_do(logs: Raw) -> None:
     assert logs.users is not None and logs.items is not None
     shown = kept(checked_impressions(logs.impressions, "UTC"), IMPRESSIONS)
     for profiles, key in ((logs.users, "user_id"), (logs.items, "item_id")):
@@ -141,7 +141,7 @@ def test_most_traffic_is_in_the_evening(logs: Raw) -> None:
 
 
 def tastes(spark: SparkSession, platform: Synthetic, day: int, domain: str) -> dict[tuple[int, int], float]:
-    """The logit of each user for each item, of nothing but what the settings leave."""
+    """The logit of each user for each item, of what the settings leave."""
     pairs = spark.range(40).crossJoin(spark.range(50).withColumnRenamed("id", "item")).withColumnRenamed("id", "user")
     met = pairs.selectExpr("user", "item", "0L n", f"{day}L day", "0 second", "0L position", f"'{domain}' domain")
     rows = (
@@ -181,7 +181,7 @@ def test_a_season_s_interests_return_with_it(spark: SparkSession, platform: Synt
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_a_world_of_its_own(preset: str) -> None:
+def test_every_preset_is_a_different_platform(preset: str) -> None:
     plain, changed = load_config(["synthetic"]), load_config(["synthetic", preset])
     assert changed.synthetic is not None
     assert changed.synthetic != plain.synthetic
@@ -195,7 +195,7 @@ def test_unrelated_ads_have_no_taste_of_natural_content() -> None:
     assert unrelated is not None and unrelated.correlation == 0
 
 
-def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_platform_is_written_once_with_its_oracle_beside_the_tables(spark: SparkSession, tmp_path: Path) -> None:
     config = load_config(["synthetic"], [*SMALL, "synthetic.days=2", f"storage.root={tmp_path}"])
     first = SOURCES["synthetic"](spark, config)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")}
@@ -208,7 +208,7 @@ def test_a_world_is_written_once_with_its_oracle_beside_the_tables(spark: SparkS
     assert truth.where("clicked").count() == again.clicks.count()
 
 
-def test_a_world_without_settings_is_refused(spark: SparkSession) -> None:
+def test_a_platform_without_settings_is_refused(spark: SparkSession) -> None:
     with pytest.raises(ConfigError, match="add --conf synthetic"):
         SOURCES["synthetic"](spark, load_config([], [FIRST_DAY, "source.kind=synthetic"]))
 

@@ -31,9 +31,7 @@ def ids(file: pinned.DataFile) -> list[int]:
     return pq.ParquetFile(file.path).read(columns=["id"]).column("id").to_pylist()
 
 
-def test_files_lie_where_they_are_said_to_and_hold_the_rows_they_are_said_to(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_files_are_where_their_uris_say_and_hold_as_many_rows_as_counted(spark: SparkSession, tmp_path: Path) -> None:
     path = write(frame(spark, 32), tmp_path / "a table")
     found = pinned.files(path, 0, {})
     assert sorted(number for file in found for number in ids(file)) == list(range(32))
@@ -83,7 +81,7 @@ def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path
         spark.range(1).write.format("delta").save(str(path))
     finally:
         spark.conf.unset("spark.databricks.delta.stats.collect")
-    with pytest.raises(ConfigError, match=r"parquet: its table does not say how many rows"):
+    with pytest.raises(ConfigError, match=r"parquet: the Delta log has no row count"):
         pinned.files(path, 0, {})
 
 

@@ -67,7 +67,7 @@ def test_a_missing_or_mistyped_column_is_named(store: Store) -> None:
         store.replace(COUNTS, good.selectExpr("key", "cast(n as bigint) n", "ds"), "true")
 
 
-def test_a_table_of_other_columns_is_told_in_one_line_and_left_alone(store: Store) -> None:
+def test_a_table_of_other_columns_is_reported_in_one_line_and_left_alone(store: Store) -> None:
     store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
     wider = COUNTS.model_copy(update={"columns": f"{COUNTS.columns}, age int"})
     with pytest.raises(ConfigError, match=r"table counts .*other columns than it was made with \(age\)"):
@@ -103,7 +103,7 @@ def test_spark_and_delta_rs_read_each_others_small_tables(store: Store) -> None:
     assert len(read_rows(root, MODELS)) == 2
 
 
-def test_no_dictionary_is_made_of_a_column_that_hardly_holds_a_value_twice(store: Store) -> None:
+def test_no_dictionary_is_made_of_a_column_that_rarely_repeats_a_value(store: Store) -> None:
     varied = COUNTS.model_copy(update={"varied": ("key",)})
     store.replace(varied, rows(store.spark, *(("a", 1, "2020-01-01") for _ in range(100))), "true")
     (file,) = Path(store.place(varied).uri).rglob("*.parquet")

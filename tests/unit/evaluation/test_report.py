@@ -1,4 +1,4 @@
-"""The report tells the result honestly, whole, and without a network."""
+"""The report gives the result honestly, completely, and without a network."""
 
 from __future__ import annotations
 
@@ -74,16 +74,18 @@ def cells(page: str, first: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("interval", "told"),
+    ("interval", "opening"),
     [
         (Interval(0.02, 0.01, 0.03, 9), "E-CDCTR ranks the next day's ads better than ads only: "),
         (Interval(-0.02, -0.03, -0.01, 9), "E-CDCTR ranks the next day's ads worse than ads only: "),
-        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only cannot be told apart"),
+        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only show no significant difference"),
         (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no user"),
     ],
 )
-def test_the_headline_says_who_wins_only_where_the_interval_does(report: Report, interval: Interval, told: str) -> None:
-    assert headline(replace(report, against={THEIRS: interval})).startswith(told)
+def test_the_headline_says_who_wins_only_where_the_interval_does(
+    report: Report, interval: Interval, opening: str
+) -> None:
+    assert headline(replace(report, against={THEIRS: interval})).startswith(opening)
 
 
 def test_the_headline_gives_difference_interval_users_and_coverage(report: Report) -> None:
@@ -91,7 +93,7 @@ def test_the_headline_gives_difference_interval_users_and_coverage(report: Repor
         assert figure in headline(report)
 
 
-def test_metrics_are_told_by_day_and_over_all_days_and_what_is_unknown_is_a_dash(page: str) -> None:
+def test_metrics_are_shown_by_day_and_over_all_days_and_what_is_unknown_is_a_dash(page: str) -> None:
     assert cells(page, "E-CDCTR") == ["E-CDCTR", "0.6512", "81.2%", "0.7000", "0.3000", "1.050", "1,234", "100"]
     assert [row[2] for row in re.findall(r"<td>(2024-03-02)</td>\s*<td>(.*?)</td>\s*<td[^>]*>(.*?)</td>", page)] == [
         "0.6600",
@@ -127,13 +129,13 @@ def test_the_page_asks_the_network_for_nothing(page: str) -> None:
     assert "@import" not in page and "url(" not in page
 
 
-def test_the_page_stands_before_anything_was_predicted(report: Report) -> None:
+def test_the_page_renders_before_anything_was_predicted(report: Report) -> None:
     nothing = {THEIRS: Interval(NAN, NAN, NAN, 0)}
     empty = replace(report, against=nothing, metrics=[], reliability=[], models=[], steps=[], quarantine=[])
     assert "cannot be compared" in render(empty)
 
 
-def test_a_method_alone_is_held_against_none(report: Report) -> None:
+def test_a_method_alone_is_compared_with_none(report: Report) -> None:
     alone = replace(report, methods={OURS: "E-CDCTR"}, against={}, metrics=[metric("all", OURS, 0.6512)])
     assert headline(alone).startswith(
         "E-CDCTR ranks the next day's ads with a GAUC of 0.6512, over the users with both"

@@ -1,4 +1,4 @@
-"""The error of a job names the rank that caused it, whoever is heard first."""
+"""The error of a job names the rank that caused it, whichever reports first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BROKEN: Message = {"error": "HorovodInternalError: Horovod has been shut down"}
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
-    """Two ranks whose words are laid into the inbox by the test."""
+    """Two ranks whose messages the test puts into the inbox."""
     monkeypatch.setattr(horovodrun, "_CAUSE_SECONDS", 0.1)
     group = _Group(2)
     group.log.write_text("Killed")
@@ -42,7 +42,7 @@ def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
     return str(error.value)
 
 
-def test_a_rank_that_died_is_named_though_another_was_heard_first(group: _Group) -> None:
+def test_a_rank_that_died_is_named_though_another_reported_first(group: _Group) -> None:
     assert failure(group, (0, BROKEN), (1, None)).startswith("rank 1 died: ... Killed")
 
 
@@ -52,10 +52,10 @@ def test_a_rank_that_died_is_quoted_and_not_what_the_others_said_of_it(group: _G
     assert failure(group, (0, BROKEN), (1, None)).startswith("rank 1 died: ... bash: line 1: 4711 Killed (log: ")
 
 
-def test_a_rank_that_failed_is_named_though_another_was_heard_first(group: _Group) -> None:
+def test_a_rank_that_failed_is_named_though_another_reported_first(group: _Group) -> None:
     heard = failure(group, (0, BROKEN), (0, {"progress": [1, 0.5]}), (1, {"error": "ValueError: nothing works"}))
     assert heard.startswith("rank 1 failed: ValueError: nothing works")
 
 
-def test_a_broken_exchange_alone_is_told_as_it_is(group: _Group) -> None:
+def test_a_broken_exchange_alone_is_reported_as_it_is(group: _Group) -> None:
     assert failure(group, (0, BROKEN)).startswith("rank 0 failed: HorovodInternalError")

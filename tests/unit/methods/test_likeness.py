@@ -18,7 +18,7 @@ BASE: dict[str, Any] = {
 
 
 def levels(**methods: Any) -> dict[str, Any]:
-    """The levels of method `other`, less their names."""
+    """The levels of method `other`, without their names."""
     found = expanded({"base": BASE, **methods})["other"]["levels"]
     return {name: {key: value for key, value in level.items() if key != "name"} for name, level in found.items()}
 

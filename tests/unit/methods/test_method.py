@@ -53,7 +53,7 @@ def test_clocks_strike_on_their_days() -> None:
             "levels.cpm.teacher={level: tpm, share: 0.5, max_age_days: 40}",
             "level cpm: its teacher tpm reads other features",
         ),
-        ("levels.cpm.reads.domains.natural=0", "domains.natural weighs 0.0: give a weight above 0"),
+        ("levels.cpm.reads.domains.natural=0", "domains.natural has weight 0.0: give one above 0"),
         ("levels.cpm.reads.domains={video: 1.0}", "levels.cpm.reads.domains.video"),
         ("levels.cpm.clock.every=year", "levels.cpm.clock"),
         ("levels.cpm.trian.epochs=2", "unknown key methods.ecdctr.levels.cpm.trian; the nearest known one is train"),
@@ -78,7 +78,7 @@ def test_a_level_names_the_levels_that_it_is_made_from() -> None:
 
 
 def test_no_level_is_known_by_its_name_in_the_package() -> None:
-    """What knows a level by its name cannot serve another method: names belong to conf/ and to texts."""
+    """Code that knows a level by its name cannot work for another method: names belong to conf/ and to texts."""
     package = Path(ecdctr_spark.__file__).parent
     named = re.compile(r"""(["'])(tpm|cpm|actr|ads_only)\1|\b(tpm|cpm|actr|ads_only)\b(?=\s*[=:(.\[])""")
     found = [

@@ -134,7 +134,7 @@ def test_what_exists_is_not_due_again(planned: tuple[Step, ...]) -> None:
     assert planner().plan(FIRST, LAST, everything(planned)) == ()
 
 
-def test_only_the_gap_is_due_when_a_run_broke_off(planned: tuple[Step, ...]) -> None:
+def test_only_the_gap_is_due_when_a_run_was_interrupted(planned: tuple[Step, ...]) -> None:
     finished = trainings(planned)[:12]
     existing = Existing(models=frozenset(step.model_id for step in finished))
     rest = planner().plan(FIRST, LAST, existing)
@@ -211,7 +211,7 @@ def test_days_before_a_chain_begins_cannot_be_predicted() -> None:
         plans.plan(day("2000-12-01"), LAST, Existing())
 
 
-def test_all_days_are_ingested_and_built_from_the_first_on(planned: tuple[Step, ...]) -> None:
+def test_all_days_are_ingested_and_built_from_the_first_day(planned: tuple[Step, ...]) -> None:
     assert [step for step in planned if isinstance(step, Ingest | Build)] == [Ingest(BEGIN, LAST), Build(BEGIN, LAST)]
     there = frozenset(days(BEGIN, day("2000-12-01"))) | {day("2000-12-10")}
     rest = planner().plan(FIRST, LAST, Existing(built=there))

@@ -16,7 +16,7 @@ ROWS, DIMENSION, SEED = 23, 4, 5
 
 
 def adagrad(table: Tensor, state: Tensor, rows: Tensor, factors: Tensor, rate: float) -> None:
-    """The same step by the book, with a dense gradient: loss = sum(factors * table[rows])."""
+    """The reference step, with a dense gradient: loss = sum(factors * table[rows])."""
     vectors = table.clone().requires_grad_()
     (vectors[rows] * factors).sum().backward()
     assert vectors.grad is not None
@@ -42,7 +42,7 @@ def test_initial_vectors_are_small_differ_and_leave_padding_zero() -> None:
     assert vectors.abs().max() <= SCALE
     assert abs(vectors.mean().item()) < SCALE / 100
     assert vectors.std().item() == pytest.approx(SCALE / 3**0.5, rel=0.02)
-    # 24 bits a number: a few of 80,000 agree by chance, no more.
+    # 24 bits per number: a few of 80,000 agree by chance.
     assert len(vectors[1:].unique()) > 0.99 * vectors[1:].numel()
     assert not torch.equal(vectors, initial_vectors(torch.arange(20_000), DIMENSION, SEED + 1))
 

@@ -1,4 +1,4 @@
-"""What CPM knows from the monthly snapshots, and what of it is left to A-CTR."""
+"""CPM's memory of the monthly snapshots, and the merged one of A-CTR."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def filled(files: list[str], world: World = ALONE) -> SnapshotMemory:
     return memory
 
 
-def test_snapshots_are_laid_by_month_and_absent_ones_stay_zero(files: list[str]) -> None:
+def test_snapshots_are_placed_by_month_and_absent_ones_stay_zero(files: list[str]) -> None:
     months = filled(files).table.weight[:, :-1].view(-1, len(MONTHS), 4)
     assert months[5].tolist() == [[54, 55, 56, 57], [55, 56, 57, 58], [56, 57, 58, 59]]
     assert (months[6] != 0).any(-1).tolist() == [False, True, False]
@@ -112,7 +112,7 @@ def test_without_months_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("month", "entity", "dimension", "told"),
+    ("month", "entity", "dimension", "reported"),
     [
         ("1999-12", "user_id", 4, "model 1999-12"),
         ("2000-06", "item_category", 4, "entity item_category"),
@@ -120,10 +120,10 @@ def test_without_months_nothing_is_known() -> None:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(
-    tmp_path: Path, month: str, entity: str, dimension: int, told: str
+    tmp_path: Path, month: str, entity: str, dimension: int, reported: str
 ) -> None:
     file = write(tmp_path, month, entity, [5], dimension)
-    with pytest.raises(ConfigError, match=told) as error:
+    with pytest.raises(ConfigError, match=reported) as error:
         filled([file])
     assert file in str(error.value)
 

@@ -1,4 +1,4 @@
-"""Every model by its contract: one batch in, one logit a sample out."""
+"""Every model by its contract: one batch in, one logit per sample out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def spec(request: pytest.FixtureRequest) -> ModelSpec:
     return chosen
 
 
-def test_a_logit_a_sample_and_a_gradient_a_parameter(spec: ModelSpec) -> None:
+def test_one_logit_per_sample_and_one_gradient_per_parameter(spec: ModelSpec) -> None:
     model = build(spec, ALONE)
     logits = model(batch(7, contract=spec.contract))
     assert logits.shape == (7,) and logits.isfinite().all()

@@ -61,14 +61,14 @@ def test_a_row_that_was_never_trained_moves_by_the_learning_rate(update: Update)
     assert_close(table.weight[4], torch.full((DIMENSION,), 0.25))
 
 
-def test_tables_of_one_shape_do_not_meet(update: Update) -> None:
+def test_tables_of_one_shape_do_not_interfere(update: Update) -> None:
     first, second, before = in_use(), in_use(), in_use()
     update(first, torch.tensor([1], dtype=torch.int32), torch.ones(1, DIMENSION), 1.0, 0.1)
     update(second, torch.tensor([2], dtype=torch.int32), torch.ones(1, DIMENSION), 1.0, 0.1)
     assert torch.equal(first.weight[2], before.weight[2]) and torch.equal(second.weight[1], before.weight[1])
 
 
-def test_fbgemm_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_fbgemm_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fbgemm_gpu.split_embedding_configs", None)
     with pytest.raises(ConfigError, match=r"train\.kernel fbgemm: FBGEMM cannot be imported .* install fbgemm-gpu"):
         by_fbgemm(Rows(torch.zeros(3, 2), torch.zeros(3)), torch.tensor([1]), torch.ones(1, 2), 1.0, 0.1)

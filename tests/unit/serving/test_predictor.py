@@ -81,7 +81,7 @@ def test_an_export_is_current_until_its_model_is_trained_again(exported: Path, t
 def test_a_folder_of_something_else_is_left_alone(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("...")
-    with pytest.raises(ConfigError, match="mine: holds something else than an export"):
+    with pytest.raises(ConfigError, match="mine: holds something other than an export"):
         export(Root.parse(tmp_path / "checkpoint"), Root.parse(tmp_path / "mine"))
     assert (tmp_path / "mine" / "thesis.tex").exists()
 

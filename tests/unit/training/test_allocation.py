@@ -1,4 +1,4 @@
-"""What a step frees, the next one gets without asking the system."""
+"""Memory that a step frees is reused by the next one without the system."""
 
 from __future__ import annotations
 

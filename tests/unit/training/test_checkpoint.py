@@ -123,13 +123,13 @@ def test_a_file_that_was_harmed_is_refused_by_name(tmp_path: Path, file: str, ha
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"format": 1}, "format"), ({"ranks": "many"}, "ranks"), ({"pickle": True}, "pickle")]
+    ("change", "reported"), [({"format": 1}, "format"), ({"ranks": "many"}, "ranks"), ({"pickle": True}, "pickle")]
 )
-def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[str, object], told: str) -> None:
+def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[str, object], reported: str) -> None:
     published(tmp_path / "model", tiny_spec())
     path = tmp_path / "model" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ConfigError, match=f"manifest.json: {told}"):
+    with pytest.raises(ConfigError, match=f"manifest.json: {reported}"):
         load(Root.parse(tmp_path / "model"), ALONE)
 
 
@@ -143,7 +143,7 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
         load(Root.parse(tmp_path / "model"), ALONE)
 
 
-def test_a_pickle_is_not_opened_even_where_the_manifest_vouches_for_it(tmp_path: Path) -> None:
+def test_a_pickle_is_not_opened_even_where_the_manifest_lists_it(tmp_path: Path) -> None:
     published(tmp_path / "model", ctr_spec())
     path = tmp_path / "model" / DENSE
     torch.save({}, path)
@@ -151,5 +151,5 @@ def test_a_pickle_is_not_opened_even_where_the_manifest_vouches_for_it(tmp_path:
     listed = json.loads(manifest.read_text())
     listed["files"][DENSE] = {"size": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(listed))
-    with pytest.raises(ConfigError, match=f"{DENSE}: no safetensors file"):
+    with pytest.raises(ConfigError, match=f"{DENSE}: not a safetensors file"):
         load(Root.parse(tmp_path / "model"), ALONE)

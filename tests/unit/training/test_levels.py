@@ -54,7 +54,7 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
 
 
 def keep_snapshot(folder: Path) -> list[str]:
-    """What the pipeline makes of the tiny model's rows: a file an entity, named by the partitions it lies in."""
+    """What the pipeline makes of the tiny model's rows: one file per entity, named by its partitions."""
     trained = pq.read_table(folder / "tpm" / "snapshots").to_pylist()
     files = []
     for entity, rows in (("user_id", USERS), ("item_id", ITEMS)):
@@ -67,7 +67,7 @@ def keep_snapshot(folder: Path) -> list[str]:
     return files
 
 
-def test_every_row_is_trained_on_once_an_epoch(levels: Levels) -> None:
+def test_every_row_is_trained_on_once_per_epoch(levels: Levels) -> None:
     rows = {name: result.rows for name, result in levels[1].items()}
     assert rows == {"tpm": 800, "cpm": 800, "actr": 800, "next": 200, "idle": 0, "again": 800}
     assert all(0 <= result.waiting < 1 for result in levels[1].values())

@@ -1,4 +1,4 @@
-"""A training that is killed goes on where it was, and ends as if nothing had happened."""
+"""A killed training resumes where it was, and ends as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def same(first: Path, second: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def whole(units: list[Unit], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of a training that nobody interrupted."""
+    """The model of a training that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "model"
     result = carried_out(job(units, folder))
     assert (result.rows, result.resumed) == (EPOCHS * ROWS, 0)
@@ -120,7 +120,7 @@ def test_killed_again_and_again_it_ends_the_same(units: list[Unit], whole: Path,
     assert same(tmp_path / "model", whole)
 
 
-def test_two_ranks_go_on_as_one_does(units: list[Unit], tmp_path: Path) -> None:
+def test_two_ranks_resume_as_one_does(units: list[Unit], tmp_path: Path) -> None:
     task, other = job(units, tmp_path / "model"), job(units, tmp_path / "uninterrupted")
     on_ranks(2, lambda world: carried_out(other, world))
     on_ranks(2, lambda world: killed(task, 8, world))
@@ -130,7 +130,7 @@ def test_two_ranks_go_on_as_one_does(units: list[Unit], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (3, 2)])
-def test_another_number_of_ranks_goes_on_and_no_row_is_lost_or_trained_on_twice(
+def test_another_number_of_ranks_resumes_and_no_row_is_lost_or_trained_on_twice(
     units: list[Unit], tmp_path: Path, before: int, after: int
 ) -> None:
     task = job(units, tmp_path / "model")
@@ -152,7 +152,7 @@ def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path:
     assert carried_out(job(units, tmp_path / "model", seed=9)).resumed == 0
 
 
-def test_a_root_that_is_moved_goes_on_where_it_was(units: list[Unit], whole: Path, tmp_path: Path) -> None:
+def test_a_training_in_a_moved_root_resumes_where_it_was(units: list[Unit], whole: Path, tmp_path: Path) -> None:
     killed(job(units, tmp_path / "here" / "model"), 8)
     (tmp_path / "here").rename(tmp_path / "there")
     moved = [unit.model_copy(update={"path": str(tmp_path / Path(unit.path).name)}) for unit in units]

@@ -35,7 +35,7 @@ WITHOUT_BATCH_NORM = {
 
 
 def trained(spec: ModelSpec, batches: list[Batch], world: World = ALONE) -> nn.Module:
-    """A model after one update a batch."""
+    """A model after one update per batch."""
     return fitted(built(spec, world), batches, world).model
 
 
@@ -45,7 +45,7 @@ def everything(model: nn.Module) -> dict[str, Tensor]:
 
 
 def filler(like: Batch) -> Batch:
-    """One row that weighs nothing."""
+    """One row of weight zero."""
     one = part(like, [0])
     return replace(one, ids=torch.zeros_like(one.ids), weights=torch.zeros(1))
 
@@ -157,14 +157,14 @@ def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
 
 
 def test_totals_and_progress_count_the_rows_of_all_ranks_and_their_weighted_loss() -> None:
-    def told(world: World) -> tuple[float, int, float, list[tuple[int, float]]]:
+    def totals(world: World) -> tuple[float, int, float, list[tuple[int, float]]]:
         heard: list[tuple[int, float]] = []
         model = built(tiny_spec(), world)
         own = [batch(10 + world.rank, 1, TINY_CONTRACT), batch(5, 2, TINY_CONTRACT)]
         steps, totals = fit(start_state(model, TRAIN, world), own, lambda rows, loss: heard.append((rows, loss)))
         return totals.rows, steps, totals.mean_loss, heard
 
-    first, second = on_ranks(2, told)
+    first, second = on_ranks(2, totals)
     assert first[:3] == second[:3]
     assert first[:2] == (31, 2)
     assert first[2] == pytest.approx(0.69, abs=0.15)  # hardly trained: about log 2
@@ -219,7 +219,7 @@ def test_bfloat16_is_of_the_network_alone_and_learns_as_well() -> None:
     assert right.float().mean() > 0.95
 
 
-def test_evaluation_tells_the_loss_of_all_ranks_and_leaves_the_model_as_it_was() -> None:
+def test_evaluation_gives_the_loss_of_all_ranks_and_leaves_the_model_as_it_was() -> None:
     parts = [batch(40, 1), batch(10, 2)]
 
     def evaluated(world: World) -> tuple[float, bool]:

@@ -34,7 +34,7 @@ RESULT = TrainingResult(rows=1, steps=1, seconds=1.0, loss=0.5, waiting=0.0)
 
 
 def published(folder: Path, spec: ModelSpec) -> nn.Module:
-    """A trained model of which a checkpoint lies at `folder`; its memory, if any, is filled with numbers."""
+    """A trained model published at `folder`; its memory, if any, is filled with numbers."""
     model = build(spec, ALONE)
     for name, tensor in row_tensors(model).items():
         if name.startswith("memory"):
@@ -185,7 +185,7 @@ def test_a_parent_that_does_not_fit_is_refused(
 def test_a_job_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a parent"):
         restored(job(ctr_spec(), None, "continue"))
-    with pytest.raises(ConfigError, match="has no memory of them"):
+    with pytest.raises(ConfigError, match="has no memory for them"):
         restored(job(ctr_spec(), None, "fresh", snapshots=("model_id=tpm/entity=user_id/part.parquet",)))
 
 
@@ -215,7 +215,7 @@ def test_a_network_of_another_shape_is_taken_over_but_for_what_is_excluded(tmp_p
     assert "cross.layers.0.weight" in report.taken_over and "mlp.0.weight" in report.new
 
 
-def test_a_tensor_that_is_called_otherwise_is_found_by_its_new_name(tmp_path: Path) -> None:
+def test_a_renamed_tensor_is_found_by_its_new_name(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
     with pytest.raises(ConfigError, match="interests"):
         restored(job(ACTR, tmp_path / "cpm", "from", **policy(rename={"interests.": "tastes."})))
@@ -233,7 +233,7 @@ def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
     assert kept == {name for name, _ in model.named_parameters() if name.rsplit(".", 1)[0] not in norms}
 
 
-def test_a_pattern_that_names_nothing_is_a_slip(tmp_path: Path) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
     with pytest.raises(ConfigError, match=r"no tensor matches 'mpl\.\*'"):
         restored(job(ACTR, tmp_path / "cpm", "from", **policy(exclude=["mpl.*"])))
