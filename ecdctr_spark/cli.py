@@ -159,12 +159,13 @@ def train(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Train one model on samples that are built already."""
-    from ecdctr_spark.pipeline.run import train_alone
+    from ecdctr_spark.pipeline.run import train_alone, training_of
 
     chosen = [f"training.ranks={ranks}"] if ranks else []
     chosen += [f"training.launcher={launcher}"] if launcher else []
     config = load_config(conf, [*set_, *chosen], method)
-    row = train_alone(_store(config), config, level, _day("--date", date), Console())
+    training = training_of(config, level, _day("--date", date))
+    row = train_alone(_store(config), config, training, Console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
 
@@ -268,8 +269,11 @@ def _store(config: Config) -> Any:
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
+    from ecdctr_spark.pipeline.run import check_networks, in_order
     from ecdctr_spark.pipeline.run import run as carry_out
 
+    in_order(first, last)
+    check_networks(config)  # before a session is started
     _say_terms(config.source.kind)
     carry_out(_store(config), config, first, last, Console())
 

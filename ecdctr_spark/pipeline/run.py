@@ -44,7 +44,6 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     previous model. Raises ConfigError for days that cannot be planned. Raises RuntimeError where a training failed,
     after everything else is done where it was skipped.
     """
-    check_networks(config)
     planner, existing = registry.planner(config), registry.existing(store.root, config)
     planned = plan(planner, config, first, last, existing)
     if not planned:
@@ -71,6 +70,7 @@ def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existi
     """The plan of the days first..last on what exists. Raises ConfigError where the days are out of order or precede
     the logs."""
     in_order(first, last)
+    check_networks(config)
     if first <= config.calendar.first_day:
         raise ConfigError(
             f"--from {first}: there are no logs before it (calendar.first_day is {config.calendar.first_day})"
@@ -93,20 +93,37 @@ def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -
     return counts
 
 
-def train_alone(store: Store, config: Config, level: str, date: dt.date, console: Console) -> Row:
-    """`ecdctr train`: one model. The models that it is made from must exist. Training it again gives the same model.
+def train_alone(store: Store, config: Config, training: Training, console: Console) -> Row:
+    """`ecdctr train`: one model (see training_of), from those that it is made from. Training it again gives the same
+    model.
 
-    Raises ConfigError where no configured method has the level, the level is not due on the date, or a model that it is
-    made from is missing.
+    Raises ConfigError where a model that it is made from is missing.
     """
-    check_networks(config)
-    training = _training_of(config, level, date)
     existing = registry.existing(store.root, config)
     missing = [model.model_id for model in training.parents if model.model_id not in existing.models]
     if missing:
-        raise ConfigError(f"--level {level} --date {date}: needs {', '.join(missing)}: train those first")
+        raise ConfigError(
+            f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
+        )
     with Reporter(console, 1) as reporter, open_ranks(config.training, store.spark) as ranks:
         return train_one(store, config, training, ranks, reporter)
+
+
+def training_of(config: Config, level: str, date: dt.date) -> Training:
+    """The training of a level of a configured method on a date.
+
+    Raises ConfigError where no method has the level, its clock does not strike then, or no start applies.
+    """
+    check_networks(config)
+    planner = registry.planner(config)
+    for method in planner.methods:
+        if level in method.levels:
+            clock = method.levels[level].clock
+            if clock.newest(date) != date:
+                raise ConfigError(f"--date {date}: {level} is due every {clock.every}, last on {clock.newest(date)}")
+            return planner.training(method, level, date)
+    known = dict.fromkeys(name for method in planner.methods for name in method.levels)
+    raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
 
 
 def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
@@ -140,18 +157,6 @@ def in_order(first: dt.date, last: dt.date) -> None:
     """Raises ConfigError where the first day comes after the last."""
     if last < first:
         raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
-
-
-def _training_of(config: Config, level: str, date: dt.date) -> Training:
-    planner = registry.planner(config)
-    for method in planner.methods:
-        if level in method.levels:
-            clock = method.levels[level].clock
-            if clock.newest(date) != date:
-                raise ConfigError(f"--date {date}: {level} is due every {clock.every}, last on {clock.newest(date)}")
-            return planner.training(method, level, date)
-    known = dict.fromkeys(name for method in planner.methods for name in method.levels)
-    raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
 
 
 def _count(run: Run, step: Ingest | Build) -> None:

@@ -82,11 +82,6 @@ class Store:
         known = DeltaTable.forPath(self.spark, self.path(table)).alias("known")
         known.merge(self._checked(table, frame).alias("new"), same_key).whenNotMatchedInsertAll().execute()
 
-    def append(self, table: Table, frame: DataFrame) -> None:
-        """Adds rows to a table without a key."""
-        self._create(table)
-        self._checked(table, frame).write.format("delta").mode("append").save(self.path(table))
-
     def delete(self, table: Table, keys: DataFrame, condition: str) -> int:
         """Deletes the rows of the table (`kept` in the condition) that match a row of `keys`; returns how many.
 

@@ -52,16 +52,15 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
     """Runs a job and publishes the model at job.output. All ranks call it together with the same job.
 
     On a CPU the same job on the same number of ranks and threads gives the same weights bit for bit, also when it was
-    killed and run again. `progress` is called on rank 0. Raises ConfigError where the files, the parent or a checkpoint
-    do not fit the job, RuntimeError where the loss is no longer finite.
+    killed and run again. `progress` is called on rank 0. Raises ConfigError where the job's files, parent or checkpoint
+    do not fit it, RuntimeError where the loss is no longer finite.
     """
     keep_freed_memory()
     started = time.perf_counter()
     training, cursor = _begin(job, world, progress)
     resumed = cursor.steps
-    trained_on, held_out = (
-        _stream(job, files, world) for files in split(job.units, job.train.validation_share, job.train.seed)
-    )
+    parts = split(job.units, job.train.validation_share, job.train.seed)
+    trained_on, held_out = (_stream(job, files, world) for files in parts)
     while cursor.epoch < job.train.epochs and cursor.since_best < job.train.patience:
         cursor = _epoch(training, trained_on, cursor)
         if held_out.files:

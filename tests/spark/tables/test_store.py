@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import MODELS, STEPS, Table
+from ecdctr_spark.tables.schemas import MODELS, Table
 from ecdctr_spark.tables.small import among, literal, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 
@@ -122,10 +122,3 @@ def test_a_vacuum_lists_with_a_bounded_number_of_tasks(store: Store) -> None:
             assert store.spark.conf.get(tasks) == left
     finally:
         store.spark.conf.set(tasks, before)
-
-
-def test_the_ledger_is_appended_to(store: Store) -> None:
-    entry = store.spark.createDataFrame([("ingest", "logs", None, None, 1, 1, 0, 0, 0.5, None)], STEPS.columns)
-    store.append(STEPS, entry)
-    store.append(STEPS, entry)
-    assert store.read(STEPS).count() == 2
