@@ -117,6 +117,7 @@ def render(report: Report) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page: str = environment.get_template("report.html").render(
+        methods=" and ".join(report.methods.values()),
         headline=headline(report),
         cards=_cards(report),
         failures=[row["detail"] for row in report.steps if row["step"] == "failed"],

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import METRICS, MODELS
+from ecdctr_spark.tables.schemas import METRICS, MODELS, STEPS
 from ecdctr_spark.tables.small import read_rows
 from tests.end_to_end.conftest import PREDICTED
 from tests.end_to_end.test_run import ecdctr
@@ -71,6 +71,8 @@ def test_two_configurations_in_turn_under_one_root_equal_each_alone_under_its_ow
     ours, theirs = weights(alone), weights(other)
     assert not ours.keys() & theirs.keys()
     assert weights(tmp_path) == ours | theirs
+    steps = Counter(row["step"] for row in read_rows(Root.parse(str(tmp_path)), STEPS))
+    assert (steps["ingest"], steps["build"]) == (3, 6)  # another data set of the same logs
     assert rows(tmp_path, "ecdctr") == sorted(
         [*rows(alone, "ecdctr"), *rows(other, "ecdctr")],
         key=lambda row: (row["date"] or dt.date.max, row["method"]),
