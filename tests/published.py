@@ -34,7 +34,7 @@ CPM = ctr_spec(**_OWN, attention_hidden=(4,), memory="attention", months=("2024-
 ACTR = ctr_spec(**_OWN, attention_hidden=(4,), memory="merged")
 
 
-def publish_model(folder: Path, spec: ModelSpec, model_id: str = "model-1") -> nn.Module:
+def publish_model(folder: Path | Root, spec: ModelSpec, model_id: str = "model-1") -> nn.Module:
     """Publishes a model whose every tensor looks trained, and returns it ready to predict."""
     model = build(spec, ALONE)
     chance = torch.Generator().manual_seed(5)

@@ -77,6 +77,8 @@ def test_two_configurations_in_turn_under_one_root_equal_each_alone_under_its_ow
         [*rows(alone, "ecdctr"), *rows(other, "ecdctr")],
         key=lambda row: (row["date"] or dt.date.max, row["method"]),
     )
+    ours_shown, theirs_shown = (ecdctr("report", overlay, tmp_path, *INLINE, *changes).out for changes in ([], OTHER))
+    assert ours_shown != theirs_shown and len(list((tmp_path / "reports").iterdir())) == 2
 
 
 def test_days_out_of_order_leave_the_same_models(alone: Path, overlay: Path, tmp_path: Path) -> None:
