@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -10,8 +12,9 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation.calibration import reliability
-from ecdctr_spark.evaluation.report import Report, headline, render
+from ecdctr_spark.evaluation.report import ALL_DAYS, Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
+from ecdctr_spark.methods.planning import Planner
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.run import method_identities
@@ -32,7 +35,8 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
 
     Raises ConfigError where nothing was predicted.
     """
-    methods = method_identities(registry.planner(config))
+    planner = registry.planner(config)
+    methods = method_identities(planner)
     metrics = read_metrics(store.root, methods)
     if not metrics:
         named = " and ".join(config.evaluation.methods)
@@ -47,7 +51,7 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
         against={other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others},
         metrics=metrics,
         reliability=_rows(reliability(predictions, _BINS)),
-        models=_lineage(store.root, {row["model_id"] for row in metrics}),
+        models=_lineage(store.root, {row["model_id"] for row in metrics} | _newest(planner, metrics)),
         steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
         quarantine=_rows(quarantined.orderBy("source", "reason")),
         health=summary(store),
@@ -56,6 +60,12 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
     place = store.root.at("reports", f"{'+'.join(methods)}.html")
     place.write_bytes(render(report).encode())
     return place, headline(report)
+
+
+def _newest(planner: Planner, metrics: Sequence[Row]) -> set[str]:
+    """The models that serve after the last day that was evaluated."""
+    last = dt.date.fromisoformat(max(row["date"] for row in metrics if row["date"] != ALL_DAYS))
+    return {planner.serving(method, last).model_id for method in planner.methods}
 
 
 def _lineage(root: Root, named: set[str]) -> list[Row]:

@@ -24,7 +24,7 @@ FIRST, LAST = PREDICTED[0] - dt.timedelta(days=1), PREDICTED[1]
 INLINE = ["--set", "training.launcher=inline", "--set", "training.ranks=1", "--set", "evaluation.methods=[ecdctr]"]
 # Another data set, and another chain of the first level.
 OTHER = ["--set", "features.freshness=event", "--set", "methods.ecdctr.levels.tpm.train.epochs=2"]
-UNMERGED = "methods.unmerged={like: ecdctr, levels: {actr: {memory: null, train: {seed: 9}}}}"
+RESEEDED = "methods.reseeded={like: ecdctr, levels: {actr: {train: {seed: 9}}}}"
 
 
 def run(overlay: Path, root: Path, first: dt.date, last: dt.date, *arguments: str) -> None:
@@ -90,7 +90,7 @@ def test_days_out_of_order_leave_the_same_models(alone: Path, overlay: Path, tmp
 
 def test_methods_that_share_levels_train_them_once(alone: Path, overlay: Path) -> None:
     before = Counter(row["level"] for row in read_rows(Root.parse(str(alone)), MODELS))
-    both = ["--method", "ecdctr", "--method", "unmerged", "--set", UNMERGED]
+    both = ["--method", "ecdctr", "--method", "reseeded", "--set", RESEEDED]
     run(overlay, alone, FIRST, LAST, *both)
     after = Counter(row["level"] for row in read_rows(Root.parse(str(alone)), MODELS))
     assert after == before + Counter({"actr": before["actr"]})

@@ -49,12 +49,10 @@ def job(units: list[Unit], output: Root) -> TrainingJob:
     return TrainingJob(
         model_id="m",
         model=ctr_spec(),
-        train=TRAIN.model_copy(update={"epochs": 2}),
+        train=TRAIN.model_copy(update={"epochs": 2, "shuffle_rows": 100, "checkpoint_steps": CHECKPOINT_STEPS}),
         units=tuple(units),
-        shuffle_rows=100,
         until="2024-01-01",
         output=str(output),
-        checkpoint_steps=CHECKPOINT_STEPS,
     )
 
 
