@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import BaseModel
 from rich.console import Console
@@ -36,13 +35,17 @@ Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
 
 
+# A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
+_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 1 a step failed, 2 bad input. An error is reported on one line."""
     try:
         sys.exit(app(args=arguments, standalone_mode=False) or 0)
     except ConfigError as error:
         _end(str(error), 2)
-    except click.ClickException as error:
+    except _USAGE as error:
         _end(error.format_message(), 2)
     except RuntimeError as error:
         _end(str(error), 1)
@@ -269,11 +272,11 @@ def _store(config: Config) -> Any:
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
-    from ecdctr_spark.pipeline.run import check_networks, in_order
+    from ecdctr_spark.pipeline.run import check_kinds, in_order
     from ecdctr_spark.pipeline.run import run as carry_out
 
     in_order(first, last)
-    check_networks(config)  # before a session is started
+    check_kinds(config)  # before a session is started
     _say_terms(config.source.kind)
     carry_out(_store(config), config, first, last, Console())
 

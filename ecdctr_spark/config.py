@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
-from ecdctr_spark.methods.likeness import expanded
 from ecdctr_spark.methods.method import Method
 from ecdctr_spark.settings.base import ConfigError, Settings, explained
 from ecdctr_spark.settings.features import Features, check_layer
@@ -128,9 +128,11 @@ class Launching(Settings):
     )
 
     @model_validator(mode="after")
-    def _at_most_all(self) -> Launching:
+    def _possible(self) -> Launching:
         if self.min_ranks is not None and self.min_ranks > self.ranks:
             raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give at most that many")
+        if self.launcher == "inline" and self.ranks != 1:
+            raise ValueError(f"launcher inline is one rank, but ranks is {self.ranks}: set training.ranks to 1")
         return self
 
 
@@ -171,7 +173,7 @@ class Config(Settings):
     @field_validator("methods", mode="before")
     @classmethod
     def _expanded(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        return expanded({name: node for name, node in nodes.items() if node is not None})
+        return likeness.expanded({name: node for name, node in nodes.items() if node is not None})
 
     @model_validator(mode="after")
     def _chosen(self) -> Config:
@@ -235,6 +237,7 @@ def _merged(layers: Iterable[Any]) -> Any:
         if OmegaConf.select(layer, "features.inherit") is False:
             OmegaConf.update(tree, "features.fields", {}, merge=False)
         check_layer(OmegaConf.select(tree, "features.fields"), OmegaConf.select(layer, "features.fields"))
+        likeness.check_layer(*(OmegaConf.select(each, "methods") for each in (tree, layer)))
         tree = OmegaConf.merge(tree, layer)
     return tree
 

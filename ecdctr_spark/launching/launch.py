@@ -66,7 +66,7 @@ def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Rank
     elif settings.launcher == "spark":
         yield _elastic(_on_spark(settings, spark), settings)
     else:
-        yield _inline(settings)
+        yield Inline(settings.threads_per_rank)
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,6 @@ class Inline:
 
         torch.set_num_threads(self.threads)
         return train(job, ALONE, progress)
-
-
-def _inline(settings: Launching) -> Inline:
-    if settings.ranks != 1:
-        raise ConfigError(
-            f"training.launcher inline is one rank, but training.ranks is {settings.ranks}: set it to 1 (--ranks 1)"
-        )
-    return Inline(settings.threads_per_rank)
 
 
 @dataclass(frozen=True)

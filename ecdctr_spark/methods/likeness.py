@@ -10,6 +10,7 @@ except those with another `kind` or clock, which replace the other's as a whole.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,29 @@ def expanded(methods: Mapping[str, Node]) -> dict[str, dict[str, Any]]:
     Raises ValueError that names a method or level whose `like` does not exist or leads back to itself.
     """
     return {name: _method(name, methods) for name in methods}
+
+
+def check_layer(before: Any, methods: Any) -> None:
+    """Checks the methods of one overlay against those of the layers before it: a new method or level has a title or is
+    like another one.
+
+    Raises ValueError that names one that is neither new so nor known, and the nearest known one: a misspelling.
+    """
+    for name, method in (methods or {}).items():
+        _check_known(f"methods.{name}", method, before or {})
+        known = ((before or {}).get(name) or {}).get("levels") or {}
+        if known:  # else the levels are those of a method that it is like
+            for level, node in ((method or {}).get("levels") or {}).items():
+                _check_known(f"methods.{name}.levels.{level}", node, known)
+
+
+def _check_known(where: str, node: Any, known: Any) -> None:
+    name = where.rsplit(".", 1)[-1]
+    if name in known or (isinstance(node, Mapping) and ("like" in node or "title" in node)):
+        return
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+    hint = f"; the nearest known one is {nearest[0]}" if nearest else ""
+    raise ValueError(f"unknown key {where} (a new one has a title or is like another){hint}")
 
 
 def _method(name: str, methods: Mapping[str, Node]) -> dict[str, Any]:
@@ -49,7 +73,8 @@ def _whole(name: str, methods: Mapping[str, Node], users: tuple[str, ...]) -> di
     if other is None:
         return dict(node)
     if other not in methods or other in (*users, name):
-        raise ValueError(f"methods.{name}: like {other!r}, expected another method: {', '.join(sorted(methods))}")
+        known = ", ".join(sorted(methods.keys() - {*users, name}))
+        raise ValueError(f"methods.{name}: like {other!r}, expected another method: {known}")
     return _merged(_whole(other, methods, (*users, name)), _without_like(node))
 
 

@@ -162,9 +162,11 @@ class Planner:
     def training(self, method: Method, level_name: str, date: dt.date) -> Training:
         """The training of a level's model on a date at which its clock strikes.
 
-        Raises ConfigError where no start applies.
+        Raises ConfigError where the level's chain begins later, or no start applies.
         """
         level = method.levels[level_name]
+        if date < self._anchor(level):
+            raise ConfigError(f"{level_name} of {date}: its chain starts with the logs of {self._anchor(level)}")
         for day in self._chain(method, level, date):  # parents first, however long the chain is
             key = (method.name, level_name, day)
             if key not in self._known:

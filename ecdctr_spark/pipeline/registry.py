@@ -54,8 +54,9 @@ def model_named(root: Root, name: str) -> Row:
     if found:
         return found[0]
     newest = sorted(models, key=lambda row: (row["date"], row["model_id"]), reverse=True)[:_NAMED]
-    known = ", ".join(row["model_id"] for row in newest) or "none yet: run `ecdctr run` first"
-    raise ConfigError(f"--model {name}: no such model; the newest are {known}")
+    known = ", ".join(row["model_id"] for row in newest)
+    hint = f"the newest are {known}" if newest else "there is none yet: run `ecdctr run` first"
+    raise ConfigError(f"--model {name}: no such model; {hint}")
 
 
 def outdated(root: Root, config: Config) -> list[Outdated]:

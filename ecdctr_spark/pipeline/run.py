@@ -20,6 +20,7 @@ from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.steps import Counts
 from ecdctr_spark.progress import Reporter
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.tables.small import Row
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
@@ -70,7 +71,7 @@ def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existi
     """The plan of the days first..last on what exists. Raises ConfigError where the days are out of order or precede
     the logs."""
     in_order(first, last)
-    check_networks(config)
+    check_kinds(config)
     if first <= config.calendar.first_day:
         raise ConfigError(
             f"--from {first}: there are no logs before it (calendar.first_day is {config.calendar.first_day})"
@@ -114,7 +115,7 @@ def training_of(config: Config, level: str, date: dt.date) -> Training:
 
     Raises ConfigError where no method has the level, its clock does not strike then, or no start applies.
     """
-    check_networks(config)
+    check_kinds(config)
     planner = registry.planner(config)
     for method in planner.methods:
         if level in method.levels:
@@ -128,7 +129,7 @@ def training_of(config: Config, level: str, date: dt.date) -> Training:
 
 def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
     """One training, with its progress shown, registered and tracked."""
-    with reporter.step(f"train {training.level.name} {training.date}") as update:
+    with reporter.step(f"train {training.model_id}") as update:
 
         def trained(job: TrainingJob) -> TrainingResult:
             total = sum(unit.rows for unit in job.units) * job.train.epochs
@@ -141,8 +142,11 @@ def train_one(store: Store, config: Config, training: Training, ranks: Ranks, re
     return row
 
 
-def check_networks(config: Config) -> None:
-    """Raises ConfigError that names the first network with an unknown kind or key, before anything is done."""
+def check_kinds(config: Config) -> None:
+    """Raises ConfigError that names an unknown kind of source, or the first network with an unknown kind or key, before
+    anything is done."""
+    if config.source.kind not in SOURCES:
+        raise ConfigError(f"source.kind: no source {config.source.kind}; expected one of {', '.join(SOURCES)}")
     for method in config.chosen:
         for level in method.levels.values():
             checked(level.network, f"methods.{method.name}.levels.{level.name}.network")

@@ -24,7 +24,8 @@ def explained(error: ValidationError, node: type[BaseModel], where: str = "") ->
     first = error.errors()[0]
     key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
     if first["type"] != "extra_forbidden":
-        return f"{key or 'the tree'}: {first['msg'].removeprefix('Value error, ')}"
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{key}: {said}" if key else said
     known = sorted(_keys_beside(first["loc"], node))
     nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
     return f"unknown key {key}; the nearest known one is {nearest[0]}"

@@ -211,6 +211,8 @@ def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_pat
         (["--set", "trian.batch_size=8"], "unknown key trian; the nearest known one is"),
         (["--set", "source.impressions=/nowhere"], "/nowhere"),
         (["--from", "yesterday"], "--from yesterday: expected a day as YYYY-MM-DD"),
+        (["--ranks", "2"], "No such option: --ranks"),
+        (["--set", "source.kind=file"], "source.kind: no source file; expected one of files, movielens"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

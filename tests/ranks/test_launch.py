@@ -253,11 +253,6 @@ def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
     assert (tmp_path / "model" / "manifest.json").is_file()
 
 
-def test_inline_is_one_rank() -> None:
-    with pytest.raises(ConfigError, match=r"inline is one rank, but training.ranks is 2"):
-        open_ranks(training("inline", 2), None).__enter__()
-
-
 def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSession) -> None:
     with pytest.raises(ConfigError, match=r"training.ranks is 5, but Spark has 2 slots"):
         open_ranks(training("spark", 5), spark).__enter__()

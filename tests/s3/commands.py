@@ -13,11 +13,14 @@ import json
 import sys
 
 from ecdctr_spark.cli import main
+from ecdctr_spark.session import spark_session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS
 from ecdctr_spark.tables.small import read_rows
+from tests.conftest import TINY_TABLES
 
 DAY = "2024-03-05"
+ENDED = "ended: "  # what a command's line begins with
 INLINE = ["--set", "training.launcher=inline", "--set", "training.ranks=1", "--set", "spark.driver_memory=2g"]
 
 
@@ -28,10 +31,13 @@ def carried_out(command: str, *arguments: str) -> None:
         main([command, *arguments, "--conf", sys.argv[1], "--set", f"storage.root={sys.argv[2]}", *INLINE])
     except SystemExit as end:
         code = end.code
-    print(json.dumps([command, code]), flush=True)  # noqa: T201
+    print(f"{ENDED}{json.dumps([command, code])}", flush=True)  # noqa: T201
 
 
 def every_command(root: Root, folder: Root) -> None:
+    session = spark_session("local[2]", "2g", root)  # the commands use it
+    for key, value in TINY_TABLES.items():
+        session.conf.set(key, value)
     carried_out("run", "--from", DAY, "--to", DAY)
     model = next(row["model_id"] for row in read_rows(root, MODELS) if row["model_id"].startswith(f"actr-{DAY}"))
     samples = next(place for place in root.at("data_set").list()).at("tables", "samples")

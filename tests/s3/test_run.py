@@ -16,7 +16,7 @@ from ecdctr_spark.tables.schemas import METRICS
 from ecdctr_spark.tables.small import read_rows
 from tests.end_to_end.conftest import logs, overlay  # noqa: F401 - fixtures
 from tests.end_to_end.test_run import ecdctr
-from tests.s3.commands import DAY, INLINE
+from tests.s3.commands import DAY, ENDED, INLINE
 
 pytestmark = pytest.mark.end_to_end
 
@@ -35,7 +35,8 @@ def test_every_command_works_on_s3_and_models_are_those_of_a_local_run(
 ) -> None:
     command = [sys.executable, "-m", "tests.s3.commands", str(overlay), str(s3_root), str(s3_root.at("of a user"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-    codes = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    ends = (line.removeprefix(ENDED) for line in done.stdout.splitlines() if line.startswith(ENDED))
+    codes = dict(map(json.loads, ends))
     assert len(codes) == 8 and set(codes.values()) == {0}, done.stdout[-2000:] + done.stderr[-4000:]
     local = ecdctr("run", overlay, tmp_path, "--from", DAY, "--to", DAY, *INLINE)
     assert local.code == 0, local.out + local.err

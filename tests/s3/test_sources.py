@@ -13,10 +13,11 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import files
 from ecdctr_spark.sources.published import csv_header, folder_of
 from ecdctr_spark.storage import Root
+from tests.configured import FIRST_DAY
 
 
 def refused(form: str, root: Root) -> str:
-    config = load_config([], [f"source.format={form}", f"source.impressions={root}"])
+    config = load_config([], [FIRST_DAY, f"source.format={form}", f"source.impressions={root}"])
     with pytest.raises(ConfigError) as error:
         files.read(None, config)  # type: ignore[arg-type]  # it is refused before Spark is asked
     return str(error.value)
@@ -42,7 +43,7 @@ def test_an_unknown_scheme_is_refused_by_name() -> None:
 
 
 def test_a_published_data_set_may_lie_there_too(s3_root: Root) -> None:
-    config = load_config([], [f"source.folder={s3_root}"])
+    config = load_config([], [FIRST_DAY, f"source.folder={s3_root}"])
     with pytest.raises(ConfigError, match="no such folder"):
         folder_of(config, "somewhere")
     s3_root.at("log_1.csv").write_bytes(b"user_id\n")

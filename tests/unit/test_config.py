@@ -92,3 +92,20 @@ def test_a_root_of_another_scheme_is_refused_at_start_up(root: str, named: str) 
 def test_more_ranks_to_resume_with_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"training: .*min_ranks is 3, and there are 2 ranks"):
         load_config([], [FIRST_DAY, "training.ranks=2", "training.min_ranks=3"])
+
+
+def test_inline_is_one_rank() -> None:
+    with pytest.raises(ConfigError, match=r"training: launcher inline is one rank, but ranks is 2"):
+        load_config([], [FIRST_DAY, "training.launcher=inline", "training.ranks=2"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("methods.ecdtr.levels.tpm.train.epochs=2", r"methods\.ecdtr .* nearest known one is ecdctr"),
+        ("methods.ecdctr.levels.tmp.train.epochs=2", r"methods\.ecdctr\.levels\.tmp .* nearest known one is tpm"),
+    ],
+)
+def test_a_misspelled_method_or_level_is_named_beside_the_nearest(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config([], [FIRST_DAY, setting])

@@ -227,3 +227,9 @@ def test_ranges_join_days_without_a_gap() -> None:
         (FIRST, day("2000-12-05")),
         (day("2000-12-07"), day("2000-12-07")),
     ]
+
+
+def test_a_level_has_no_model_before_its_chain_begins() -> None:
+    plans = planner()
+    with pytest.raises(ConfigError, match=r"cpm of 2000-04-24: its chain starts with the logs of 2000-04-25"):
+        plans.training(plans.methods[0], "cpm", day("2000-04-24"))
