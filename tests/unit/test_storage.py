@@ -39,7 +39,7 @@ def published(place: Root, content: dict[str, bytes], manifest: bytes = b"{}") -
         ("file:///data/x", "/data/x"),
         ("file:/data/a%20b", "/data/a b"),
         ("dbfs:/Volumes/main/ads/root", "/Volumes/main/ads/root"),
-        ("s3://bucket/root/", "s3a://bucket/root"),
+        ("s3://bucket/place/", "s3a://bucket/place"),
         ("s3a://bucket", "s3a://bucket"),
         ("gs://bucket/root", "gs://bucket/root"),
         ("abfss://box@account.dfs.core.windows.net/root", "abfss://box@account.dfs.core.windows.net/root"),
