@@ -28,7 +28,7 @@ def test_a_file_that_is_no_parquet_is_named(s3_root: Root, tmp_path: Path) -> No
     s3_root.at("1.parquet").put(tmp_path / "good.parquet")
     s3_root.at("2.parquet").write_bytes(b"PAR1")
     s3_root.at("_SUCCESS").write_bytes(b"")
-    assert f"{s3_root}/2.parquet is no whole Parquet file" in refused("parquet", s3_root)
+    assert f"{s3_root}/2.parquet is not a complete Parquet file" in refused("parquet", s3_root)
 
 
 def test_a_csv_file_of_another_header_is_named(s3_root: Root) -> None:
