@@ -14,6 +14,7 @@ from ecdctr_spark.features.samples import shuffled
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.batches import Stream
+from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.tables import pinned
 
 CONTRACT = Contract(
@@ -42,7 +43,9 @@ def write(spark: SparkSession, path: Path) -> Root:
 
 def read(path: Root, config: Config, rank: int) -> list[Batch]:
     files = pinned.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
-    return list(Stream(files, CONTRACT, config.actr.train, 10, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
+    units = [Unit(path=file.path, rows=file.rows) for file in files]
+    train = config.methods["ecdctr"].levels["actr"].train.model_copy(update={"shuffle_rows": 10})
+    return list(Stream(units, CONTRACT, train, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
 
 
 def test_a_slice_reaches_the_ranks_whole_and_the_same_rows_give_the_same_stream(

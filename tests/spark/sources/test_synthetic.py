@@ -202,7 +202,7 @@ def test_a_platform_is_written_once_with_its_oracle_beside_the_tables(spark: Spa
     again = SOURCES["synthetic"](spark, config)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")} == written
     assert again.impressions.count() == first.impressions.count() >= 1000
-    truth = Store(spark, Root.parse(tmp_path)).read(ORACLE)
+    truth = Store(spark, Root.parse(tmp_path), config.logs_id).read(ORACLE)
     assert truth.count() == 1000
     assert again.clicks is not None
     assert truth.where("clicked").count() == again.clicks.count()
