@@ -7,11 +7,9 @@ base < overlays in their order < dotted overrides (`training.ranks=4`).
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 import yaml
 from omegaconf import OmegaConf
@@ -21,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.method import Method
-from ecdctr_spark.settings.base import ConfigError, Settings, explained
+from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 from ecdctr_spark.storage import Root
@@ -46,16 +44,8 @@ class Spark(Settings):
 
 
 class Calendar(Settings):
-    timezone: str
+    timezone: Timezone
     first_day: dt.date = Field(description="the first day of raw logs that is used")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in available_timezones():
-            nearest = difflib.get_close_matches(name, available_timezones(), n=1, cutoff=0.0)[0]
-            raise ValueError(f"no time zone {name}; the nearest known one is {nearest}")
-        return name
 
 
 class Labels(Settings):
@@ -86,6 +76,7 @@ class Limits(Settings):
     expected_keep_rate: Limit = Limit()
     tokens: Limit = Limit()
     new_tokens: Limit = Limit()
+    restated: Limit = Limit()  # of an ingest: the rows of a day that comes again, as a share of those it had
 
 
 class Check(Settings):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import get_args
+from typing import Annotated, get_args
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 class ConfigError(ValueError):
@@ -17,6 +18,16 @@ class Settings(BaseModel):
     """Base of every node: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _timezone(name: str) -> str:
+    if name not in available_timezones():
+        nearest = difflib.get_close_matches(name, available_timezones(), n=1, cutoff=0.0)[0]
+        raise ValueError(f"no time zone {name}; the nearest known one is {nearest}")
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_timezone)]
 
 
 def explained(error: ValidationError, node: type[BaseModel], where: str = "") -> str:

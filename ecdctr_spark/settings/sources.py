@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.settings.base import Settings, Timezone
 
 
 class Source(Settings):
@@ -18,6 +18,11 @@ class Source(Settings):
     clicks: str | None = None
     users: str | None = None
     items: str | None = None
+    timezone: Timezone = Field(default="UTC", description="of times that name no zone")
+    time_unit: Literal["auto", "seconds", "milliseconds", "microseconds", "nanoseconds", "yyyymmdd"] = Field(
+        default="auto", description="of times that are numbers; auto: by magnitude, of years 1990 to 2100"
+    )
+    repeated_days: int = Field(default=7, ge=0, description="days within which an event that comes again is one event")
     folder: str | None = Field(default=None, description="where the files of kind kuairand or taobao were unpacked")
     ad_tab: int | None = Field(default=None, description="of kuairand: the tab that is the ad domain; null: AD videos")
 
