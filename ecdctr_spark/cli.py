@@ -85,6 +85,11 @@ def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # n
         f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
         f" + {counts.quarantined:,} quarantined"
     )
+    if counts.outside_asked or counts.outside_any:
+        typer.echo(
+            f"{counts.outside_asked:,} more rows outside the days asked, {counts.outside_any:,} outside any day"
+            " (before calendar.first_day)"
+        )
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""Raw rows to canonical rows, each with a verdict. Nothing is dropped: rows read = kept + duplicates + quarantined.
+"""Raw rows to canonical rows. Nothing is dropped: good rows = kept + duplicates, and bad rows go to quarantine.
 
-A checked frame has its table's columns, `reason` (null for a kept row, "duplicate" for one whose key an earlier row
-has, else why the row goes to quarantine) and `row`, the raw row as JSON, where it goes to quarantine.
+A judged frame has its table's columns, `ds`, `reason` (null for a good row, else why it is bad) and `raw`, the raw row.
+`chosen` then keeps one row of each key. Rows are judged before one is chosen: a copy of an event with a broken clock
+must not displace the good one.
 """
 
 from __future__ import annotations
@@ -14,117 +15,124 @@ from typing import Literal
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import NumericType, TimestampType
 
 from ecdctr_spark.features.columns import day_of
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources.values import FIRST_YEAR, LAST_YEAR, Clock, as_id, as_text, as_time, identifies, is_missing
 from ecdctr_spark.tables.schemas import Table
 
-DUPLICATE = "duplicate"
-_CORRUPT = "_corrupt_record"  # where Spark's readers put a line that they cannot parse
-_IMPRESSION = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", _CORRUPT)
-_NO_TIME = "is not ISO 8601 or epoch milliseconds"
+CORRUPT = "_corrupt_record"  # where a source puts a row that it cannot parse
+_IMPRESSION = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", CORRUPT)
 _ALWAYS = "1970-01-01 00:00:00"
-_LATEST_MILLISECOND = 253_402_300_799_999  # the end of year 9999
-_DIGITS = r"^\d{1,15}$"
-_DAY = r"^(\d{4}-\d{2}-\d{2})$"
-_TO_THE_MINUTE = r"^(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})(?!:)"
-_LOCAL = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?$"
-_ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})? ?(Z|[+-]\d{2}(:?\d{2})?)$"
+
+Rule = tuple[Column, str]  # what a bad row satisfies, and its reason
 
 
-def checked_impressions(raw: DataFrame, timezone: str) -> DataFrame:
-    """The columns of IMPRESSIONS, row and reason. Columns beyond the contract become `context`, nulls left out.
+def judged_impressions(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame:
+    """The columns of IMPRESSIONS, judged. Columns beyond the contract become `context`, nulls left out.
 
-    event_time is a timestamp, ISO 8601 text (UTC unless it names a zone) or epoch milliseconds; ds is its date in
-    `timezone`. `clicked`, where the raw frame has it, must be 0/1 or true/false in each row. Of rows with one
-    event_id the earliest is kept, ties broken by a hash of the row.
+    Times are read by `clock` (sources/values.py); ds is the date of event_time in `timezone`. `clicked`, where the raw
+    frame has it, must be 0/1 or true/false in each row. Raises ConfigError for identifiers of a type that has none.
     """
     read = raw.select(
-        _text(raw, "event_id"),
-        _time(raw, "event_time"),
+        _id(raw, "event_id"),
+        _time(raw, "event_time", clock),
         _text(raw, "domain"),
-        _text(raw, "user_id"),
-        _text(raw, "item_id"),
+        _id(raw, "user_id"),
+        _id(raw, "item_id"),
         _other_columns(raw, _IMPRESSION).alias("context"),
         _clicked(raw),
-        day_of(_time(raw, "event_time"), timezone).alias("ds"),
         _whole(raw),
-        _text(raw, _CORRUPT),
     )
-    reason = _first_that_holds(
-        (F.col(_CORRUPT).isNotNull(), "row is malformed"),
-        (_missing("event_id"), "event_id is missing"),
-        (F.col("event_time").isNull(), f"event_time {_NO_TIME}"),
+    return _judged(
+        read,
+        *_malformed(raw),
+        *_no_id(raw, "event_id"),
+        *_no_time("event_time"),
         (~F.coalesce("domain", F.lit("")).isin("natural", "ad"), "domain is neither natural nor ad"),
-        (_missing("user_id"), "user_id is missing"),
-        (_missing("item_id"), "item_id is missing"),
+        *_no_id(raw, "user_id"),
+        *_no_id(raw, "item_id"),
         (F.lit("clicked" in raw.columns) & F.col("clicked").isNull(), "clicked is neither 0 nor 1"),
-    )
-    judged = read.withColumn("reason", reason).drop(_CORRUPT)
-    return _without_duplicates(judged, ("event_id",), ("event_time",))
+    ).withColumn("ds", _day("event_time", timezone))
 
 
-def checked_clicks(raw: DataFrame, impressions: DataFrame, timezone: str) -> DataFrame:
-    """The columns of CLICKS, row and reason. `impressions` holds the event_id of the kept impressions.
+def judged_clicks(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame:
+    """The columns of CLICKS, judged by themselves. ds is the date of click_time in `timezone`."""
+    read = raw.select(_id(raw, "event_id"), _time(raw, "click_time", clock), _whole(raw))
+    judged = _judged(read, *_malformed(raw), *_no_id(raw, "event_id"), *_no_time("click_time"))
+    return judged.withColumn("ds", _day("click_time", timezone))
 
-    Of several clicks on one impression the earliest is kept. ds is the date of click_time in `timezone`.
-    """
-    read = raw.select(
-        _text(raw, "event_id"),
-        _time(raw, "click_time"),
-        day_of(_time(raw, "click_time"), timezone).alias("ds"),
-        _whole(raw),
-        _text(raw, _CORRUPT),
-    )
+
+def of_impressions(clicks: DataFrame, impressions: DataFrame) -> DataFrame:
+    """Judged clicks, also judged by the event_time of the kept impressions, whose event_id is unique: a click without
+    an impression, or before it, is bad."""
     # Only clicked impressions: where the clicks fit the memory, the impressions need no shuffle.
-    asked = impressions.join(read.select("event_id"), "event_id", how="left_semi")
-    known = asked.select("event_id").distinct().withColumn("shown", F.lit(True))
-    reason = _first_that_holds(
-        (F.col(_CORRUPT).isNotNull(), "row is malformed"),
-        (_missing("event_id"), "event_id is missing"),
-        (F.col("click_time").isNull(), f"click_time {_NO_TIME}"),
-        (F.col("shown").isNull(), "click without an impression"),
+    clicked = impressions.join(clicks.select("event_id"), "event_id", how="left_semi")
+    shown = clicked.select("event_id", F.col("event_time").alias("shown"))
+    reason = F.coalesce(
+        "reason",
+        _first_that_holds(
+            (F.col("shown").isNull(), "click without an impression"),
+            (F.col("click_time") < F.col("shown"), "click before its impression"),
+        ),
     )
-    judged = read.join(known, "event_id", how="left").withColumn("reason", reason).drop(_CORRUPT, "shown")
-    return _without_duplicates(judged, ("event_id",), ("click_time",))
+    return clicks.join(shown, "event_id", how="left").withColumn("reason", reason).drop("shown")
 
 
-def checked_profiles(raw: DataFrame, key: Literal["user_id", "item_id"]) -> DataFrame:
-    """The columns of USERS or ITEMS, row and reason. A row without valid_from applies from 1970.
+def judged_profiles(raw: DataFrame, key: Literal["user_id", "item_id"], clock: Clock) -> DataFrame:
+    """The columns of USERS or ITEMS, judged; ds is null. A row without valid_from applies from 1970.
 
     Columns beyond the key and valid_from become `attributes`, nulls left out.
     """
-    known = (key, "valid_from", _CORRUPT)
-    dated = "valid_from" in raw.columns
-    given = _quoted("valid_from").isNotNull() if dated else F.lit(False)
-    begin = _time(raw, "valid_from") if dated else F.lit(None).cast("timestamp")
+    always = F.lit(_ALWAYS).cast("timestamp")
+    begin, undated = always, F.lit(True)
+    if "valid_from" in raw.columns:
+        undated = is_missing(_quoted("valid_from"), raw.schema["valid_from"].dataType)
+        begin = F.when(undated, always).otherwise(_time(raw, "valid_from", clock))
     read = raw.select(
-        _text(raw, key),
-        F.when(given, begin).otherwise(F.lit(_ALWAYS).cast("timestamp")).alias("valid_from"),
-        _other_columns(raw, known).alias("attributes"),
+        _id(raw, key),
+        begin.alias("valid_from"),
+        _other_columns(raw, (key, "valid_from", CORRUPT)).alias("attributes"),
+        F.lit(None).cast("date").alias("ds"),
+        undated.alias("undated"),
         _whole(raw),
-        _text(raw, _CORRUPT),
     )
-    reason = _first_that_holds(
-        (F.col(_CORRUPT).isNotNull(), "row is malformed"),
-        (_missing(key), f"{key} is missing"),
-        (F.col("valid_from").isNull(), f"valid_from {_NO_TIME}"),
+    unread = [(broken & ~F.col("undated"), reason) for broken, reason in _no_time("valid_from")]
+    return _judged(read, *_malformed(raw), *_no_id(raw, key), *unread).drop("undated")
+
+
+def surveyed(judged: DataFrame, restated: Collection[object] = ()) -> DataFrame:
+    """One row per day and verdict: ds, `good`, the number of `rows`, and that of distinct good `events` on the
+    `restated` days (0 on others), which have rows in the table already."""
+    distinct = F.lit(0).cast("bigint")
+    if restated:
+        distinct = F.count_distinct(F.when(F.col("ds").isin(*restated) & F.col("reason").isNull(), F.col("event_id")))
+    by_day = judged.groupBy("ds", F.col("reason").isNull().alias("good"))
+    return by_day.agg(F.count(F.lit(1)).alias("rows"), distinct.alias("events"))
+
+
+def chosen(judged: DataFrame, table: Table, order: Sequence[str] = ()) -> DataFrame:
+    """One good row of each key of the table, in its columns: the first in the `order`, ties broken by a hash of the raw
+    row."""
+    good = judged.where("reason is null").select(*_names(judged, table), _hash(judged).alias("hash"))
+    rank = F.row_number().over(Window.partitionBy(*table.key).orderBy(*order, "hash"))
+    return good.withColumn("rank", rank).where("rank = 1").drop("rank", "hash")
+
+
+def quarantined(judged: DataFrame, source: str, folder: str | None) -> DataFrame:
+    """The bad rows of a judged frame as QUARANTINE rows of `source`, read from `folder`; ds is null without a readable
+    time."""
+    return judged.where("reason is not null").select(
+        F.lit(source).alias("source"),
+        F.lit(folder).cast("string").alias("folder"),
+        "reason",
+        F.to_json("raw").alias("row"),
+        "ds",
     )
-    judged = read.withColumn("reason", reason).drop(_CORRUPT)
-    return _without_duplicates(judged, (key, "valid_from"), ())
 
 
-def kept(checked: DataFrame, table: Table) -> DataFrame:
-    """The rows of a checked frame that go to the table, in its columns."""
-    columns = checked.sparkSession.createDataFrame([], table.columns).columns
-    return checked.where(F.col("reason").isNull()).select(*columns)
-
-
-def quarantined(checked: DataFrame, source: str) -> DataFrame:
-    """The bad rows of a checked frame as QUARANTINE rows of `source`; ds is null where no time could be read."""
-    day = F.col("ds") if "ds" in checked.columns else F.lit(None).cast("date")
-    bad = checked.where("row is not null")  # set before duplicates are found: Spark need not shuffle the good rows
-    return bad.select(F.lit(source).alias("source"), "reason", "row", day.alias("ds"))
+def _names(judged: DataFrame, table: Table) -> list[str]:
+    return judged.sparkSession.createDataFrame([], table.columns).columns
 
 
 def _quoted(name: str) -> Column:
@@ -133,30 +141,32 @@ def _quoted(name: str) -> Column:
 
 
 def _text(raw: DataFrame, name: str) -> Column:
-    value = _quoted(name) if name in raw.columns else F.lit(None)
-    return value.cast("string").alias(name)
+    value = as_text(_quoted(name), raw.schema[name].dataType) if name in raw.columns else F.lit(None).cast("string")
+    return value.alias(name)
 
 
-def _time(raw: DataFrame, name: str) -> Column:
-    """A timestamp, null where none can be read. Text without a zone is in UTC; a date is its midnight."""
-    kind, value = raw.schema[name].dataType, _quoted(name)
-    if isinstance(kind, TimestampType):
-        return value.alias(name)
-    if isinstance(kind, NumericType):
-        return _from_milliseconds(value).alias(name)
-    text = F.regexp_replace(F.trim(value.cast("string")), _DAY, "$1T00:00:00")
-    iso = F.regexp_replace(text, _TO_THE_MINUTE, "$1:00")
-    return (
-        F.when(text.rlike(_DIGITS), _from_milliseconds(text.cast("bigint")))
-        .when(iso.rlike(_LOCAL), F.try_to_timestamp(F.concat(iso, F.lit("Z"))))
-        .when(iso.rlike(_ZONED), F.try_to_timestamp(iso))
-        .alias(name)
-    )
+def _id(raw: DataFrame, name: str) -> Column:
+    kind = raw.schema[name].dataType
+    if not identifies(kind):
+        raise ConfigError(
+            f"{name} is of type {kind.simpleString()}; an identifier is text or a whole number: change the type where"
+            " the logs are written"
+        )
+    return as_id(_quoted(name), kind).alias(name)
 
 
-def _from_milliseconds(number: Column) -> Column:
-    """Null for a number out of range, NaN included: it would fail the conversion and the whole job."""
-    return F.timestamp_millis(F.when(number.between(0, _LATEST_MILLISECOND), number).cast("bigint"))
+def _time(raw: DataFrame, name: str, clock: Clock) -> Column:
+    return as_time(_quoted(name), raw.schema[name].dataType, clock).alias(name)
+
+
+def _day(time: str, timezone: str) -> Column:
+    """The day of a time; null for a time out of all bounds, whose row would belong to a day that none asks for."""
+    return F.when(_in_bounds(time), day_of(time, timezone))
+
+
+def _in_bounds(time: str) -> Column:
+    first, last = f"{FIRST_YEAR}-01-01 00:00:00", f"{LAST_YEAR + 1}-01-01 00:00:00"
+    return F.col(time).between(F.lit(first).cast("timestamp"), F.lit(last).cast("timestamp"))
 
 
 def _clicked(raw: DataFrame) -> Column:
@@ -166,10 +176,10 @@ def _clicked(raw: DataFrame) -> Column:
 
 
 def _other_columns(raw: DataFrame, known: Collection[str]) -> Column:
-    names = [name for name in raw.columns if name not in known]
-    entries = chain.from_iterable((F.lit(name), _quoted(name).cast("string")) for name in names)
+    kinds = {field.name: field.dataType for field in raw.schema if field.name not in known}
+    entries = chain.from_iterable((F.lit(name), as_text(_quoted(name), kind)) for name, kind in kinds.items())
     values = F.create_map(*entries).cast("map<string,string>")
-    whole = reduce(and_, (_quoted(name).isNotNull() for name in names), F.lit(True))
+    whole = reduce(and_, (_quoted(name).isNotNull() for name in kinds), F.lit(True))
     return F.when(whole, values).otherwise(F.map_filter(values, lambda _, value: value.isNotNull()))  # slow
 
 
@@ -177,22 +187,33 @@ def _whole(raw: DataFrame) -> Column:
     return F.struct(*(_quoted(name) for name in raw.columns)).alias("raw")
 
 
-def _missing(name: str) -> Column:
-    return F.trim(F.coalesce(name, F.lit(""))) == ""
+def _judged(read: DataFrame, *rules: Rule) -> DataFrame:
+    """The frame with the reason of the first rule that a row satisfies."""
+    return read.withColumn("reason", _first_that_holds(*rules))
 
 
-def _first_that_holds(*rules: tuple[Column, str]) -> Column:
+def _malformed(raw: DataFrame) -> list[Rule]:
+    return [(F.col("raw")[CORRUPT].isNotNull(), "row is malformed")] if CORRUPT in raw.columns else []
+
+
+def _no_id(raw: DataFrame, name: str) -> list[Rule]:
+    absent, kind = F.col(name).isNull(), raw.schema[name].dataType
+    missing = is_missing(F.col("raw")[name], kind)  # asked only of a row without an id
+    return [
+        (absent & missing, f"{name} is missing"),
+        (absent, f"{name} is not text or a whole number, or holds a control character"),
+    ]
+
+
+def _no_time(name: str) -> list[Rule]:
+    return [
+        (F.col(name).isNull(), f"{name} cannot be read as a time"),
+        (~_in_bounds(name), f"{name} is not between {FIRST_YEAR} and {LAST_YEAR}"),
+    ]
+
+
+def _first_that_holds(*rules: Rule) -> Column:
     return F.coalesce(*(F.when(broken, F.lit(reason)) for broken, reason in rules))
-
-
-def _without_duplicates(judged: DataFrame, key: Sequence[str], order: Sequence[str]) -> DataFrame:
-    """Marks all but the first row of each key. Bad rows do not take part: each is partitioned by its own text."""
-    # Only the text of bad rows is used later, so that of good rows is neither made nor shuffled.
-    text = F.when(F.col("reason").isNotNull(), F.to_json("raw"))
-    light = judged.select("*", _hash(judged).alias("hash"), text.alias("row")).drop("raw")
-    among = Window.partitionBy(*key, "row").orderBy(*order, "hash")
-    later = F.col("reason").isNull() & (F.row_number().over(among) > 1)
-    return light.withColumn("reason", F.when(later, DUPLICATE).otherwise(F.col("reason"))).drop("hash")
 
 
 def _hash(judged: DataFrame) -> Column:

@@ -12,8 +12,8 @@ def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: i
     """One row per impression: its columns without `clicked`, plus `label` int 0/1 and `click_time` (null if unclicked).
 
     An impression that carries `clicked`, and every impression where `clicks` is None, is labelled by it, with
-    event_time as its click_time. Any other is labelled by its earliest click, which counts where
-    event_time <= click_time <= event_time + attribution_hours.
+    event_time as its click_time. Any other is labelled by its earliest click with
+    event_time <= click_time <= event_time + attribution_hours: another does not hide it.
     """
     own = impressions.select(
         *_CARRIED,
@@ -23,12 +23,13 @@ def label(impressions: DataFrame, clicks: DataFrame | None, attribution_hours: i
     if clicks is None:
         return own
     # Days ingested separately may each hold a click on the same impression.
-    earliest = clicks.groupBy("event_id").agg(F.min("click_time").alias("clicked_at"))
+    times = clicks.groupBy("event_id").agg(F.collect_list("click_time").alias("clicked_at"))
     window_end = F.col("event_time") + F.make_dt_interval(hours=F.lit(attribution_hours))
-    in_time = F.coalesce(F.col("clicked_at").between(F.col("event_time"), window_end), F.lit(False))
+    counting = F.filter("clicked_at", lambda time: time.between(F.col("event_time"), window_end))
+    joined = own.join(times, "event_id", how="left").withColumn("earliest", F.array_min(counting))
     carried = F.col("label").isNotNull()
-    return own.join(earliest, "event_id", how="left").select(
+    return joined.select(
         *_CARRIED,
-        F.when(carried, F.col("label")).otherwise(in_time.cast("int")).alias("label"),
-        F.when(carried, F.col("click_time")).otherwise(F.when(in_time, F.col("clicked_at"))).alias("click_time"),
+        F.when(carried, F.col("label")).otherwise(F.col("earliest").isNotNull().cast("int")).alias("label"),
+        F.when(carried, F.col("click_time")).otherwise(F.col("earliest")).alias("click_time"),
     )

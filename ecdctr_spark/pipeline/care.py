@@ -68,9 +68,10 @@ def _forgotten(store: Store, tables: list[Table], users: DataFrame) -> dict[str,
     return {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
 
 
-# A line that could not be parsed names its user somewhere in its text.
-_IN_RAW = """
-    get_json_object(kept.{column}, '$.user_id') = keys.person
+# The raw id may be another spelling of the canonical one. A line that could not be parsed names its user somewhere.
+_IN_RAW = r"""
+    regexp_replace(trim(get_json_object(kept.{column}, '$.user_id')), '\\.0+$', '') = keys.person
+    or trim(get_json_object(kept.{column}, '$.user_id')) = keys.person
     or contains(get_json_object(kept.{column}, '$._corrupt_record'), keys.person)
 """
 

@@ -17,7 +17,7 @@ from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Pred
 from ecdctr_spark.models import checked
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.checking import check, refuse
-from ecdctr_spark.pipeline.steps import Counts
+from ecdctr_spark.pipeline.ingesting import Counts, ingest
 from ecdctr_spark.progress import Reporter
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
@@ -170,17 +170,21 @@ def _count(run: Run, step: Ingest | Build) -> None:
 def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Reporter) -> Counts:
     """Executes a counted step and enters it in the ledger."""
     name, subject, carry_out = {
-        Ingest: ("ingest", config.logs_id, steps.ingest),
+        Ingest: ("ingest", config.logs_id, lambda *step: ingest(*step).counts),
         Build: ("build", config.data_set_id, build_checked),
     }[type(step)]
     started = time.monotonic()
     with reporter.step(f"{name} {step.first}..{step.last}") as update:
-        counts = carry_out(store, config, step.first, step.last)
+        counts: Counts = carry_out(store, config, step.first, step.last)
         entry = {"step": name, "subject": subject, "from_day": step.first, "to_day": step.last}
         registry.record(store.root, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
-        lost = f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined"
-        update(counts.rows_read, lost if name == "ingest" else "")
+        update(counts.rows_read, _unkept(counts) if name == "ingest" else "")
     return counts
+
+
+def _unkept(counts: Counts) -> str:
+    outside = counts.outside_asked + counts.outside_any
+    return f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"
 
 
 def _train(run: Run, step: Training) -> str | None:

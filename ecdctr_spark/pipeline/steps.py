@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import NamedTuple
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
@@ -19,14 +16,6 @@ from ecdctr_spark.evaluation.metrics import metrics, overall
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import narrowed, when_known
 from ecdctr_spark.features.counters import daily_counts
-from ecdctr_spark.features.ingest import (
-    DUPLICATE,
-    checked_clicks,
-    checked_impressions,
-    checked_profiles,
-    kept,
-    quarantined,
-)
 from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
@@ -35,11 +24,11 @@ from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveye
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
+from ecdctr_spark.pipeline.ingesting import Counts, window
 from ecdctr_spark.pipeline.jobs import checkpoint, training_job
 from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
     CLICKS,
@@ -51,7 +40,6 @@ from ecdctr_spark.tables.schemas import (
     LABELLED,
     METRICS,
     PREDICTIONS,
-    QUARANTINE,
     SNAPSHOTS,
     USERS,
     VOCABULARY,
@@ -65,46 +53,12 @@ from ecdctr_spark.training.job import TrainingJob, TrainingResult
 Train = Callable[[TrainingJob], TrainingResult]
 
 
-@dataclass(frozen=True)
-class Counts:
-    """The rows of the days of a step: rows_read = rows_kept + duplicates + quarantined."""
-
-    rows_read: int
-    rows_kept: int
-    duplicates: int = 0
-    quarantined: int = 0
-
-
-def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
-    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. The
-    labels.maturity_days days before `first` are read again, since rows may have come late.
-
-    A row without a readable time belongs to no day and is quarantined by every ingest that reads it.
-    """
-    raw = SOURCES[config.source.kind](store.spark, config)
-    start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
-    here = between(start, last)
-    admitted = [_admit(store, IMPRESSIONS, checked_impressions(raw.impressions, config.calendar.timezone), here)]
-    if raw.clicks is not None:
-        impressions = store.read(IMPRESSIONS).where(between(start - _window(config), last)).select("event_id")
-        checked = checked_clicks(raw.clicks, impressions, config.calendar.timezone)
-        admitted.append(_admit(store, CLICKS, checked, here))
-    if raw.users is not None:
-        admitted.append(_admit(store, USERS, checked_profiles(raw.users, "user_id"), "true"))
-    if raw.items is not None:
-        admitted.append(_admit(store, ITEMS, checked_profiles(raw.items, "item_id"), "true"))
-    sources = ", ".join(f"'{one.source}'" for one in admitted)
-    bad = reduce(DataFrame.unionByName, (one.bad for one in admitted))
-    store.replace(QUARANTINE, bad, f"source in ({sources}) and ({here} or ds is null)")
-    return reduce(_sum, (one.counts for one in admitted))
-
-
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
     """Canonical tables to samples of the days first..last. Days before `first` are built again from the first one that
     a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days),
     all of them, since features count the days before their own.
     """
-    start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
+    start = max(config.calendar.first_day, first - max(window(config), config.labels.maturity_days * DAY))
     here = between(start, last)
     labelled = _label(store, config, start, last)
     vocabulary = _remember(store, config, start, last)
@@ -176,32 +130,6 @@ def between(first: dt.date, last: dt.date) -> str:
     return f"ds >= date'{first}' and ds <= date'{last}'"
 
 
-class _Admitted(NamedTuple):
-    """The counts of a source's raw rows, and its bad rows (QUARANTINE)."""
-
-    source: str
-    counts: Counts
-    bad: DataFrame
-
-
-def _admit(store: Store, table: Table, checked: DataFrame, here: str) -> _Admitted:
-    """Writes the kept rows of a slice. A row without a day is part of every slice."""
-    rows = checked.where(f"({here}) or ds is null") if "ds" in checked.columns else checked
-    passing = Observation()  # counts rows while they are written: good logs are read only once
-    counted = rows.observe(
-        passing,
-        F.count(F.lit(1)).alias("rows_read"),
-        F.count_if(F.col("reason").isNull()).alias("rows_kept"),
-        F.count_if(F.col("reason") == DUPLICATE).alias("duplicates"),
-    )
-    store.replace(table, kept(counted, table), here)
-    seen = {"rows_read": 0, "rows_kept": 0, "duplicates": 0, **passing.get}
-    bad = seen["rows_read"] - seen["rows_kept"] - seen["duplicates"]
-    return _Admitted(
-        table.name, Counts(**seen, quarantined=bad), quarantined(rows if bad else rows.limit(0), table.name)
-    )
-
-
 def _replace(store: Store, table: Table, frame: DataFrame, where: str) -> int:
     """Store.replace; returns the number of rows written."""
     passing = Observation()
@@ -211,7 +139,7 @@ def _replace(store: Store, table: Table, frame: DataFrame, where: str) -> int:
 
 def _label(store: Store, config: Config, first: dt.date, last: dt.date) -> int:
     impressions = store.read(IMPRESSIONS).where(between(first, last))
-    clicks = store.read(CLICKS).where(between(first, last + _window(config))) if store.exists(CLICKS) else None
+    clicks = store.read(CLICKS).where(between(first, last + window(config))) if store.exists(CLICKS) else None
     labelled = label(impressions, clicks, config.labels.attribution_hours)
     frame = with_profiles(labelled, store.read(USERS), store.read(ITEMS), config.features.availability_minutes)
     return _replace(store, LABELLED, frame, between(first, last))
@@ -281,17 +209,4 @@ def _keep_snapshot(store: Store, job: TrainingJob) -> None:
 
 def _lag(config: Config) -> dt.timedelta:
     """The longest time from an impression until features know its click, in whole days."""
-    return _window(config) - (-config.features.availability_minutes // (24 * 60)) * DAY
-
-
-def _window(config: Config) -> dt.timedelta:
-    return -(-config.labels.attribution_hours // 24) * DAY
-
-
-def _sum(left: Counts, right: Counts) -> Counts:
-    return Counts(
-        left.rows_read + right.rows_read,
-        left.rows_kept + right.rows_kept,
-        left.duplicates + right.duplicates,
-        left.quarantined + right.quarantined,
-    )
+    return window(config) - (-config.features.availability_minutes // (24 * 60)) * DAY

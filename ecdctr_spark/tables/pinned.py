@@ -87,6 +87,20 @@ def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) ->
     return [_data_file(place, action) for action in sorted(chosen, key=lambda action: _place(action, columns))]
 
 
+def rows_by(place: Root, partition: str) -> dict[str, int]:
+    """The number of rows of the newest version by the value of a partition column, as text; {} before the first write.
+
+    Raises ConfigError where a file has no row count.
+    """
+    if not place.at("_delta_log").exists():
+        return {}
+    counts: dict[str, int] = {}
+    for action in pa.table(open_table(place).get_add_actions(flatten=True)).to_pylist():
+        value = str(action[f"partition.{partition}"])
+        counts[value] = counts.get(value, 0) + _data_file(place, action).rows
+    return counts
+
+
 def _place(action: dict[str, Any], columns: list[str]) -> tuple[Any, ...]:
     """The sort key of a file. Files of several commits that share a name are ordered by age, then by size."""
     name = _UUID.sub("", action["path"].rsplit("/", 1)[-1])

@@ -108,7 +108,8 @@ ITEMS = Table(
 QUARANTINE = Table(
     name="quarantine",
     scope="logs",
-    columns="source string, reason string, row string, ds date",  # ds is null where the row has no readable time
+    # folder is that of the source, null where it has none; ds is null where the row has no readable time.
+    columns="source string, folder string, reason string, row string, ds date",
     key=(),
     partitions=("source", "ds"),
     person=Person(column="row", holds="raw"),
@@ -204,7 +205,8 @@ HEALTH = Table(
 STEPS = Table(
     name="steps",  # subject is the identity of logs, a data set or a method; detail is a model or an error
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
-    " rows_kept bigint, duplicates bigint, quarantined bigint, seconds double, finished timestamp",
+    " rows_kept bigint, duplicates bigint, quarantined bigint, outside_asked bigint, outside_any bigint,"
+    " seconds double, finished timestamp",
     key=(),
 )
 

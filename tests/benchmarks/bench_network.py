@@ -17,6 +17,7 @@ from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.launching.launch import Inline
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.pipeline.jobs import training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
@@ -97,7 +98,7 @@ def built(spark: SparkSession, world: str) -> Store:
     SOURCES[config.source.kind](spark, config)
     store = Store(spark, Root.parse(config.storage.root))
     first, last = config.calendar.first_day, learnt_until(config) + RANKED * DAY
-    steps.ingest(store, config, first, last)
+    ingest(store, config, first, last)
     steps.build(store, config, first, last)
     return store
 

@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
+from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.session import spark_session
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
@@ -98,7 +99,7 @@ def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
 
     def whole() -> None:
-        steps.ingest(store, config, first, last)
+        ingest(store, config, first, last)
         steps.build(store, config, first, last)
 
     return timed(whole), store
@@ -136,7 +137,7 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     (root / "raw" / "synthetic").symlink_to((Path(config.storage.root) / "raw" / "synthetic").resolve())
     own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
     store = Store(spark, Root.parse(root))
-    steps.ingest(store, own, first, last)
+    ingest(store, own, first, last)
     steps.build(store, own, first, last - dt.timedelta(days=1))
     return statistics.median(timed(lambda: steps.build(store, own, last, last)) for _ in range(ROUNDS))
 

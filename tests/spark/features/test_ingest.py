@@ -1,22 +1,25 @@
-"""Each raw row gets one verdict: kept, duplicate, or quarantined with a reason."""
+"""Each raw row is good, or bad with a reason; of the good rows of one key, one is kept."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from functools import reduce
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.features.ingest import (
-    DUPLICATE,
-    checked_clicks,
-    checked_impressions,
-    checked_profiles,
-    kept,
+    chosen,
+    judged_clicks,
+    judged_impressions,
+    judged_profiles,
+    of_impressions,
     quarantined,
+    surveyed,
 )
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources.values import Clock
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
 
 GOOD = {
@@ -37,7 +40,11 @@ def rows(spark: SparkSession, *given: dict[str, Any]) -> DataFrame:
 
 
 def impressions(spark: SparkSession, *changes: dict[str, Any], timezone: str = "UTC") -> DataFrame:
-    return checked_impressions(rows(spark, *({**GOOD, **change} for change in changes)), timezone)
+    return judged_impressions(rows(spark, *({**GOOD, **change} for change in changes)), Clock(), timezone)
+
+
+def kept(judged: DataFrame) -> DataFrame:
+    return chosen(judged, IMPRESSIONS, ("event_time",))
 
 
 def verdicts(checked: DataFrame, key: str = "event_id") -> list[tuple[str | None, str | None]]:
@@ -51,12 +58,20 @@ def schema(spark: SparkSession, columns: str) -> list[tuple[str, str]]:
 def test_a_bad_impression_has_a_reason(spark: SparkSession) -> None:
     cases: list[tuple[dict[str, Any], str | None]] = [
         ({}, None),
-        ({"event_time": "yesterday"}, "event_time is not ISO 8601 or epoch milliseconds"),
-        ({"event_time": None}, "event_time is not ISO 8601 or epoch milliseconds"),
+        ({"event_time": "yesterday"}, "event_time cannot be read as a time"),
+        ({"event_time": None}, "event_time cannot be read as a time"),
+        ({"event_time": "0000-01-01T00:00:00"}, "event_time is not between 1990 and 2100"),
+        ({"event_time": "1970-01-01T00:00:10"}, "event_time is not between 1990 and 2100"),
+        ({"event_time": "9999-12-31"}, "event_time is not between 1990 and 2100"),
         ({"domain": "organic"}, "domain is neither natural nor ad"),
         ({"domain": None}, "domain is neither natural nor ad"),
         ({"user_id": ""}, "user_id is missing"),
         ({"item_id": None}, "item_id is missing"),
+        ({"item_id": "\u00a0\u200b"}, "item_id is missing"),
+        ({"user_id": "\n"}, "user_id is missing"),
+        ({"user_id": "NULL"}, "user_id is missing"),
+        ({"user_id": "u1\nu2"}, "user_id is not text or a whole number, or holds a control character"),
+        ({"domain": "AD"}, "domain is neither natural nor ad"),
         ({"clicked": "2"}, "clicked is neither 0 nor 1"),
         ({"clicked": None}, "clicked is neither 0 nor 1"),
         ({"_corrupt_record": "e1,2024"}, "row is malformed"),
@@ -64,48 +79,31 @@ def test_a_bad_impression_has_a_reason(spark: SparkSession) -> None:
         ({"event_id": " "}, "event_id is missing"),
     ]
     changes = [{"event_id": f"e{case}", "case": str(case), **change} for case, (change, _) in enumerate(cases)]
-    found = impressions(spark, *changes).collect()
+    found = impressions(spark, *changes).select("context", "reason").collect()
     assert {int(row["context"]["case"]): row["reason"] for row in found} == {
         case: reason for case, (_, reason) in enumerate(cases)
     }
 
 
-def test_times_as_text(spark: SparkSession) -> None:
-    in_utc = {
-        "2024-03-01T10:20:30Z": "2024-03-01 10:20:30",
-        "2024-03-01 10:20:30": "2024-03-01 10:20:30",
-        "2024-03-01T10:20": "2024-03-01 10:20:00",
-        "2024-03-01T10:20+02:00": "2024-03-01 08:20:00",
-        "2024-03-01T10:20:30.25-0530": "2024-03-01 15:50:30.25",
-        "2024-03-01": "2024-03-01 00:00:00",
-        "1709288430250": "2024-03-01 10:20:30.25",
-        "2024-02-30T10:20:30": None,
-        "2024-03-01T25:00:00": None,
-        "10:20:30": None,
-        "01/03/2024": None,
-        "999999999999999999": None,
-        "-5": None,
-    }
-    checked = impressions(spark, *({"event_id": text, "event_time": text} for text in in_utc))
-    found = checked.selectExpr("event_id", "cast(event_time as string) utc").collect()
-    assert {row["event_id"]: row["utc"] for row in found} == in_utc
+def test_a_row_out_of_all_bounds_belongs_to_no_day(spark: SparkSession) -> None:
+    times = ("0001-01-01", "1970-01-01", "1989-12-31", "2101-01-02", "9999-12-31", "soon")
+    found = impressions(spark, *({"event_time": time} for time in times)).select("ds", "reason").collect()
+    assert [(row["ds"], row["reason"] is None) for row in found] == [(None, False)] * len(times)
 
 
-def test_times_as_other_types(spark: SparkSession) -> None:
-    in_utc = {
-        "timestamp '2024-03-01 10:00:00'": "2024-03-01 10:00:00",
-        "timestamp_ntz '2024-03-01 10:00:00'": "2024-03-01 10:00:00",
-        "date '2024-03-01'": "2024-03-01 00:00:00",
-        "1709287200000L": "2024-03-01 10:00:00",
-        "1709287200000D": "2024-03-01 10:00:00",
-        "cast(1709287200000 as decimal(20, 0))": "2024-03-01 10:00:00",
-        "double('NaN')": None,
-        "4611686018427387904L": None,
-    }
-    raw = (f"select 'e' event_id, {value} event_time, 'ad' domain, 7 user_id, 'i' item_id" for value in in_utc)
-    checked = [checked_impressions(spark.sql(query), "UTC") for query in raw]
-    rows = reduce(DataFrame.unionByName, checked).selectExpr("cast(event_time as string) utc", "user_id", "clicked")
-    assert [tuple(row) for row in rows.collect()] == [(utc, "7", None) for utc in in_utc.values()]
+def test_identifiers_of_any_numeric_type_are_equal(spark: SparkSession) -> None:
+    kinds = ("7L", "7D", "cast(7 as decimal(10, 2))", "'7'", "'7.0'", "X'37'", "' 7 '")
+    for kind in kinds:
+        raw = spark.sql(f"select {kind} event_id, '2024-03-01' event_time, 'ad' domain, {kind} user_id, {kind} item_id")
+        row = judged_impressions(raw, Clock(), "UTC").collect()[0]
+        assert (row["event_id"], row["user_id"], row["item_id"], row["reason"]) == ("7", "7", "7", None), kind
+
+
+@pytest.mark.parametrize("kind", ["true", "timestamp '2024-01-01'", "named_struct('a', 1)", "array('u')"])
+def test_a_column_that_holds_no_identifiers_is_refused_by_name_and_type(spark: SparkSession, kind: str) -> None:
+    raw = spark.sql(f"select 'e' event_id, '2024-03-01' event_time, 'ad' domain, {kind} user_id, 'i' item_id")
+    with pytest.raises(ConfigError, match=f"user_id is of type {raw.schema['user_id'].dataType.simpleString()[:5]}"):
+        judged_impressions(raw, Clock(), "UTC")
 
 
 def test_ds_is_the_date_in_the_calendar_s_timezone(spark: SparkSession) -> None:
@@ -121,61 +119,89 @@ def test_further_columns_are_context_without_nulls(spark: SparkSession) -> None:
 
 def test_clicked_as_csv_writers_spell_it(spark: SparkSession) -> None:
     spelled = {"1": 1, "0": 0, "True": 1, "false": 0, "1.0": 1, "0.0": 0}
-    checked = impressions(spark, *({"event_id": text, "clicked": text} for text in spelled))
-    assert {row["event_id"]: row["clicked"] for row in checked.collect()} == spelled
+    checked = impressions(spark, *({"title": text, "clicked": text} for text in spelled))
+    assert {row["context"]["title"]: row["clicked"] for row in checked.collect()} == spelled
+
+
+def test_nested_columns_are_kept_as_json(spark: SparkSession) -> None:
+    query = "select 'e' event_id, '2024-03-01' event_time, 'ad' domain, 'u' user_id, 'i' item_id"
+    raw = spark.sql(f"{query}, named_struct('os', 'ios', 'v', array(1, 2)) device, map('k', 7.0D) tags, 2.0D price")
+    context = judged_impressions(raw, Clock(), "UTC").collect()[0]["context"]
+    assert context == {"device": '{"os":"ios","v":[1,2]}', "tags": '{"k":7.0}', "price": "2"}
 
 
 def test_of_one_event_the_earliest_row_is_kept(spark: SparkSession) -> None:
     late, early = {"user_id": "late"}, {"user_id": "early", "event_time": "2024-01-01T23:29:00"}
-    assert verdicts(impressions(spark, late, early), "user_id") == [("early", None), ("late", DUPLICATE)]
+    assert [row["user_id"] for row in kept(impressions(spark, late, early)).collect()] == ["early"]
 
 
 def test_ties_are_broken_by_the_row_and_not_by_its_place(spark: SparkSession) -> None:
     ties = [{"user_id": f"u{number}"} for number in range(5)]
-    there = verdicts(impressions(spark, *ties), "user_id")
-    assert there == verdicts(impressions(spark, *reversed(ties)), "user_id")
-    assert [reason for _, reason in there].count(DUPLICATE) == 4
+    there, back = (kept(impressions(spark, *order)).collect() for order in (ties, reversed(ties)))
+    assert there == back
+    assert len(there) == 1
 
 
-def test_a_bad_row_makes_no_good_one_a_duplicate(spark: SparkSession) -> None:
-    bad = {"event_time": "2023-01-01T00:00:00", "domain": "?"}
-    found = verdicts(impressions(spark, bad, bad, {}))
-    assert found == [("e1", "domain is neither natural nor ad")] * 2 + [("e1", None)]
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"event_time": "1970-01-01T00:00:10"},
+        {"event_time": "2023-01-01T00:00:00", "domain": "?"},
+        {"event_time": "2023-01-01T00:00:00", "user_id": " "},
+        {"event_time": "2023-01-01T00:00:00", "clicked": "2"},
+    ],
+)
+def test_a_bad_copy_of_an_event_does_not_displace_the_good_one(spark: SparkSession, bad: dict[str, str]) -> None:
+    judged = impressions(spark, bad, bad, {})
+    assert [row["event_time"].year for row in kept(judged).collect()] == [2024]
+    assert quarantined(judged, "impressions", None).count() == 2
 
 
-def test_rows_read_are_kept_duplicate_or_quarantined(spark: SparkSession) -> None:
-    given = [{}, {}, {"event_id": "e2"}, {"event_id": "e3", "domain": "?"}, {"event_id": None}, {"event_time": "?"}]
-    checked = impressions(spark, *given)
-    duplicates = checked.where(f"reason = '{DUPLICATE}'").count()
-    counts = (kept(checked, IMPRESSIONS).count(), duplicates, quarantined(checked, "impressions").count())
-    assert counts == (2, 1, 3)
-    assert sum(counts) == len(given)
+def test_the_survey_accounts_for_every_row(spark: SparkSession) -> None:
+    given = [
+        {}, {}, {"event_id": "e2"}, {"event_id": "e3", "domain": "?"}, {"event_id": None}, {"event_time": "?"},
+        {"event_time": "2024-01-05"},
+    ]  # fmt: skip
+    found = surveyed(impressions(spark, *given), restated=[dt.date(2024, 1, 1)]).collect()
+    by_day = {(str(row["ds"]), row["good"]): (row["rows"], row["events"]) for row in found}
+    assert by_day == {
+        ("2024-01-01", True): (3, 2),
+        ("2024-01-01", False): (2, 0),
+        ("None", False): (1, 0),
+        ("2024-01-05", True): (1, 0),
+    }
 
 
 def test_kept_and_quarantined_rows_have_their_tables_columns(spark: SparkSession) -> None:
-    checked = impressions(spark, {}, {"event_id": "e2", "domain": "?", "title": 'Café "Ü"'})
-    assert kept(checked, IMPRESSIONS).dtypes == schema(spark, IMPRESSIONS.columns)
-    bad = quarantined(checked, "impressions")
+    judged = impressions(spark, {}, {"event_id": "e2", "domain": "?", "title": 'Café "Ü"'})
+    assert kept(judged).dtypes == schema(spark, IMPRESSIONS.columns)
+    bad = quarantined(judged, "impressions", "logs/2024")
     assert bad.dtypes == schema(spark, QUARANTINE.columns)
     row = bad.collect()[0]
-    assert (row["source"], row["ds"]) == ("impressions", dt.date(2024, 1, 1))
+    assert (row["source"], row["folder"], row["ds"]) == ("impressions", "logs/2024", dt.date(2024, 1, 1))
     assert json.loads(row["row"]) == {**GOOD, "event_id": "e2", "domain": "?", "title": 'Café "Ü"'}
 
 
-def test_clicks_need_an_impression_and_count_once(spark: SparkSession) -> None:
-    shown = spark.createDataFrame([("e1",), ("e1",), ("e2",), ("e3",)], "event_id string")
-    clicks = [("e1", "10:05"), ("e1", "10:04"), ("e2", "10:00"), ("e3", "25:00"), ("e9", "10:00"), (None, "10:00")]
+def test_clicks_need_an_impression_before_them_and_count_once(spark: SparkSession) -> None:
+    shown = spark.sql(
+        "select id event_id, timestamp '2024-01-01 10:00:00' event_time from values 'e1', 'e2', 'e3' t(id)"
+    )
+    clicks = [
+        ("e1", "10:05"), ("e1", "10:04"), ("e1", "09:59"), ("e2", "10:00"), ("e3", "25:00"), ("e9", "10:00"),
+        (None, "10:00"),
+    ]  # fmt: skip
     raw = rows(spark, *({"event_id": event, "click_time": f"2024-01-01T{time}:00"} for event, time in clicks))
-    checked = checked_clicks(raw, shown, "UTC")
-    assert verdicts(checked) == [
-        ("e1", DUPLICATE),
+    judged = of_impressions(judged_clicks(raw, Clock(), "UTC"), shown)
+    assert verdicts(judged) == [
+        ("e1", "click before its impression"),
+        ("e1", None),
         ("e1", None),
         ("e2", None),
-        ("e3", "click_time is not ISO 8601 or epoch milliseconds"),
+        ("e3", "click_time cannot be read as a time"),
         ("e9", "click without an impression"),
         (None, "event_id is missing"),
     ]
-    clicked = kept(checked, CLICKS)
+    clicked = chosen(judged, CLICKS, ("click_time",))
     assert clicked.dtypes == schema(spark, CLICKS.columns)
     times = clicked.where("event_id = 'e1'").selectExpr("cast(click_time as string) t").collect()
     assert [row["t"] for row in times] == ["2024-01-01 10:04:00"]
@@ -185,7 +211,7 @@ def test_profiles_without_a_date_apply_from_1970_on(spark: SparkSession) -> None
     raw = rows(
         spark, {"user_id": "u1", "age": "30", "city": None}, {"user_id": "u1", "age": "31", "valid_from": "2024-01-01"}
     )
-    found = kept(checked_profiles(raw, "user_id"), USERS)
+    found = chosen(judged_profiles(raw, "user_id", Clock()), USERS)
     assert found.dtypes == schema(spark, USERS.columns)
     times = found.selectExpr("cast(valid_from as string) t", "attributes").orderBy("t").collect()
     assert [(row["t"], row["attributes"]) for row in times] == [
@@ -194,7 +220,21 @@ def test_profiles_without_a_date_apply_from_1970_on(spark: SparkSession) -> None
     ]
 
 
-def test_bad_and_duplicate_profiles_have_different_reasons(spark: SparkSession) -> None:
+def test_a_profile_s_valid_from_is_never_misread_as_always(spark: SparkSession) -> None:
+    times = ("1709288430", "1709288430000", "20240301", "10", "1970-01-01", "soon", "NaT", " ")
+    raw = rows(spark, *({"user_id": time, "valid_from": time} for time in times))
+    found = judged_profiles(raw, "user_id", Clock()).where("user_id is not null").collect()
+    assert {row["user_id"]: row["reason"] or row["valid_from"].year for row in found} == {
+        "1709288430": 2024,
+        "1709288430000": 2024,
+        "20240301": 2024,
+        "10": "valid_from cannot be read as a time",
+        "1970-01-01": "valid_from is not between 1990 and 2100",
+        "soon": "valid_from cannot be read as a time",
+    }
+
+
+def test_of_equal_profiles_one_is_kept_and_bad_ones_have_a_reason(spark: SparkSession) -> None:
     raw = rows(
         spark,
         {"user_id": "u1", "age": "30"},
@@ -202,16 +242,15 @@ def test_bad_and_duplicate_profiles_have_different_reasons(spark: SparkSession) 
         {"user_id": "u2", "valid_from": "soon"},
         {"user_id": None, "age": "5"},
     )
-    checked = checked_profiles(raw, "user_id")
-    assert verdicts(checked, "user_id") == [
-        ("u1", DUPLICATE),
-        ("u1", None),
-        ("u2", "valid_from is not ISO 8601 or epoch milliseconds"),
-        (None, "user_id is missing"),
+    judged = judged_profiles(raw, "user_id", Clock())
+    assert [row["user_id"] for row in chosen(judged, USERS).collect()] == ["u1"]
+    bad = quarantined(judged, "users", None).collect()
+    assert sorted((row["reason"], row["ds"]) for row in bad) == [
+        ("user_id is missing", None),
+        ("valid_from cannot be read as a time", None),
     ]
-    assert [row["ds"] for row in quarantined(checked, "users").collect()] == [None, None]
 
 
 def test_profiles_of_a_source_without_dates(spark: SparkSession) -> None:
-    found = checked_profiles(rows(spark, {"item_id": "i1", "category": "Ü"}), "item_id").collect()
+    found = judged_profiles(rows(spark, {"item_id": "i1", "category": "Ü"}), "item_id", Clock()).collect()
     assert [(row["attributes"], row["reason"]) for row in found] == [({"category": "Ü"}, None)]

@@ -51,6 +51,12 @@ def test_clicks_of_days_ingested_apart_double_no_impression(spark: SparkSession)
     assert labels(label(impressions(spark, e1=None), given, 24)) == {"e1": (1, "2024-01-01 11:00:00")}
 
 
+def test_a_click_that_does_not_count_hides_none_that_does(spark: SparkSession) -> None:
+    given = clicks(spark, ("e1", "2024-01-01 09:59:00"), ("e1", "2024-01-01 11:00:00"), ("e2", "2023-01-01 00:00:00"))
+    found = labels(label(impressions(spark, e1=None, e2=None), given, 24))
+    assert found == {"e1": (1, "2024-01-01 11:00:00"), "e2": (0, None)}
+
+
 def test_clicked_of_the_impression_itself_goes_first(spark: SparkSession) -> None:
     given = clicks(spark, ("e1", "2024-01-01 11:00:00"), ("e3", "2024-01-01 11:00:00"))
     found = labels(label(impressions(spark, e1=0, e2=1, e3=None), given, 24))

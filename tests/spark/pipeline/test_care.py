@@ -17,6 +17,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.vocabulary import admit, surveyed
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.care import forget, tidy
+from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, SNAPSHOTS, VOCABULARY
@@ -68,7 +69,7 @@ def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     time, as that of another configuration."""
     root = Root.parse(tmp_path_factory.mktemp("built") / "root")
     store = Store(spark, root, config.logs_id, config.data_set_id)
-    steps.ingest(store, config, config.calendar.first_day, DAY)
+    ingest(store, config, config.calendar.first_day, DAY)
     steps.build(store, config, config.calendar.first_day, DAY)
     own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
     vectors = own.selectExpr("'m' model_id", "'user_id' entity", "index", "array(1f) vector")

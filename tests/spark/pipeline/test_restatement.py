@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
+from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABULARY, samples_table
 from ecdctr_spark.tables.small import read_rows
@@ -98,7 +99,7 @@ def day_by_day(store: Store, config: Config, folder: Path, rows: Sequence[Row]) 
     for number in range(DAYS):
         write(folder, rows, number)
         day = FIRST + dt.timedelta(days=number)
-        steps.ingest(store, config, day, day)
+        ingest(store, config, day, day)
         steps.build(store, config, day, day)
 
 
@@ -106,7 +107,7 @@ def at_once(store: Store, config: Config, folder: Path, rows: Sequence[Row]) -> 
     """All days from the whole logs."""
     write(folder, rows, DAYS)
     last = FIRST + dt.timedelta(days=DAYS - 1)
-    steps.ingest(store, config, FIRST, last)
+    ingest(store, config, FIRST, last)
     steps.build(store, config, FIRST, last)
 
 
@@ -159,7 +160,7 @@ def test_a_day_that_holds_other_samples_has_changed_and_no_other_has(spark: Spar
     steps.build(store, config, FIRST, FIRST)
     assert changes(store) == first  # a day built again, alone, is as it was
     write(tmp_path / "logs", [*punctual(), late()[1]], DAYS)
-    steps.ingest(store, config, FIRST, FIRST)
+    ingest(store, config, FIRST, FIRST)
     steps.build(store, config, FIRST, FIRST)
     later = changes(store)
     assert {day for day in later if later[day] != first[day]} == {FIRST}

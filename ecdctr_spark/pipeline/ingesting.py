@@ -1,0 +1,230 @@
+"""Raw logs to the canonical tables: looked at first, then written, so that nothing is replaced by less than it was.
+
+A first pass over the raw rows counts them by day and verdict. It decides which days the logs cover, refuses a day that
+has lost most of its rows, and accounts for every row: kept, a duplicate, in quarantine, or of a day not asked for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from ecdctr_spark.config import Config
+from ecdctr_spark.features.ingest import (
+    chosen,
+    judged_clicks,
+    judged_impressions,
+    judged_profiles,
+    of_impressions,
+    quarantined,
+    surveyed,
+)
+from ecdctr_spark.methods.method import DAY
+from ecdctr_spark.methods.planning import days, ranges
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.sources.values import Clock
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, ITEMS, QUARANTINE, USERS, Table
+from ecdctr_spark.tables.store import Store
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The rows of the days of a step: rows_read = rows_kept + duplicates + quarantined. Of an ingest also the raw rows
+    of days not asked for: from calendar.first_day on (`outside_asked`), and before it (`outside_any`)."""
+
+    rows_read: int
+    rows_kept: int
+    duplicates: int = 0
+    quarantined: int = 0
+    outside_asked: int = 0
+    outside_any: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*map(add, astuple(self), astuple(other)))
+
+
+class Ingested(NamedTuple):
+    """What an ingest did. `covered` are the days with good impressions; `missing` those without, left as they were."""
+
+    counts: Counts
+    covered: frozenset[dt.date]
+    missing: frozenset[dt.date]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The raw rows of a source by day, None without a readable time: all of them, the good ones, and distinct good
+    events on the days that have rows in the table already."""
+
+    rows: Mapping[dt.date | None, int]
+    good: Mapping[dt.date | None, int]
+    events: Mapping[dt.date | None, int]
+
+
+class _Part(NamedTuple):
+    """A source's part in an ingest: the judged rows of the slice `where`, and what became of them."""
+
+    table: Table
+    judged: DataFrame
+    where: str
+    counts: Counts
+    covered: frozenset[dt.date] = frozenset()
+
+
+def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Ingested:
+    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. The
+    labels.maturity_days days before `first` are read again, since rows may have come late.
+
+    A day is replaced only where the logs hold rows of it; another is left as it was. A row without a readable time
+    belongs to no day and is quarantined by every ingest that reads it. Raises ConfigError where a day has lost more of
+    its rows than check.limits.restated allows.
+    """
+    raw = SOURCES[config.source.kind](store.spark, config)
+    clock, zone = Clock(config.source.timezone, config.source.time_unit), config.calendar.timezone
+    start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
+    asked = list(days(start, last))
+    impressions = _admit_days(store, config, IMPRESSIONS, judged_impressions(raw.impressions, clock, zone), asked)
+    parts = [impressions]
+    if raw.clicks is not None:
+        shown = store.read(IMPRESSIONS).where(within(days(start - window(config), last)))
+        parts.append(_admit_days(store, config, CLICKS, judged_clicks(raw.clicks, clock, zone), asked, shown))
+    if raw.users is not None:
+        parts.append(_admit_profiles(store, USERS, judged_profiles(raw.users, "user_id", clock)))
+    if raw.items is not None:
+        parts.append(_admit_profiles(store, ITEMS, judged_profiles(raw.items, "item_id", clock)))
+    _quarantine(store, config, parts)
+    counts = reduce(add, (part.counts for part in parts))
+    return Ingested(counts, impressions.covered, frozenset(asked) - impressions.covered)
+
+
+def survey(judged: DataFrame, restated: Collection[dt.date] = ()) -> Survey:
+    """Counts a judged frame; at most two rows per day come to the driver."""
+    found = surveyed(judged, restated).collect()
+    rows: dict[dt.date | None, int] = {}
+    for row in found:
+        rows[row["ds"]] = rows.get(row["ds"], 0) + row["rows"]
+    good = [row for row in found if row["good"]]
+    return Survey(rows, {row["ds"]: row["rows"] for row in good}, {row["ds"]: row["events"] for row in good})
+
+
+def window(config: Config) -> dt.timedelta:
+    """The time within which a click counts for its impression, in whole days."""
+    return -(-config.labels.attribution_hours // 24) * DAY
+
+
+def within(chosen_days: Iterable[dt.date]) -> str:
+    """The predicate of the slice of these days."""
+    spans = [f"(ds >= date'{first}' and ds <= date'{last}')" for first, last in ranges(sorted(chosen_days))]
+    return f"({' or '.join(spans)})" if spans else "false"
+
+
+def _admit_days(
+    store: Store,
+    config: Config,
+    table: Table,
+    judged: DataFrame,
+    asked: Sequence[dt.date],
+    shown: DataFrame | None = None,
+) -> _Part:
+    """Replaces the days asked for that the logs cover. Clicks are also judged by the impressions `shown`."""
+    former = {dt.date.fromisoformat(day): rows for day, rows in pinned.rows_by(store.place(table), "ds").items()}
+    found = survey(judged, [day for day in asked if day in former])
+    there = [day for day in asked if day in found.rows]
+    _refuse_losses(config, table, found, {day: former[day] for day in there if day in former})
+    here = within(there)
+    rows = judged.where(f"{here} or ds is null")
+    rows = rows if shown is None else of_impressions(rows, shown)
+    good, kept = _write(store, table, rows, _held(store, config, table, former, there), here) if there else (0, 0)
+    read = sum(found.rows.get(day, 0) for day in (*there, None))
+    before = sum(count for day, count in found.rows.items() if day and day < config.calendar.first_day)
+    counts = Counts(
+        rows_read=read,
+        rows_kept=kept,
+        duplicates=good - kept,
+        quarantined=read - good,
+        outside_asked=sum(found.rows.values()) - read - before,
+        outside_any=before,
+    )
+    return _Part(table, rows, f"({here} or ds is null)", counts, frozenset(day for day in there if day in found.good))
+
+
+def _admit_profiles(store: Store, table: Table, judged: DataFrame) -> _Part:
+    """Inserts the profiles of the logs, and replaces those with the same key: a folder may hold only what is new."""
+    found = survey(judged)
+    passing = Observation()
+    new = chosen(judged, table).observe(passing, F.count(F.lit(1)).alias("kept"))
+    others = store.read(table).join(new, list(table.key), how="left_anti")
+    store.replace(table, new.unionByName(others), "true")
+    read, good = sum(found.rows.values()), sum(found.good.values())
+    kept = passing.get.get("kept", 0)
+    return _Part(table, judged, "true", Counts(read, kept, duplicates=good - kept, quarantined=read - good))
+
+
+def _write(store: Store, table: Table, rows: DataFrame, held: DataFrame | None, here: str) -> tuple[int, int]:
+    """Writes one good row of each key that no other day holds; returns the number of good rows and of those written."""
+    judging, writing = Observation(), Observation()  # count rows on their way: they are read only once
+    good = rows.observe(judging, F.count_if(F.col("reason").isNull()).alias("good")).where("reason is null")
+    fresh = good if held is None else good.join(held, "event_id", how="left_anti")
+    kept = chosen(fresh, table, ("event_time" if table is IMPRESSIONS else "click_time",))
+    store.replace(table, kept.observe(writing, F.count(F.lit(1)).alias("kept")), here)
+    return judging.get.get("good", 0), writing.get.get("kept", 0)
+
+
+def _held(
+    store: Store, config: Config, table: Table, former: Collection[dt.date], replaced: Collection[dt.date]
+) -> DataFrame | None:
+    """The event_ids of impressions on days that stay, source.repeated_days around those replaced; None without any."""
+    reach = config.source.repeated_days * DAY
+    near = [day for day in former if day not in replaced and min(replaced) - reach <= day <= max(replaced) + reach]
+    return store.read(table).where(within(near)).select("event_id") if table is IMPRESSIONS and near else None
+
+
+def _refuse_losses(config: Config, table: Table, found: Survey, former: Mapping[dt.date, int]) -> None:
+    limit = config.check.limits.restated
+    for day, rows in sorted(former.items()):
+        now = found.events.get(day, 0)
+        share = now / rows
+        if (limit.low is not None and share < limit.low) or (limit.high is not None and share > limit.high):
+            where = getattr(config.source, table.name) or config.source.kind
+            raise ConfigError(
+                f"{table.name} of {day} in {where}: {now:,} good rows, where {rows:,} were ingested before, is outside"
+                " check.limits.restated: give all logs of the day, or change the limit"
+            )
+
+
+def _quarantine(store: Store, config: Config, parts: Sequence[_Part]) -> None:
+    """Replaces the bad rows of each part's slice. Those without a day stay where they were read from another folder."""
+    former = pinned.rows_by(store.place(QUARANTINE), "ds")
+    if not former and not any(part.counts.quarantined for part in parts):
+        return
+    bad = [_bad(part, _folder(config, part)) for part in parts]
+    if "None" in former:
+        undated, of = store.read(QUARANTINE).where("ds is null"), F.col("source")
+        stays = (undated.where((of == part.table.name) & ~_read_from(_folder(config, part))) for part in parts)
+        bad += stays
+    where = " or ".join(f"(source = '{part.table.name}' and {part.where})" for part in parts)
+    store.replace(QUARANTINE, reduce(DataFrame.unionByName, bad), where)
+
+
+def _bad(part: _Part, folder: str | None) -> DataFrame:
+    judged = part.judged if part.counts.quarantined else part.judged.limit(0)  # good logs are not read again
+    return quarantined(judged, part.table.name, folder)
+
+
+def _read_from(folder: str | None) -> Column:
+    return F.col("folder").isNull() if folder is None else F.col("folder").eqNullSafe(folder)
+
+
+def _folder(config: Config, part: _Part) -> str | None:
+    """Where the rows of a part were read from, as configured."""
+    folder: str | None = getattr(config.source, part.table.name) or config.source.folder
+    return folder
