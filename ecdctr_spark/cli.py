@@ -102,12 +102,23 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 
 @app.command()
-def check(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Check the health of built days; exit code 2 if one is outside its limits."""
+def check(
+    from_: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="look at the raw logs instead: what an ingest would read")] = False,
+    conf: Confs = [],  # noqa: B006
+    set_: Sets = [],  # noqa: B006
+) -> None:
+    """Check the health of built days, exit code 2 if one is outside its limits; or (--raw) look at the raw logs."""
+    config = load_config(conf, set_)
+    if raw:
+        _check_raw(config, [option for option, day in (("--from", from_), ("--to", to)) if day])
+        return
+    if from_ is None or to is None:
+        raise ConfigError("check: give --from and --to, or --raw to look at the raw logs")
     from ecdctr_spark.pipeline import checking
     from ecdctr_spark.pipeline.steps import between
 
-    config = load_config(conf, set_)
     store, first, last = _store(config), _day("--from", from_), _day("--to", to)
     broken = checking.check(store, config, first, last)
     _show_rows(checking.summary(store, between(first, last)))
@@ -284,6 +295,16 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     check_kinds(config)  # before a session is started
     _say_terms(config.source.kind)
     carry_out(_store(config), config, first, last, Console())
+
+
+def _check_raw(config: Config, days: Sequence[str]) -> None:
+    from ecdctr_spark.pipeline.raw_check import lines_of, looked_at
+
+    if days:
+        raise ConfigError(f"check: --raw looks at all days of the raw logs; leave out {' and '.join(days)}")
+    _say_terms(config.source.kind)
+    for looked in looked_at(_store(config).spark, config):
+        typer.echo("\n".join(lines_of(looked, config.calendar.first_day)))
 
 
 def _counted(config: Config, step: Any) -> Any:

@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from functools import reduce
 from itertools import chain
 from operator import and_
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType
 
 from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.settings.base import ConfigError
@@ -34,33 +34,43 @@ def judged_impressions(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame
     Times are read by `clock` (sources/values.py); ds is the date of event_time in `timezone`. `clicked`, where the raw
     frame has it, must be 0/1 or true/false in each row. Raises ConfigError for identifiers of a type that has none.
     """
-    read = raw.select(
-        _id(raw, "event_id"),
-        _time(raw, "event_time", clock),
-        _text(raw, "domain"),
-        _id(raw, "user_id"),
-        _id(raw, "item_id"),
-        _other_columns(raw, _IMPRESSION).alias("context"),
-        _clicked(raw),
+    read = _read(
+        raw,
+        event_id=_id(raw, "event_id"),
+        event_time=_time(raw, "event_time", clock),
+        domain=_text(raw, "domain"),
+        user_id=_id(raw, "user_id"),
+        item_id=_id(raw, "item_id"),
+        clicked=_clicked(raw),
+    )
+    context = _other_columns(raw, _IMPRESSION).alias("context")
+    return read.select(
+        *_parsed("event_id", "event_time", "domain", "user_id", "item_id"),
+        context,
+        *_parsed("clicked"),
+        _day("event_time", timezone),
+        _reason(
+            *_malformed(raw),
+            *_no_id(raw, "event_id"),
+            *_no_time("event_time"),
+            (~F.coalesce(_of("domain"), F.lit("")).isin("natural", "ad"), "domain is neither natural nor ad"),
+            *_no_id(raw, "user_id"),
+            *_no_id(raw, "item_id"),
+            (F.lit("clicked" in raw.columns) & _of("clicked").isNull(), "clicked is neither 0 nor 1"),
+        ),
         _whole(raw),
     )
-    return _judged(
-        read,
-        *_malformed(raw),
-        *_no_id(raw, "event_id"),
-        *_no_time("event_time"),
-        (~F.coalesce("domain", F.lit("")).isin("natural", "ad"), "domain is neither natural nor ad"),
-        *_no_id(raw, "user_id"),
-        *_no_id(raw, "item_id"),
-        (F.lit("clicked" in raw.columns) & F.col("clicked").isNull(), "clicked is neither 0 nor 1"),
-    ).withColumn("ds", _day("event_time", timezone))
 
 
 def judged_clicks(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame:
     """The columns of CLICKS, judged by themselves. ds is the date of click_time in `timezone`."""
-    read = raw.select(_id(raw, "event_id"), _time(raw, "click_time", clock), _whole(raw))
-    judged = _judged(read, *_malformed(raw), *_no_id(raw, "event_id"), *_no_time("click_time"))
-    return judged.withColumn("ds", _day("click_time", timezone))
+    read = _read(raw, event_id=_id(raw, "event_id"), click_time=_time(raw, "click_time", clock))
+    return read.select(
+        *_parsed("event_id", "click_time"),
+        _day("click_time", timezone),
+        _reason(*_malformed(raw), *_no_id(raw, "event_id"), *_no_time("click_time")),
+        _whole(raw),
+    )
 
 
 def of_impressions(clicks: DataFrame, impressions: DataFrame) -> DataFrame:
@@ -69,36 +79,33 @@ def of_impressions(clicks: DataFrame, impressions: DataFrame) -> DataFrame:
     # Only clicked impressions: where the clicks fit the memory, the impressions need no shuffle.
     clicked = impressions.join(clicks.select("event_id"), "event_id", how="left_semi")
     shown = clicked.select("event_id", F.col("event_time").alias("shown"))
-    reason = F.coalesce(
-        "reason",
-        _first_that_holds(
-            (F.col("shown").isNull(), "click without an impression"),
-            (F.col("click_time") < F.col("shown"), "click before its impression"),
-        ),
+    reason = _reason(
+        (F.col("shown").isNull(), "click without an impression"),
+        (F.col("click_time") < F.col("shown"), "click before its impression"),
     )
-    return clicks.join(shown, "event_id", how="left").withColumn("reason", reason).drop("shown")
+    joined = clicks.join(shown, "event_id", how="left")
+    return joined.withColumn("reason", F.coalesce("reason", reason)).drop("shown")
 
 
-def judged_profiles(raw: DataFrame, key: Literal["user_id", "item_id"], clock: Clock) -> DataFrame:
+def judged_profiles(raw: DataFrame, key: str, clock: Clock) -> DataFrame:
     """The columns of USERS or ITEMS, judged; ds is null. A row without valid_from applies from 1970.
 
     Columns beyond the key and valid_from become `attributes`, nulls left out.
     """
     always = F.lit(_ALWAYS).cast("timestamp")
-    begin, undated = always, F.lit(True)
+    begin, undated = F.lit(None).cast("timestamp"), F.lit(True)
     if "valid_from" in raw.columns:
-        undated = is_missing(_quoted("valid_from"), raw.schema["valid_from"].dataType)
-        begin = F.when(undated, always).otherwise(_time(raw, "valid_from", clock))
-    read = raw.select(
-        _id(raw, key),
-        begin.alias("valid_from"),
+        begin, undated = _time(raw, "valid_from", clock), is_missing(*_column(raw, "valid_from"))
+    read = _read(raw, **{key: _id(raw, key)}, valid_from=begin, undated=undated)
+    unread = [(broken & ~_of("undated"), reason) for broken, reason in _no_time("valid_from")]
+    return read.select(
+        *_parsed(key),
+        F.when(_of("undated"), always).otherwise(_of("valid_from")).alias("valid_from"),
         _other_columns(raw, (key, "valid_from", CORRUPT)).alias("attributes"),
         F.lit(None).cast("date").alias("ds"),
-        undated.alias("undated"),
+        _reason(*_malformed(raw), *_no_id(raw, key), *unread),
         _whole(raw),
     )
-    unread = [(broken & ~F.col("undated"), reason) for broken, reason in _no_time("valid_from")]
-    return _judged(read, *_malformed(raw), *_no_id(raw, key), *unread).drop("undated")
 
 
 def surveyed(judged: DataFrame, restated: Collection[object] = ()) -> DataFrame:
@@ -135,44 +142,72 @@ def _names(judged: DataFrame, table: Table) -> list[str]:
     return judged.sparkSession.createDataFrame([], table.columns).columns
 
 
+def _read(raw: DataFrame, **parsed: Column) -> DataFrame:
+    """The raw frame with parsed columns beside its own (see _of).
+
+    A generator makes them, of one row each: Spark moves no filter below it. A filter on a day or a reason would be
+    moved, with all that they are made from written into it again and again, until the code outgrew a Java method.
+    """
+    row = F.struct(*(column.alias(_name(name)) for name, column in parsed.items()))
+    return raw.select("*", F.inline(F.array(row)))
+
+
+def _name(name: str) -> str:
+    return f"{name} (parsed)"
+
+
+def _of(name: str) -> Column:
+    """A parsed column."""
+    return F.col(f"`{_name(name)}`")
+
+
+def _parsed(*names: str) -> list[Column]:
+    return [_of(name).alias(name) for name in names]
+
+
 def _quoted(name: str) -> Column:
     """A raw column by its literal name: a dot in it is no path."""
     return F.col(f"`{name.replace('`', '``')}`")
 
 
+def _column(raw: DataFrame, name: str) -> tuple[Column, DataType]:
+    """A raw column and its type."""
+    return _quoted(name), raw.schema[name].dataType
+
+
 def _text(raw: DataFrame, name: str) -> Column:
-    value = as_text(_quoted(name), raw.schema[name].dataType) if name in raw.columns else F.lit(None).cast("string")
-    return value.alias(name)
+    return as_text(*_column(raw, name)) if name in raw.columns else F.lit(None).cast("string")
 
 
 def _id(raw: DataFrame, name: str) -> Column:
-    kind = raw.schema[name].dataType
+    value, kind = _column(raw, name)
     if not identifies(kind):
         raise ConfigError(
             f"{name} is of type {kind.simpleString()}; an identifier is text or a whole number: change the type where"
             " the logs are written"
         )
-    return as_id(_quoted(name), kind).alias(name)
+    return as_id(value, kind)
 
 
 def _time(raw: DataFrame, name: str, clock: Clock) -> Column:
-    return as_time(_quoted(name), raw.schema[name].dataType, clock).alias(name)
+    return as_time(*_column(raw, name), clock)
 
 
 def _day(time: str, timezone: str) -> Column:
-    """The day of a time; null for a time out of all bounds, whose row would belong to a day that none asks for."""
-    return F.when(_in_bounds(time), day_of(time, timezone))
+    """The day of a parsed time; null for a time out of all bounds, whose row would belong to a day that none asks
+    for."""
+    return F.when(_in_bounds(time), day_of(_of(time), timezone)).alias("ds")
 
 
 def _in_bounds(time: str) -> Column:
     first, last = f"{FIRST_YEAR}-01-01 00:00:00", f"{LAST_YEAR + 1}-01-01 00:00:00"
-    return F.col(time).between(F.lit(first).cast("timestamp"), F.lit(last).cast("timestamp"))
+    return _of(time).between(F.lit(first).cast("timestamp"), F.lit(last).cast("timestamp"))
 
 
 def _clicked(raw: DataFrame) -> Column:
     text = F.lower(F.trim(_text(raw, "clicked")))
     yes, no = text.isin("1", "1.0", "true"), text.isin("0", "0.0", "false")
-    return F.when(yes, 1).when(no, 0).cast("int").alias("clicked")
+    return F.when(yes, 1).when(no, 0).cast("int")
 
 
 def _other_columns(raw: DataFrame, known: Collection[str]) -> Column:
@@ -187,18 +222,12 @@ def _whole(raw: DataFrame) -> Column:
     return F.struct(*(_quoted(name) for name in raw.columns)).alias("raw")
 
 
-def _judged(read: DataFrame, *rules: Rule) -> DataFrame:
-    """The frame with the reason of the first rule that a row satisfies."""
-    return read.withColumn("reason", _first_that_holds(*rules))
-
-
 def _malformed(raw: DataFrame) -> list[Rule]:
-    return [(F.col("raw")[CORRUPT].isNotNull(), "row is malformed")] if CORRUPT in raw.columns else []
+    return [(_quoted(CORRUPT).isNotNull(), "row is malformed")] if CORRUPT in raw.columns else []
 
 
 def _no_id(raw: DataFrame, name: str) -> list[Rule]:
-    absent, kind = F.col(name).isNull(), raw.schema[name].dataType
-    missing = is_missing(F.col("raw")[name], kind)  # asked only of a row without an id
+    absent, missing = _of(name).isNull(), is_missing(*_column(raw, name))  # asked only of a row without an id
     return [
         (absent & missing, f"{name} is missing"),
         (absent, f"{name} is not text or a whole number, or holds a control character"),
@@ -207,13 +236,14 @@ def _no_id(raw: DataFrame, name: str) -> list[Rule]:
 
 def _no_time(name: str) -> list[Rule]:
     return [
-        (F.col(name).isNull(), f"{name} cannot be read as a time"),
+        (_of(name).isNull(), f"{name} cannot be read as a time"),
         (~_in_bounds(name), f"{name} is not between {FIRST_YEAR} and {LAST_YEAR}"),
     ]
 
 
-def _first_that_holds(*rules: Rule) -> Column:
-    return F.coalesce(*(F.when(broken, F.lit(reason)) for broken, reason in rules))
+def _reason(*rules: Rule) -> Column:
+    """The reason of the first rule that a row satisfies, null for a good row."""
+    return F.coalesce(*(F.when(broken, F.lit(reason)) for broken, reason in rules)).alias("reason")
 
 
 def _hash(judged: DataFrame) -> Column:

@@ -89,7 +89,7 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Inges
     its rows than check.limits.restated allows.
     """
     raw = SOURCES[config.source.kind](store.spark, config)
-    clock, zone = Clock(config.source.timezone, config.source.time_unit), config.calendar.timezone
+    clock, zone = clock_of(config), config.calendar.timezone
     start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
     asked = list(days(start, last))
     impressions = _admit_days(store, config, IMPRESSIONS, judged_impressions(raw.impressions, clock, zone), asked)
@@ -104,6 +104,11 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Inges
     _quarantine(store, config, parts)
     counts = reduce(add, (part.counts for part in parts))
     return Ingested(counts, impressions.covered, frozenset(asked) - impressions.covered)
+
+
+def clock_of(config: Config) -> Clock:
+    """How the source writes times."""
+    return Clock(config.source.timezone, config.source.time_unit)
 
 
 def survey(judged: DataFrame, restated: Collection[dt.date] = ()) -> Survey:

@@ -19,7 +19,7 @@ class Source(Settings):
     users: str | None = None
     items: str | None = None
     timezone: Timezone = Field(default="UTC", description="of times that name no zone")
-    time_unit: Literal["auto", "seconds", "milliseconds", "microseconds", "nanoseconds", "yyyymmdd"] = Field(
+    time_unit: Literal["auto", "seconds", "milliseconds", "microseconds", "yyyymmdd"] = Field(
         default="auto", description="of times that are numbers; auto: by magnitude, of years 1990 to 2100"
     )
     repeated_days: int = Field(default=7, ge=0, description="days within which an event that comes again is one event")

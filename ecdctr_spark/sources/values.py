@@ -7,6 +7,8 @@ these functions give null for it, and ingest quarantines the row with a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 from pyspark.sql import Column
@@ -29,26 +31,30 @@ from pyspark.sql.types import (
 )
 
 FIRST_YEAR, LAST_YEAR = 1990, 2100  # a time outside them is a broken clock or a misread unit
-_START, _END = 631_152_000, 4_133_980_800  # these years in epoch seconds, the end excluded
-_TICKS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}  # per second
 
 _EXACT = {FloatType: 2**24, DoubleType: 2**53}  # above, neighbouring whole numbers become equal
-_PLAIN = r"^[!-~]+$"  # printable ASCII without a space
+_PLAIN = r"^[!-~&&[^.\[{]]+$"  # printable ASCII that needs no second look
 _PADDING = r"^[\s\p{Z}\p{Cc}\p{Cf}]+|[\s\p{Z}\p{Cc}\p{Cf}]+$"  # no-break and zero-width spaces too
-_NESTED = r'^(\{"|\{\}|\[)'  # JSON where a value was expected
+_TIDY = r'^(?!\{"|\{\}|\[)\P{Cc}+$'  # no control character, and no JSON object or array
 _DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
 _NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
 
-_NUMBER = r"^\d{1,19}(\.\d+)?$"
-_FRACTION = r"(?:[.,]\d{1,9})?"
-_ZONE = r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
-_BASIC = rf"^\d{{8}}(?:[T ]?\d{{4}}(?:\d{{2}}{_FRACTION})?(?:{_ZONE})?)?$"
-_LOCAL = rf"^\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}{_FRACTION})?)?$"
-_ZONED = rf"^\d{{4}}-\d{{2}}-\d{{2}}[T ]\d{{2}}:\d{{2}}(?::\d{{2}}{_FRACTION})?{_ZONE}$"
+# Epoch ticks of about these years: the number of digits tells the unit, and no yyyymmdd begins like one.
+_EPOCH = {
+    "seconds": r"([6-9]\d{8}|[1-4]\d{9})",
+    "milliseconds": r"([6-9]\d{11}|[1-4]\d{12})",
+    "microseconds": r"([6-9]\d{14}|[1-4]\d{15})",
+    "nanoseconds": r"([6-9]\d{14}|[1-4]\d{15})\d{3}",
+}
+_DECLARED = {"seconds": (12, 1_000_000), "milliseconds": (15, 1_000), "microseconds": (18, 1)}  # digits, microseconds
+_FRACTION = r"(?:\.(\d+))?"
+_OFFSET = r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+_DAY_AND_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?"
 
 
 class Clock(NamedTuple):
-    """How times are written: the zone of those that name none, and the unit of numbers ("auto": by magnitude)."""
+    """How times are written: the zone of those that name none, and the unit of numbers: seconds, milliseconds,
+    microseconds, yyyymmdd, or auto (by magnitude)."""
 
     zone: str = "UTC"
     unit: str = "auto"
@@ -96,9 +102,8 @@ def as_id(value: Column, kind: DataType) -> Column:
         return value.cast("string")
     text = as_text(value, kind)
     stripped = F.regexp_replace(F.regexp_replace(text, _PADDING, ""), _DECIMAL_ZEROS, "$1")
-    tidy = F.when(~stripped.rlike(rf"\p{{Cc}}|{_NESTED}") & (stripped != ""), stripped)
-    plain = text.rlike(_PLAIN) & ~text.contains(".") & ~text.contains("[") & ~text.contains("{")
-    return F.when(~F.lower(text).isin(*_NOTHING), F.when(plain, text).otherwise(tidy))
+    tidy = F.when(stripped.rlike(_TIDY), stripped)
+    return F.when(~F.lower(text).isin(*_NOTHING), F.when(text.rlike(_PLAIN), text).otherwise(tidy))
 
 
 def is_missing(value: Column, kind: DataType) -> Column:
@@ -117,71 +122,76 @@ def as_time(value: Column, kind: DataType, clock: Clock) -> Column:
     if isinstance(kind, TimestampType):
         return value
     if isinstance(kind, TimestampNTZType | DateType):
-        return _in_zone(value.cast("timestamp"), clock)
-    if isinstance(kind, IntegralType):
-        return _of_number(value.cast("bigint"), value.cast("string"), clock)
-    if isinstance(kind, FloatType | DoubleType | DecimalType):
-        return _of_number(value.cast("double"), as_text(value, kind), clock)
-    text = F.upper(F.trim(as_text(value, kind)))
-    return F.when(text.rlike(_NUMBER), _of_number(text.cast("double"), text, clock)).otherwise(_of_iso(text, clock))
+        local = value.cast("timestamp")
+        return local if clock.zone == "UTC" else F.to_utc_timestamp(local, clock.zone)
+    text = _time_text(value, kind)
+    iso = _extended(text, clock)
+    written = F.when(iso.rlike(rf"^{_DAY_AND_TIME}(?:{_OFFSET}| \Q{clock.zone}\E)$"), F.try_to_timestamp(iso))
+    if clock.unit in _DECLARED:
+        digits, micros = _DECLARED[clock.unit]
+        ticks = F.when(text.rlike(rf"^\d{{1,{digits}}}{_FRACTION}$"), text.cast("double"))
+        epoch = F.timestamp_micros(F.round(ticks * micros).cast("bigint"))
+        return F.when(text.rlike(r"^[\d.]+$"), epoch).otherwise(written)
+    if clock.unit == "yyyymmdd":
+        return written
+    micros_text = _in_microseconds(text)
+    epoch = F.when(micros_text.rlike(f"^{_EPOCH['microseconds']}$"), F.timestamp_micros(micros_text.cast("bigint")))
+    return F.coalesce(epoch, written)
 
 
 def time_form(value: Column, kind: DataType, clock: Clock) -> Column:
-    """The form in which as_time reads a value, for people: "ISO 8601 with a zone", "epoch seconds". Null where it
-    cannot be read."""
-    text = F.upper(F.trim(as_text(value, kind)))
-    if isinstance(kind, TimestampType):
-        form: Column = F.lit("timestamp")
-    elif isinstance(kind, TimestampNTZType | DateType):
-        form = F.lit(f"{kind.simpleString()} in {clock.zone}")
-    else:
-        numeric = isinstance(kind, IntegralType | DecimalType | FloatType | DoubleType)
-        number = value.cast("double") if numeric else F.when(text.rlike(_NUMBER), text.cast("double"))
-        units = [clock.unit] if clock.unit in _TICKS else list(_TICKS)
-        epochs = [F.when(_within(number, unit), f"epoch {unit}") for unit in units]
-        zoned = F.when(_extended(text).rlike(_ZONED), "with a zone")
-        iso = F.concat(F.lit("ISO 8601 "), F.coalesce(zoned, F.lit(f"in {clock.zone}")))
-        form = F.coalesce(*epochs, F.when(number.isNotNull(), f"yyyymmdd in {clock.zone}"), iso)
-    return F.when(as_time(value, kind, clock).isNotNull(), form)
+    """The form of a value that as_time can read, for people: "ISO 8601 with a zone", "epoch seconds"."""
+    if isinstance(kind, TimestampType | TimestampNTZType | DateType):
+        return F.lit("timestamp" if isinstance(kind, TimestampType) else f"{kind.simpleString()} in {clock.zone}")
+    text = _time_text(value, kind)
+    number = text.rlike(r"^[\d.]+$")
+    epochs = [F.when(text.rlike(f"^{ticks}{_FRACTION}$"), f"epoch {unit}") for unit, ticks in _EPOCH.items()]
+    if clock.unit != "auto":
+        epochs = [F.when(number, f"epoch {clock.unit}")] if clock.unit in _DECLARED else []
+    local = _extended(text, Clock(zone="LOCAL")).endswith(" LOCAL")
+    iso = F.when(local, f"ISO 8601 in {clock.zone}").otherwise("ISO 8601 with a zone")
+    return F.coalesce(*epochs, F.when(number, f"yyyymmdd in {clock.zone}"), iso)
 
 
-def _of_number(number: Column, text: Column, clock: Clock) -> Column:
-    """The time of a number, whose text is that of as_text."""
-    if clock.unit in _TICKS:
-        return _of_ticks(number, clock.unit, number.between(0, _END * _TICKS[clock.unit]))
-    date = F.when(text.rlike(_BASIC), _of_iso(text, clock))
-    if clock.unit == "yyyymmdd":
-        return date
-    return F.coalesce(*(_of_ticks(number, unit, _within(number, unit)) for unit in _TICKS), date)
+def _time_text(value: Column, kind: DataType) -> Column:
+    """A number as digits, or text in capitals."""
+    if isinstance(kind, FloatType | DoubleType):
+        possible = F.when(value.between(0, 1e19), value)  # a NaN would fail the conversion, and the whole job
+        value, kind = possible.cast("decimal(26, 6)"), DecimalType(26, 6)
+    return F.upper(F.trim(as_text(value, kind)))
 
 
-def _within(number: Column, unit: str) -> Column:
-    return (number >= _START * _TICKS[unit]) & (number < _END * _TICKS[unit])
+def _in_microseconds(text: Column) -> Column:
+    """Digits of epoch ticks as digits of microseconds; other text may come out changed, but never as such digits."""
+    steps = {
+        rf"^{_EPOCH['nanoseconds']}$": "$1",
+        rf"^{_EPOCH['seconds']}{_FRACTION}$": "$1.$2000000",
+        r"^(\d{9,10})\.(\d{6})\d*$": "$1$2",
+        rf"^{_EPOCH['milliseconds']}{_FRACTION}$": "$1.$2000",
+        r"^(\d{12,13})\.(\d{3})\d*$": "$1$2",
+    }
+    return _replaced(text, steps)
 
 
-def _of_ticks(number: Column, unit: str, possible: Column) -> Column:
-    if unit == "nanoseconds":  # beyond what a double holds
-        micros = F.floor(number.cast("decimal(20, 0)") / 1000)
-    else:
-        micros = F.round(number * (1_000_000 // _TICKS[unit]))
-    return F.when(possible, F.timestamp_micros(micros.cast("bigint")))
+def _extended(text: Column, clock: Clock) -> Column:
+    """ISO 8601 in its longest form, extended, with seconds and a zone: 20240105T1020 as 2024-01-05T10:20:00 UTC.
+
+    Each step changes only what has the form that it expects. Nothing is named twice, since Spark would generate its
+    code twice, and again for each further step.
+    """
+    rest = rf"(?=(?:\d{{4}}(?:\d{{2}}(?:[.,]\d{{1,9}})?)?(?:{_OFFSET})?)?$)"
+    steps = {
+        rf"^(\d{{4}})(\d{{2}})(\d{{2}})[T ]?{rest}": "$1-$2-$3T",
+        r"T(\d{2})(\d{2})": "T$1:$2",
+        r"(T\d{2}:\d{2})(\d{2})": "$1:$2",
+        r"^(\d{4}-\d{2}-\d{2})T?$": "$1T00:00:00",
+        r"^(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})(?!:)": "$1:00",
+        r"(:\d{2}),(\d{1,9})": "$1.$2",
+        rf"^({_DAY_AND_TIME})$": f"$1 {clock.zone}",
+    }
+    return _replaced(text, steps)
 
 
-def _of_iso(text: Column, clock: Clock) -> Column:
-    extended = _extended(text)
-    whole = F.regexp_replace(F.translate(extended, ",", "."), r"^(\d{4}-\d{2}-\d{2})$", "$1T00:00:00")
-    iso = F.regexp_replace(whole, r"^(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})(?!:)", "$1:00")
-    local = F.try_to_timestamp(F.concat(iso, F.lit("Z")))
-    zoned = F.try_to_timestamp(F.regexp_replace(iso, " ?(UTC|GMT)$", "Z"))
-    return F.when(extended.rlike(_LOCAL), _in_zone(local, clock)).when(extended.rlike(_ZONED), zoned)
-
-
-def _extended(iso: Column) -> Column:
-    """ISO 8601 in its extended form: 20240105T1020 as 2024-01-05T10:20."""
-    dated = F.regexp_replace(iso, r"^(\d{4})(\d{2})(\d{2})[T ]?", "$1-$2-$3T")
-    timed = F.regexp_replace(F.regexp_replace(dated, r"T(\d{2})(\d{2})", "T$1:$2"), r"(T\d{2}:\d{2})(\d{2})", "$1:$2")
-    return F.when(iso.rlike(_BASIC), F.regexp_replace(timed, "T$", "")).otherwise(iso)
-
-
-def _in_zone(local: Column, clock: Clock) -> Column:
-    return local if clock.zone == "UTC" else F.to_utc_timestamp(local, clock.zone)
+def _replaced(text: Column, steps: Mapping[str, str]) -> Column:
+    """Each pattern replaced in turn."""
+    return reduce(lambda changed, step: F.regexp_replace(changed, *step), steps.items(), text)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.config import load_config
+from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
+from ecdctr_spark.pipeline.raw_check import looked_at
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
@@ -43,11 +44,13 @@ class Logs:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("\n".join([header, *lines]) + "\n")
 
-    def ingest(self, first: dt.date, last: dt.date, *settings: str, impressions: str = "impressions") -> Ingested:
+    def config(self, *settings: str, impressions: str = "impressions") -> Config:
         there = {"impressions": impressions, "clicks": "clicks", "users": "users"}
         folders = [f"source.{key}={self.path / name}" for key, name in there.items() if (self.path / name).exists()]
-        config = load_config([], ["source.format=csv", "calendar.first_day=2024-01-01", *folders, *settings])
-        return ingest(self.store, config, first, last)
+        return load_config([], ["source.format=csv", "calendar.first_day=2024-01-01", *folders, *settings])
+
+    def ingest(self, first: dt.date, last: dt.date, *settings: str, impressions: str = "impressions") -> Ingested:
+        return ingest(self.store, self.config(*settings, impressions=impressions), first, last)
 
     def events(self) -> dict[str, str]:
         return {row["event_id"]: str(row["ds"]) for row in self.store.read(IMPRESSIONS).collect()}
@@ -166,6 +169,30 @@ def test_epoch_times_of_any_unit_are_read(logs: Logs, unit: str, ticks: int) -> 
     for setting in ("auto", unit):
         assert logs.ingest(FIFTH, FIFTH, f"source.time_unit={setting}").counts == Counts(rows_read=2, rows_kept=2)
     assert set(logs.events().values()) == {"2024-01-05"}
+
+
+def test_the_code_that_spark_generates_compiles(logs: Logs, spark: SparkSession) -> None:
+    """Where it outgrows a Java method Spark interprets the rows, ten times as slowly, and says so only in its log."""
+    for folder, lines, header in (
+        ("impressions", [row.removesuffix(",0") for row in day(5)], HEADER.removesuffix(",clicked")),
+        ("clicks", ["e50,2024-01-05T11:00:00"], "event_id,click_time"),
+        ("users", ["u1,2024-01-01,old"], "user_id,valid_from,plan"),
+    ):
+        logs.write(folder, lines, header)
+    settings = {
+        "spark.sql.codegen.wholeStage": "true",
+        "spark.sql.codegen.factoryMode": "CODEGEN_ONLY",
+        "spark.sql.codegen.fallback": "false",
+    }
+    before = {name: spark.conf.get(name) for name in settings}
+    try:
+        for name, value in settings.items():
+            spark.conf.set(name, value)
+        assert logs.ingest(FIFTH, FIFTH).counts.rows_kept == 8
+        list(looked_at(spark, logs.config()))
+    finally:
+        for name, former in before.items():
+            spark.conf.set(name, str(former))
 
 
 def test_profiles_that_are_not_in_the_folder_stay(logs: Logs) -> None:
