@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Scope, Table, properties
 
 _LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -57,8 +58,8 @@ class Store:
         return self.place(table).addresses.spark
 
     def exists(self, table: Table) -> bool:
-        """Whether anything was ever written to the table."""
-        return self.place(table).at("_delta_log").exists()
+        """Whether anything was ever written to the table; see pinned.exists."""
+        return pinned.exists(self.place(table))
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """A version of the table, by default the newest; before the first write an empty frame of its columns."""
