@@ -192,7 +192,7 @@ class Config(Settings):
     @property
     def logs_id(self) -> str:
         """The identity of the canonical tables: a hash of the source and the calendar."""
-        return identity(LOGS_FORMAT, source=self.source, synthetic=self.synthetic, calendar=self.calendar)
+        return identity(LOGS_FORMAT, source=self.source.identified_by, synthetic=self.synthetic, calendar=self.calendar)
 
     @property
     def data_set_id(self) -> str:
@@ -225,7 +225,7 @@ def load_config(
             raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
-        raise ConfigError(f"configuration: {explained(error, Config)}") from error
+        raise ConfigError(f"configuration: {_one_line(explained(error, Config))}") from error
     except ConfigError:
         raise
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
@@ -255,8 +255,8 @@ def _loaded(path: Path) -> Any:
     return tree
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
 
 
 def _overlay(name: str | Path) -> Path:
