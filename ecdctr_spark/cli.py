@@ -40,21 +40,24 @@ ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed b
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
 _USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+_INTERRUPTED = 130  # what typer returns then
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 1 a bug or a failed training, 2 what the user can act on, 130 interrupted. An
     error is reported on one line."""
     try:
-        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+        code = app(args=arguments, standalone_mode=False) or 0
     except ConfigError as error:
         _end(str(error), 2)
     except _USAGE as error:
         _end(error.format_message(), 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _end("interrupted; the same command resumes", 130)
     except Exception as error:
         line, code = failures.explain(error)
         _end(f"{line} (log: {failures.keep(error)})", code)
+    if code == _INTERRUPTED:
+        _end("interrupted; the same command resumes", code)
+    sys.exit(code)
 
 
 def _end(text: str, code: int) -> None:

@@ -63,6 +63,19 @@ def append_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]]) -> 
     _write(root, table, rows, mode="append")
 
 
+def create(place: Root, table: Table) -> None:
+    """Creates the table at `place`, empty, unless it exists; see pinned.exists."""
+    pinned.exists(place)
+    DeltaTable.create(
+        place.addresses.deltalake,
+        arrow_schema(table.columns),
+        mode="ignore",  # where it exists
+        partition_by=list(table.partitions),
+        configuration=properties(table),
+        storage_options=place.storage_options,
+    )
+
+
 def literal(value: str | int | float | dt.date | None) -> str:
     """A value as an SQL literal. Raises TypeError for another type."""
     if value is None:
@@ -138,15 +151,7 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
     if unknown := sorted({key for row in rows for key in row}.difference(schema.names)):
         raise ValueError(f"table {table.name}: no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
     made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)
-    pinned.exists(place)  # or what lies there is in the way
-    DeltaTable.create(
-        place.addresses.deltalake,
-        schema,
-        mode="ignore",  # where it exists
-        partition_by=list(table.partitions),
-        configuration=properties(table),
-        storage_options=place.storage_options,
-    )
+    create(place, table)
     write_deltalake(place.addresses.deltalake, made, mode=mode, storage_options=place.storage_options, **how)
 
 

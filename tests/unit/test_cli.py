@@ -151,7 +151,7 @@ def test_mlflow_that_is_away_is_named_before_anything_is_done(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     line, code = said(capsys, tmp_path, "run", *DAYS, "--set", "tracking.uri=http://127.0.0.1:9")
-    assert line.startswith("tracking.uri: MLflow at http://127.0.0.1:9: ") and code == 2
+    assert line.startswith("tracking.uri: MLflow at http://127.0.0.1:9 failed: ") and code == 2
     assert not any(tmp_path.iterdir())
 
 

@@ -32,11 +32,10 @@ class OfDeadJvm(Exception):
 
 
 def java(*causes: str) -> Py4JJavaError:
-    lines = [
-        f"Caused by: {cause}\n\tat org.apache.spark.Thing.run(Thing.scala:7)\n\t... 12 more" for cause in causes[1:]
-    ]
-    first = f"An error occurred while calling o12.save.\n: {causes[0]}\n\tat java.base/java.lang.Thread.run(Thread.java:840)"
-    return Py4JJavaError("\n".join([first, *lines]))
+    stack = "\tat org.apache.spark.Thing.run(Thing.scala:7)\n\t... 12 more"
+    first, *others = causes
+    lines = [f": {first}\n{stack}", *(f"Caused by: {cause}\n{stack}" for cause in others)]
+    return Py4JJavaError("\n".join(["An error occurred while calling o12.save.", *lines]))
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
