@@ -84,8 +84,6 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "samples": SAMPLES,
     "methods": MODELS,
     "methods.*.serves": ("methods",),  # the same models; another one predicts
-    # which parent stands in for one that is missing: a model's identity covers the parent that it has
-    "methods.*.levels.*.starts.*.max_age_days": ("methods",),
     "features.hot_rows": NOTHING,  # how rows are spread over tasks
     "methods.*.title": NOTHING,  # for people
     "methods.*.levels.*.title": NOTHING,
@@ -170,4 +168,47 @@ def test_every_setting_changes_what_is_made_with_it_and_nothing_else(path: tuple
         assert {*path[-2:]} & {*BOUND}, "no other value is possible here: add one to OTHERS"
         return
     before, after = made_with(Config.model_validate_json(everything())), made_with(config)
-    assert {name for name in before if before[name] != after[name]} == set(changes(path))
+    changed = {name for name in before if before[name] != after[name]}
+    chooses_days = path[0] == "methods" and path[-1] in ("starts_on", "days", "max_age_days")
+    # A model's identity covers the days that it read and its parent, whichever setting chose them.
+    assert changed | ({"models"} if chooses_days else set()) == set(changes(path))
+
+
+def drop(folder: str) -> str:
+    return load_config([], [FIRST_DAY, f"source.impressions={folder}"]).logs_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("drop/2024-01-05", "drop/2024-01-06"),
+        ("drop/20240105/logs", "drop/20240206/logs"),
+        ("drop/2024/01/05", "drop/2024/12/31"),
+        ("drop/2024-01", "drop/2024-02"),
+        ("drop/ds=2024-01-05", "drop/ds=2024-01-06"),
+        ("drop/date=20240105", "drop/date=20240106"),
+        ("drop/year=2024/month=1/day=5", "drop/year=2024/month=12/day=31"),
+        ("s3://logs/2024-01-05", "s3://logs/2024-01-06"),
+        ("impressions_20240105", "impressions_20240106"),
+    ],
+)
+def test_a_folder_per_day_is_one_source(one: str, other: str) -> None:
+    assert drop(one) == drop(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("drop/2024-01-05", "other/2024-01-05"),
+        ("drop/2024-01-05", "drop"),
+        ("shop-1", "shop-2"),
+        ("drop/120240105", "drop/120240106"),  # digits inside a longer number
+        ("drop/2024010512", "drop/2024010513"),
+        ("drop/2024-13-01", "drop/2024-13-02"),  # no month
+        ("drop/20240132", "drop/20240133"),  # no day
+        ("drop/v2024", "drop/v2025"),
+        ("drop/leapyear=2024", "drop/leapyear=2025"),
+    ],
+)
+def test_another_folder_is_another_source(one: str, other: str) -> None:
+    assert drop(one) != drop(other)
