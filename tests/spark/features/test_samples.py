@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyarrow import parquet
-from pydantic import ValidationError
 from pyspark.sql import DataFrame, SparkSession
 
-import ecdctr_spark.features
 from ecdctr_spark.config import Config, KeepRates, Sampling
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
@@ -22,14 +18,12 @@ from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
-from ecdctr_spark.settings.features import KINDS, Behaviours, Count, Feature, Features, Number
+from ecdctr_spark.settings.features import Behaviours, Count, Features, Number
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, date, labelled, made_up
 
-MODULES = Path(ecdctr_spark.features.__file__).parent
-SQL = ("select", "timestamp", "interval", "current_date", "null", "case", "left", "user_name", "table", "map")
 DAYS = 4
 MOMENT = at(2, 12)  # leaks are planted here and later
 AGE = Number(kind="number", name="age", source="user.age")
@@ -46,7 +40,7 @@ def everything(config: Config) -> Config:
     return config.model_copy(update={"features": features, "sampling": Sampling(seed=1, natural=ALL, ad=ALL)})
 
 
-def only(config: Config, *fields: Feature) -> Config:
+def only(config: Config, *fields: Behaviours | Count | Number) -> Config:
     """The user, the item and the fields given, in a sample's columns from the fifth on."""
     features = Features(out_of_vocabulary=3, fields=(*config.features.ids[:2], *fields))
     return config.model_copy(update={"features": features})
@@ -182,48 +176,6 @@ def written(store: Store, made: DataFrame, config: Config) -> dict[tuple[str, st
             events = parquet.read_table(path, columns=["event_id"], partitioning=None)["event_id"].to_pylist()
             found[folder.parent.name, folder.name, place] = events
     return found
-
-
-def declared(name: str, kind: str) -> Feature:
-    """A field of that name which, but for its name, is always the same."""
-    of_kind: dict[str, dict[str, Any]] = {
-        "id": {"source": "item.category"},
-        "number": {"source": "user.age"},
-        "count": {"entity": "item.category", "domain": "ad", "measure": "clicks", "days": 1},
-        "rate": {"entity": "item.category", "domain": "natural", "days": 1},
-        "behaviours": {"of": "item_id", "length": 2},
-    }
-    return KINDS[kind].model_validate({"kind": kind, "name": name, **of_kind[kind]})
-
-
-def accepted(words: Iterable[str]) -> list[str]:
-    """The words that the configuration lets fields be named."""
-    found = []
-    for word in words:
-        with suppress(ValidationError):
-            declared(word, "id")
-            found.append(word)
-    return found
-
-
-def test_no_name_that_is_accepted_is_in_the_way_of_another_column_or_of_sql(
-    spark: SparkSession, everything: Config
-) -> None:
-    aliases = {
-        name for path in MODULES.glob("*.py") for name in re.findall(r'alias\("([A-Za-z]\w*)"', path.read_text())
-    }
-    names = accepted(sorted({*aliases, *SQL} - {"user_id", "item_id"}))
-    assert len(names) > 20
-    rows, kinds = labelled(spark, made_up(2, per_day=10)), ["number", "rate", "id", "count", "number", "rate"]
-    fields = [declared(name, kinds[place % len(kinds)]) for place, name in enumerate(names)]
-    plain = [field.model_copy(update={"name": f"f{place:03}"}) for place, field in enumerate(fields)]
-    made, expected = (build(rows, only(everything, *each), [(0, 1)]) for each in (fields, plain))
-    sorted_ = only(everything, *fields).features.fields
-    numbers = [4 + place for place, field in enumerate(sorted_) if field.role == "number"]
-    # Rows of the embedding depend on the order of names, numbers on nothing but the logs.
-    assert {event: [sample[place] for place in numbers] for event, sample in made.items()} == {
-        event: [sample[place] for place in numbers] for event, sample in expected.items()
-    }
 
 
 def test_a_slice_is_laid_out_in_as_many_files_always_alike(
