@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from ecdctr_spark import doctor as health
+from ecdctr_spark import failures
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -28,8 +30,8 @@ app = typer.Typer(
 
 Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later ones win")]
 Sets = Annotated[list[str], typer.Option("--set", help="a setting as dotted.key=value")]
-From = Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")]
-To = Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")]
+From = Annotated[str, typer.Option("--from", metavar="DAY", help="first day: YYYY-MM-DD, or yesterday")]
+To = Annotated[str, typer.Option("--to", metavar="DAY", help="last day")]
 Methods = Annotated[list[str], typer.Option("--method", help="a method to run; the first is compared with the others")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
@@ -38,21 +40,29 @@ ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed b
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
 _USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+_INTERRUPTED = 130  # what typer returns then
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 1 a step failed, 2 bad input. An error is reported on one line."""
+    """Runs a command and exits: 0 done, 1 a bug or a failed training, 2 what the user can act on, 130 interrupted. An
+    error is reported on one line."""
     try:
-        sys.exit(app(args=arguments, standalone_mode=False) or 0)
+        code = app(args=arguments, standalone_mode=False) or 0
     except ConfigError as error:
         _end(str(error), 2)
     except _USAGE as error:
         _end(error.format_message(), 2)
-    except RuntimeError as error:
-        _end(str(error), 1)
+    except Exception as error:
+        line, code = failures.explain(error)
+        _end(f"{line} (log: {failures.keep(error)})", code)
+    if code == _INTERRUPTED:
+        _end("interrupted; the same command resumes", code)
+    sys.exit(code)
 
 
 def _end(text: str, code: int) -> None:
-    Console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    line = " ".join(text.split())
+    Console(stderr=True).print(f"error: {line}", style="red", markup=False, soft_wrap=True)
     sys.exit(code)
 
 
@@ -80,7 +90,8 @@ def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # n
     """Read raw logs into the canonical tables; bad rows go to quarantine."""
     from ecdctr_spark.methods.planning import Ingest
 
-    counts = _counted(load_config(conf, set_), Ingest(_day("--from", from_), _day("--to", to)))
+    config = load_config(conf, set_)
+    counts = _counted(config, Ingest(*_days(config, from_, to)))
     typer.echo(
         f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
         f" + {counts.quarantined:,} quarantined"
@@ -97,14 +108,15 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
     """Build samples from the canonical tables."""
     from ecdctr_spark.methods.planning import Build
 
-    counts = _counted(load_config(conf, set_), Build(_day("--from", from_), _day("--to", to)))
+    config = load_config(conf, set_)
+    counts = _counted(config, Build(*_days(config, from_, to)))
     typer.echo(f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples")
 
 
 @app.command()
 def check(
-    from_: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="first day")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="last day")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="DAY", help="first day")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="DAY", help="last day")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="look at the raw logs instead: what an ingest would read")] = False,
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
@@ -119,7 +131,8 @@ def check(
     from ecdctr_spark.pipeline import checking
     from ecdctr_spark.pipeline.steps import between
 
-    store, first, last = _store(config), _day("--from", from_), _day("--to", to)
+    first, last = _days(config, from_, to)
+    store = _store(config)
     broken = checking.check(store, config, first, last)
     _show_rows(checking.summary(store, between(first, last)))
     checking.refuse(broken)
@@ -139,7 +152,7 @@ def plan(
     from ecdctr_spark.pipeline.run import plan as planned
 
     config = load_config(conf, set_, method)
-    root, first, last = _root(config), _day("--from", from_), _day("--to", to)
+    root, (first, last) = _root(config), _days(config, from_, to)
     steps = planned(registry.planner(config), config, first, last, registry.existing(root, config))
     restated = registry.outdated(root, config)
     if as_json:
@@ -164,13 +177,14 @@ def run(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Ingest, build, train, predict and evaluate everything that is due."""
-    _run(load_config(conf, set_, method), _day("--from", from_), _day("--to", to))
+    config = load_config(conf, set_, method)
+    _run(config, *_days(config, from_, to))
 
 
 @app.command()
 def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
-    date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="the last day that the model sees")],
+    date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
     ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
     launcher: Annotated[str | None, typer.Option(help="inline, horovodrun or spark")] = None,
     method: Methods = [],  # noqa: B006
@@ -178,12 +192,14 @@ def train(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Train one model on samples that are built already."""
+    from ecdctr_spark import tracking
     from ecdctr_spark.pipeline.run import train_alone, training_of
 
-    chosen = [f"training.ranks={ranks}"] if ranks else []
-    chosen += [f"training.launcher={launcher}"] if launcher else []
+    chosen = [f"training.ranks={ranks}"] if ranks is not None else []
+    chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
-    training = training_of(config, level, _day("--date", date))
+    training = training_of(config, level, _day(config, "--date", date))
+    tracking.check(config)
     row = train_alone(_store(config), config, training, Console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
@@ -283,16 +299,18 @@ def _store(config: Config) -> Any:
     from ecdctr_spark.tables.store import Store
 
     root = _root(config)
+    root.prepare()
     spark = spark_session(config.spark.master, config.spark.driver_memory, root)
     return Store(spark, root, config.logs_id, config.data_set_id)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
-    from ecdctr_spark.pipeline.run import check_kinds, in_order
+    from ecdctr_spark import tracking
+    from ecdctr_spark.pipeline.run import check_kinds
     from ecdctr_spark.pipeline.run import run as carry_out
 
-    in_order(first, last)
     check_kinds(config)  # before a session is started
+    tracking.check(config)
     _say_terms(config.source.kind)
     carry_out(_store(config), config, first, last, Console())
 
@@ -338,11 +356,22 @@ def _say_terms(kind: str) -> None:
         typer.echo(TERMS[kind])
 
 
-def _day(option: str, text: str) -> dt.date:
+def _days(config: Config, from_: str, to: str) -> tuple[dt.date, dt.date]:
+    """The first and the last day asked for."""
+    from ecdctr_spark.pipeline.run import in_order
+
+    first, last = _day(config, "--from", from_), _day(config, "--to", to)
+    in_order(first, last)
+    return first, last
+
+
+def _day(config: Config, option: str, text: str) -> dt.date:
+    if text == "yesterday":
+        return dt.datetime.now(ZoneInfo(config.calendar.timezone)).date() - dt.timedelta(days=1)
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"{option} {text}: expected a day as YYYY-MM-DD") from error
+        raise ConfigError(f"{option} {text}: expected a day as YYYY-MM-DD, or yesterday") from error
 
 
 def _plain(value: Any) -> Any:

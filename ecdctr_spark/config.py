@@ -40,7 +40,7 @@ class Storage(Settings):
 
 class Spark(Settings):
     master: str
-    driver_memory: str
+    driver_memory: str = Field(pattern="^[1-9][0-9]*[kmgtKMGT]$", description="as the JVM's -Xmx: 4g, 900m")
 
 
 class Calendar(Settings):
@@ -164,6 +164,8 @@ class Config(Settings):
     @field_validator("methods", mode="before")
     @classmethod
     def _expanded(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(nodes, Mapping):
+            raise ValueError("expected methods by name, such as {mine: {like: ecdctr, title: mine}}")
         return likeness.expanded({name: node for name, node in nodes.items() if node is not None})
 
     @model_validator(mode="after")
@@ -181,7 +183,7 @@ class Config(Settings):
     @property
     def logs_id(self) -> str:
         """The identity of the canonical tables: a hash of the source and the calendar."""
-        return identity(LOGS_FORMAT, source=self.source, synthetic=self.synthetic, calendar=self.calendar)
+        return identity(LOGS_FORMAT, source=self.source.identified_by, synthetic=self.synthetic, calendar=self.calendar)
 
     @property
     def data_set_id(self) -> str:
@@ -206,19 +208,19 @@ def load_config(
     ConfigError with one line that names the key at fault, and for an unknown key the nearest known one.
     """
     try:
-        shipped = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
-        files = [OmegaConf.load(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
+        shipped = {path.stem: _loaded(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
+        files = [_loaded(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         if missing := sorted(OmegaConf.missing_keys(tree)):
             raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
         return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
     except ValidationError as error:
-        raise ConfigError(f"configuration: {explained(error, Config)}") from error
+        raise ConfigError(f"configuration: {_one_line(explained(error, Config))}") from error
     except ConfigError:
         raise
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"configuration: {_one_line(error)}") from error
 
 
 def _merged(layers: Iterable[Any]) -> Any:
@@ -233,6 +235,21 @@ def _merged(layers: Iterable[Any]) -> Any:
     return tree
 
 
+def _loaded(path: Path) -> Any:
+    """The settings of a file. Raises ConfigError that names the file where it holds no mapping of settings."""
+    try:
+        tree = OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"configuration: {path} cannot be read: {_one_line(error)}") from error
+    if not OmegaConf.is_dict(tree) or not all(isinstance(key, str) for key in tree):
+        raise ConfigError(f"configuration: {path}: expected settings by name, such as `training: {{ranks: 2}}`")
+    return tree
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
+
+
 def _overlay(name: str | Path) -> Path:
     for path in (Path(name), CONF / f"{name}.yaml"):
         if path.is_file():
@@ -243,6 +260,7 @@ def _overlay(name: str | Path) -> Path:
 
 def _dotlist(overrides: Sequence[str]) -> Any:
     for override in overrides:
-        if "=" not in override:
+        key, equals, _ = override.partition("=")
+        if not equals or not all(key.split(".")):
             raise ConfigError(f"configuration: --set {override!r}: expected dotted.key=value")
     return OmegaConf.from_dotlist(list(overrides))

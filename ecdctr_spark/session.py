@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -11,6 +14,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
+from ecdctr_spark.failures import log_file
 from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
 DELTA_SETTINGS = {
@@ -60,7 +64,8 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
 
     On Databricks the session exists. Under spark-submit the submit command sets master, memory and packages; only
     Delta's settings and the S3 endpoint are added. Otherwise a local session is built with Delta's jars, and with those
-    of S3 where `root` is on S3. Jars are fetched from Maven Central the first time.
+    of S3 where `root` is on S3; its JVM writes to the log of this process (failures.py), not to the terminal. Jars are
+    fetched from Maven Central the first time.
     """
     builder = SparkSession.builder.appName("ecdctr_spark")
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
@@ -83,7 +88,22 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
         )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
-    return builder.getOrCreate()
+    with _standard_error(log_file()):
+        return builder.getOrCreate()
+
+
+@contextmanager
+def _standard_error(log: Path) -> Iterator[None]:
+    """Lets processes that are started in the block write their standard error to the end of a file."""
+    sys.stderr.flush()
+    ours, theirs = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(theirs, 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(theirs)
+        os.close(ours)
 
 
 def _s3_settings() -> dict[str, str]:

@@ -137,6 +137,18 @@ class Root:
             return {}
         return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
 
+    def prepare(self) -> None:
+        """Creates a local folder. Raises ConfigError where it cannot be created or written to."""
+        if self.path is None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.path).close()
+        except OSError as error:
+            raise ConfigError(
+                f"storage.root: {self}: {error.strerror}: expected a folder that can be created and written to"
+            ) from error
+
     def exists(self) -> bool:
         """Whether there is such a file, or such a folder."""
         return self._type() != "NotFound"

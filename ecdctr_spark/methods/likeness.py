@@ -33,12 +33,21 @@ def check_layer(before: Any, methods: Any) -> None:
 
     Raises ValueError that names one that is neither new so nor known, and the nearest known one: a misspelling.
     """
-    for name, method in (methods or {}).items():
-        _check_known(f"methods.{name}", method, before or {})
+    for name, method in _mapping("methods", methods).items():
+        where = f"methods.{name}"
+        levels = _mapping(f"{where}.levels", _mapping(where, method).get("levels"))
+        _check_known(where, method, before or {})
         known = ((before or {}).get(name) or {}).get("levels") or {}
-        if known:  # else the levels are those of a method that it is like
-            for level, node in ((method or {}).get("levels") or {}).items():
-                _check_known(f"methods.{name}.levels.{level}", node, known)
+        for level, node in levels.items():
+            _mapping(f"{where}.levels.{level}", node)
+            if known:  # else the levels are those of a method that it is like
+                _check_known(f"{where}.levels.{level}", node, known)
+
+
+def _mapping(where: str, node: Any) -> Node:
+    if node is not None and not isinstance(node, Mapping):
+        raise ValueError(f"{where}: {node!r} is no mapping: give its keys, such as {{key: value}}")
+    return node or {}
 
 
 def _check_known(where: str, node: Any, known: Any) -> None:

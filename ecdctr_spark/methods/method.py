@@ -8,6 +8,7 @@ and report use these fields only: no code depends on the name of a level.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -84,7 +85,9 @@ class Network(Settings):
     @classmethod
     def _as_json(cls, node: Any) -> Any:
         """Sequences become lists, as after a round trip through JSON, so that equal networks compare equal."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in dict(node).items()}
+        if not isinstance(node, Mapping):
+            return node
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in node.items()}
 
 
 class Optimisation(Settings):

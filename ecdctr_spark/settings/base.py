@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import Annotated, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast, get_args
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -32,14 +32,55 @@ Timezone = Annotated[str, AfterValidator(_timezone)]
 
 def explained(error: ValidationError, node: type[BaseModel], where: str = "") -> str:
     """The first error of the node at `where` on one line: its key, and for an unknown key the nearest known one."""
-    first = error.errors()[0]
+    first = cast(dict[str, Any], error.errors()[0])
     key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
     if first["type"] != "extra_forbidden":
-        said = first["msg"].removeprefix("Value error, ")
+        said = _said(first)
         return f"{key}: {said}" if key else said
     known = sorted(_keys_beside(first["loc"], node))
     nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
     return f"unknown key {key}; the nearest known one is {nearest[0]}"
+
+
+def _said(first: Mapping[str, Any]) -> str:
+    """What is wrong with a value, with the value, in place of pydantic's words, which leave it out."""
+    if first["type"] in ("value_error", "assertion_error"):
+        return str(first["ctx"]["error"])
+    found, context = first["input"], first.get("ctx", {})
+    given = "null" if found is None else repr(found) if isinstance(found, str) else str(found)
+    if first["type"] == "missing":
+        return "is missing: set it"
+    for kind, expected in _EXPECTED.items():
+        if first["type"].startswith(kind):
+            return f"{given} is {expected.format(**context)}"
+    said = first["msg"].removeprefix("Input should be ")
+    return f"{given} cannot be used: expected {said}"
+
+
+# By the beginning of pydantic's name for an error.
+_EXPECTED = {
+    "int": "no whole number: give one, such as 2",
+    "float": "no number: give one, such as 0.5",
+    "finite_number": "no finite number: give one, such as 0.5",
+    "bool": "neither true nor false: give one of them",
+    "date": "no day: give one as YYYY-MM-DD",
+    "string_type": "no text: give one, in quotes if it looks like a number",
+    "string_pattern": "not of the form {pattern}",
+    "literal_error": "unknown: expected {expected}",
+    "enum": "unknown: expected {expected}",
+    "union_tag_invalid": "unknown: expected one of {expected_tags}",
+    "union_tag_not_found": "incomplete: set its key {discriminator}",
+    "greater_than_equal": "too small: expected at least {ge}",
+    "greater_than": "too small: expected more than {gt}",
+    "less_than_equal": "too large: expected at most {le}",
+    "less_than": "too large: expected less than {lt}",
+    "too_short": "empty: give at least {min_length}",
+    "tuple": "no list: give one, such as [a, b]",
+    "list": "no list: give one, such as [a, b]",
+    "dict": "no mapping: give its keys, such as {{key: value}}",
+    "model": "no mapping: give its keys, such as {{key: value}}",
+    "mapping": "no mapping: give its keys, such as {{key: value}}",
+}
 
 
 def _keys_beside(location: Sequence[int | str], root: type[BaseModel]) -> set[str]:

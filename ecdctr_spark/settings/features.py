@@ -33,9 +33,12 @@ COLUMNS = ("user_id", "item_id", "domain")  # of an impression, known when it is
 ATTRIBUTES = ("context", "user", "item")  # maps of an impression, or structs of it when narrowed
 OWN_COLUMNS = ("event_id", "event_time", "user", "item", "label", "click_day", "weight", "domain", "ds")  # of a sample
 _ON_THE_WAY = ("context", "click_time", "index", "key", "salts", "so_far")  # beside features while they are made
+_LONGEST = 100  # characters of a name
 
 
 def _name(name: str) -> str:
+    if len(name) > _LONGEST:
+        raise ValueError(f"{name[:20]!r}... has {len(name)} characters: give a name of at most {_LONGEST}")
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r} cannot be a column's name: use letters, digits and _, and begin with a letter")
     if name.lower() in (*OWN_COLUMNS, *_ON_THE_WAY):  # Spark ignores case

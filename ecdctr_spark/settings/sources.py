@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ecdctr_spark.settings.base import Settings, Timezone
+
+# A date in a folder's name: 2024-01-05, 20240105, 2024/01/05, 2024-01 or year=2024/month=1/day=5.
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+_DATE = re.compile(
+    rf"(?<!\d)(?:{_YEAR}-{_MONTH}(?:-{_DAY})?|{_YEAR}/{_MONTH}/{_DAY}|{_YEAR}{_MONTH}{_DAY})(?!\d)"
+    r"|(?<![^/])year=\d{4}(?:/month=\d{1,2})?(?:/day=\d{1,2})?(?![^/])"
+)
+_FOLDERS = ("impressions", "clicks", "users", "items", "folder")
 
 
 class Source(Settings):
@@ -25,6 +34,17 @@ class Source(Settings):
     repeated_days: int = Field(default=7, ge=0, description="days within which an event that comes again is one event")
     folder: str | None = Field(default=None, description="where the files of kind kuairand or taobao were unpacked")
     ad_tab: int | None = Field(default=None, description="of kuairand: the tab that is the ad domain; null: AD videos")
+
+    @property
+    def identified_by(self) -> dict[str, Any]:
+        """What tells the source from others: its settings, without the dates in the names of folders.
+
+        A log with one folder per day (drop/2024-01-05, then drop/2024-01-06) is one source, whose days are ingested one
+        after another. Another folder's name is another source.
+        """
+        settings = self.model_dump(mode="json")
+        named = {name: settings[name] for name in _FOLDERS if settings[name] is not None}
+        return {**settings, **{name: _DATE.sub("DATE", folder) for name, folder in named.items()}}
 
 
 class Synthetic(Settings):

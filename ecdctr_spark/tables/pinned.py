@@ -48,6 +48,23 @@ class DataFile(NamedTuple):
     rows: int
 
 
+def exists(place: Root) -> bool:
+    """Whether the table at `place` has a commit. What a killed writer leaves before its first one is no table.
+
+    Raises ConfigError where files lie there without a commit: no reader would see them, and no table can be created.
+    """
+    log = place.at("_delta_log")
+    # The first commit or, much later, a checkpoint stays in the log.
+    if log.at(f"{0:020}.json").exists() or log.at("_last_checkpoint").exists():
+        return True
+    if left := [name for name in place.files() if not name.startswith("_delta_log/")]:
+        raise ConfigError(
+            f"{place}: holds {left[0]} but no commit of a Delta table, so its rows cannot be read: remove that folder,"
+            " or restore its _delta_log, and run it again"
+        )
+    return False
+
+
 def open_table(place: Root, version: int | None = None) -> DeltaTable:
     """The table at `place`, at `version` or the newest. Raises ConfigError where there is no such table or version, or
     where the table has a feature that the ranks cannot read."""
@@ -92,7 +109,7 @@ def rows_by(place: Root, partition: str) -> dict[str, int]:
 
     Raises ConfigError where a file has no row count.
     """
-    if not place.at("_delta_log").exists():
+    if not exists(place):
         return {}
     counts: dict[str, int] = {}
     for action in pa.table(open_table(place).get_add_actions(flatten=True)).to_pylist():

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Table, properties
@@ -41,7 +42,7 @@ def read_rows(root: Root, table: Table) -> list[Row]:
     Timestamps are in UTC, maps are dictionaries. Raises ConfigError where the table cannot be read.
     """
     place, schema = _place(root, table), arrow_schema(table.columns)
-    if not place.at("_delta_log").exists():
+    if not pinned.exists(place):
         return []
     actions = pa.table(pinned.open_table(place).get_add_actions(flatten=True)).to_pylist()
     return [row for action in actions for row in _rows(place, action, schema)]
@@ -60,6 +61,19 @@ def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], wh
 def append_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds rows. See replace_rows."""
     _write(root, table, rows, mode="append")
+
+
+def create(place: Root, table: Table) -> None:
+    """Creates the table at `place`, empty, unless it exists; see pinned.exists."""
+    pinned.exists(place)
+    DeltaTable.create(
+        place.addresses.deltalake,
+        arrow_schema(table.columns),
+        mode="ignore",  # where it exists
+        partition_by=list(table.partitions),
+        configuration=properties(table),
+        storage_options=place.storage_options,
+    )
 
 
 def literal(value: str | int | float | dt.date | None) -> str:
@@ -104,12 +118,25 @@ def _place(root: Root, table: Table) -> Root:
 
 def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row]:
     """The rows of one file, partition values included."""
-    with place.at(unquote(action["path"])).open() as file:
-        stored = pq.ParquetFile(file).read()
+    stored = _stored(place.at(unquote(action["path"])))
     columns = [_column(stored, action, field) for field in schema]
     rows: list[Row] = pa.Table.from_arrays(columns, schema=schema).to_pylist()
     maps = [field.name for field in schema if pa.types.is_map(field.type)]
     return [row | {name: None if row[name] is None else dict(row[name]) for name in maps} for row in rows]
+
+
+def _stored(file: Root) -> pa.Table:
+    try:
+        with file.open() as content:
+            return pq.ParquetFile(content).read()
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(
+            f"{file}: missing or damaged, but the log of its table names it: restore the file ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _column(stored: pa.Table, action: Mapping[str, Any], field: pa.Field) -> pa.ChunkedArray:
@@ -124,14 +151,7 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
     if unknown := sorted({key for row in rows for key in row}.difference(schema.names)):
         raise ValueError(f"table {table.name}: no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
     made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)
-    DeltaTable.create(
-        place.addresses.deltalake,
-        schema,
-        mode="ignore",  # where it exists
-        partition_by=list(table.partitions),
-        configuration=properties(table),
-        storage_options=place.storage_options,
-    )
+    create(place, table)
     write_deltalake(place.addresses.deltalake, made, mode=mode, storage_options=place.storage_options, **how)
 
 

@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned, small
 from ecdctr_spark.tables.schemas import Scope, Table, properties
 
 _LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -57,8 +58,8 @@ class Store:
         return self.place(table).addresses.spark
 
     def exists(self, table: Table) -> bool:
-        """Whether anything was ever written to the table."""
-        return self.place(table).at("_delta_log").exists()
+        """Whether anything was ever written to the table; see pinned.exists."""
+        return pinned.exists(self.place(table))
 
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """A version of the table, by default the newest; before the first write an empty frame of its columns."""
@@ -134,6 +135,9 @@ class Store:
     def _create(self, table: Table) -> None:
         if self.exists(table):
             self._check_columns(table)
+            return
+        if self.place(table).at("_delta_log").exists():  # left by a killed writer: Spark takes it for a table
+            small.create(self.place(table), table)
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self._declared(table))

@@ -11,6 +11,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
+from ecdctr_spark.failures import explain
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, Table
@@ -73,6 +74,53 @@ def test_a_table_of_other_columns_is_reported_in_one_line_and_left_alone(store: 
     with pytest.raises(ConfigError, match=r"table counts .*other columns than it was made with \(age\)"):
         store.replace(wider, rows(store.spark, ("b", 2, "2020-01-02")).selectExpr("*", "1 age"), "true")
     assert content(store) == [("a", 1)]
+
+
+def test_what_a_killed_writer_left_before_the_first_commit_is_no_table(store: Store) -> None:
+    store.place(COUNTS).at("_delta_log", ".00000000000000000000.json.1f2e.tmp").write_bytes(b"{")
+    assert not store.exists(COUNTS) and store.read(COUNTS).count() == 0
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    assert content(store) == [("a", 1)]
+
+
+def test_files_without_a_commit_are_named_and_left_alone(store: Store) -> None:
+    file = store.place(COUNTS).at("ds=2020-01-01", "part-0.parquet")
+    file.write_bytes(b"of value?")
+    new = rows(store.spark, ("a", 1, "2020-01-01"))
+    for use in (
+        lambda: store.read(COUNTS),
+        lambda: store.replace(COUNTS, new, "true"),
+        lambda: store.insert_new(COUNTS, new),
+    ):
+        with pytest.raises(ConfigError, match=r"counts: holds ds=2020-01-01/part-0.parquet but no commit .*remove"):
+            use()
+    assert file.read_bytes() == b"of value?"
+
+
+def test_a_missing_file_of_a_table_is_the_users_on_one_line(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    place = store.place(COUNTS)
+    (file,) = (place.at(name) for name in place.files() if name.endswith(".parquet"))
+    file.remove()
+    with pytest.raises(Exception) as failed:
+        store.read(COUNTS).collect()
+    line, code = explain(failed.value)
+    assert line.startswith("a file is missing") and file.name in line and code == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"commitInfo":{"time'])
+def test_a_commit_that_is_cut_off_is_the_users_on_one_line(store: Store, damage: bytes) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+    place = store.place(COUNTS)
+    for name in place.files():
+        if name.endswith((".json", ".crc")):
+            place.at(name).remove()
+    place.at("_delta_log", f"{0:020}.json").write_bytes(damage)
+    fresh = store.spark.newSession()  # which has not read the table yet
+    with pytest.raises(Exception) as failed:
+        Store(fresh, store.root).read(COUNTS).collect()
+    line, code = explain(failed.value)
+    assert line.startswith("a table is half-made or damaged") and code == 2, line
 
 
 def test_another_reader_sees_the_same_rows(store: Store) -> None:

@@ -111,3 +111,14 @@ def test_an_unknown_model_is_refused_with_the_newest_that_exist(root: Root, conf
     made = registered(root, config)
     with pytest.raises(ConfigError, match=f"actr-1999.*newest are {made.model_id}"):
         registry.model_named(root, "actr-1999")
+
+
+@pytest.mark.parametrize(
+    "setting", ["calendar.timezone=Asia/Tokyo", "calendar.first_day=2000-01-02", "source.clicks=c", "source.format=csv"]
+)
+def test_days_ingested_with_other_settings_are_due_again(root: Root, setting: str) -> None:
+    day = dt.date(2000, 1, 9)
+    config, other = load_config([], [FIRST_DAY]), load_config([], [FIRST_DAY, setting])
+    registry.record(root, [{"step": "ingest", "subject": config.logs_id, "from_day": day, "to_day": day}])
+    assert registry.existing(root, config).ingested == {day}
+    assert registry.existing(root, other).ingested == set()

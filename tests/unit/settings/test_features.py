@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
     ("override", "expected"),
     [
         ("user_id.min_cout=2", r"features\.fields\.user_id: unknown key min_cout; the nearest known one is min_count"),
-        ("user_id.min_count=none", r"features\.fields\.user_id\.min_count: .*integer"),
+        ("user_id.min_count=none", r"features\.fields\.user_id\.min_count: 'none' is no whole number"),
         ("recent_clcks=null", r"recent_clcks: no such field .*the nearest known one is recent_clicks"),
         ("recent_clcks.length=3", r"recent_clcks: no such field .*the nearest known one is recent_clicks"),
         ("x={kind: word, source: item.x}", r"x: kind is 'word', expected one of id, number, count, rate, behaviours"),
@@ -146,12 +147,39 @@ def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
         ("Item_Id={kind: id, source: item.x}", r"item_id and Item_Id are one column to Spark"),
         ("recent_clicks.of=tab", r"behaviours recent_clicks are of 'tab', which is no id feature"),
         ("item_id=null", r"must hold the id features user_id and item_id"),
-        ("user_id=3", r"features\.fields\.user_id: Input should be a valid dictionary"),
+        ("user_id=3", r"features\.fields\.user_id: 3 is no mapping"),
+        ("28d={kind: id, source: item.x}", r"'28d' cannot be a column's name"),
+        ("part-ition={kind: id, source: item.x}", r"'part-ition' cannot be a column's name"),
+        ("domain={kind: id, source: item.x}", r"'domain' is the name of another column"),
+        ("Event_Time={kind: id, source: item.x}", r"'Event_Time' is the name of another column"),
+        ("DS={kind: number, source: item.x}", r"'DS' is the name of another column"),
+        ("_metadata={kind: id, source: item.x}", r"'_metadata' cannot be a column's name"),
+        ("User_ID={kind: number, source: item.x}", r"user_id and User_ID are one column to Spark"),
+        ("'größe'={kind: id, source: item.x}", r"cannot be a column's name"),
+        (f"{'x' * 300}={{kind: id, source: item.x}}", r"has 300 characters: give a name of at most 100"),
+        ("x={kind: id, source: context.}", r"x\.source: 'context\.' is not in an impression"),
+        ("x={kind: id, source: ' user_id'}", r"x\.source: ' user_id' is not in an impression"),
+        ("x={kind: id, source: Item.x}", r"x\.source: 'Item\.x' is not in an impression"),
     ],
 )
 def test_an_impossible_field_is_refused_when_the_configuration_is_read(override: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         load_config([], [FIRST_DAY, f"features.fields.{override}"])
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a`b", "a b", "tab\n", "é", "1a"])
+def test_a_name_that_sql_would_have_to_quote_is_refused(name: str, tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(json.dumps({"features": {"fields": {name: {"kind": "id", "source": "item.x"}}}}))
+    with pytest.raises(ConfigError, match="cannot be a column's name") as refused:
+        load_config([overlay], [FIRST_DAY])
+    assert "\n" not in str(refused.value)
+
+
+def test_two_new_fields_that_differ_in_case_are_refused() -> None:
+    one, other = (f"features.fields.{name}={{kind: id, source: item.x}}" for name in ("tab", "TAB"))
+    with pytest.raises(ConfigError, match=r"tab and TAB are one column to Spark"):
+        load_config([], [FIRST_DAY, one, other])
 
 
 def test_a_list_of_fields_is_refused_since_it_would_not_merge() -> None:

@@ -108,6 +108,38 @@ def test_a_damaged_table_is_reported(root: Root) -> None:
         read_rows(root, NOTES)
 
 
+def test_what_a_killed_writer_left_before_the_first_commit_is_no_table(root: Root) -> None:
+    log = root.at("tables", "notes", "_delta_log")
+    log.at(".00000000000000000000.json.1f2e.tmp").write_bytes(b"{")  # the disk was full
+    assert read_rows(root, NOTES) == []
+    append_rows(root, NOTES, [{"name": "a"}])
+    assert names(root) == ["a"]
+
+
+@pytest.mark.parametrize("left", ["part-0.parquet", "day=2020-01-02/part-0.parquet", "notes.txt"])
+def test_files_without_a_commit_are_named_and_left_alone(root: Root, left: str) -> None:
+    file = root.at("tables", "notes", *left.split("/"))
+    file.write_bytes(b"of value?")
+    for use in (lambda: read_rows(root, NOTES), lambda: append_rows(root, NOTES, [{"name": "a"}])):
+        with pytest.raises(ConfigError, match=rf"notes: holds {left} but no commit .*remove that folder"):
+            use()
+    assert file.read_bytes() == b"of value?"
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "emptied"])
+def test_a_file_that_the_log_names_and_that_cannot_be_read_is_named(root: Root, damage: str) -> None:
+    append_rows(root, NOTES, [{"name": "a", "day": DAY}])
+    place = root.at("tables", "notes")
+    (file,) = (place.at(name) for name in place.files() if name.endswith(".parquet"))
+    content = {"missing": None, "truncated": file.read_bytes()[:-9], "emptied": b""}[damage]
+    file.remove()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"notes/day=2020-01-02/.*parquet: missing or damaged") as refused:
+        read_rows(root, NOTES)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_every_declared_table_has_an_arrow_schema(table: Table) -> None:
     schema = arrow_schema(table.columns)

@@ -1,0 +1,163 @@
+"""Every command reports what its user got wrong on one line, with exit code 2, before anything is started."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ecdctr_spark import cli
+from ecdctr_spark.config import load_config
+from ecdctr_spark.settings.base import ConfigError
+from tests.configured import FIRST_DAY
+
+DAYS = ("--from", "2000-02-01", "--to", "2000-02-02")
+TRAIN = ("train", "--level", "tpm", "--date", "2000-02-29")
+COMMANDS = {
+    **{name: (name, *DAYS) for name in ("ingest", "build", "check", "plan", "run")},
+    **{name: (name,) for name in ("metrics", "tidy", "report")},
+    "train": TRAIN,
+    "export": ("export", "--model", "m", "--output", "o"),
+    "score": ("score", "--model", "m", "--input", "i", "--output", "o"),
+    "forget": ("forget", "--user", "u"),
+}
+
+
+def said(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) -> tuple[str, int]:
+    """The line that a command ends with, and its exit code."""
+    root = () if arguments[0] in ("doctor", "nonsense") else ("--set", f"storage.root={tmp_path}", "--set", FIRST_DAY)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*arguments, *root])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0].removeprefix("error: "), int(str(ended.value.code))
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (("--nonsense",), "--nonsense"),
+        (("surplus",), "surplus"),
+        (("--set", "training.ranks"), "dotted.key=value"),
+        (("--set", "training.ranks=two"), "training.ranks: 'two' is no whole number"),
+        (("--conf", "nowhere.yaml"), "no file nowhere.yaml"),
+        (("--set",), "--set"),
+    ],
+)
+def test_any_command_names_a_wrong_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: tuple[str, ...], wrong: tuple[str, ...], named: str
+) -> None:
+    line, code = said(capsys, tmp_path, *command, *wrong) if wrong != ("--set",) else bare(capsys, *command, *wrong)
+    assert named in line and code == 2
+
+
+def bare(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, int]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    return line, int(str(ended.value.code))
+
+
+@pytest.mark.parametrize("command", [name for name, arguments in COMMANDS.items() if len(arguments) > 1])
+def test_a_missing_option_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    line, code = said(capsys, tmp_path, *COMMANDS[command][:1], *COMMANDS[command][3:])
+    assert COMMANDS[command][1] in line and code == 2
+
+
+@pytest.mark.parametrize("command", ["ingest", "build", "check", "plan", "run"])
+@pytest.mark.parametrize(
+    ("first", "last", "named"),
+    [
+        ("today", "2000-02-01", "--from today: expected a day as YYYY-MM-DD, or yesterday"),
+        ("2000-02-01", "2000-02-30", "--to 2000-02-30: expected a day"),
+        ("2000-02-02", "2000-02-01", "the first day comes after the last"),
+        ("", "2000-02-01", "--from : expected a day"),
+    ],
+)
+def test_days_that_are_none_or_out_of_order_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, first: str, last: str, named: str
+) -> None:
+    line, code = said(capsys, tmp_path, command, "--from", first, "--to", last)
+    assert named in line and code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("nonsense",), "nonsense"),
+        (("doctor", "--x"), "--x"),
+        (("train", "--level", "cmp", "--date", "2000-02-29"), "--level cmp: expected one of"),
+        ((*TRAIN[:3], "--date", "2000-02-28"), "tpm is due every month"),
+        ((*TRAIN, "--ranks", "two"), "--ranks"),
+        ((*TRAIN, "--ranks", "0"), "training.ranks: 0 is too small"),
+        ((*TRAIN, "--launcher", "mpi"), "training.launcher: 'mpi' is unknown"),
+        ((*TRAIN, "--launcher", ""), "training.launcher"),
+        (("run", *DAYS, "--method", "mine"), "no method mine"),
+        (("plan", *DAYS, "--set", "source.kind=fils"), "no source fils"),
+        (("export", "--model", "m", "--output", "o"), "--model m: no such model"),
+        (("metrics",), "nothing has been evaluated yet"),
+    ],
+)
+def test_a_wrong_value_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    line, code = said(capsys, tmp_path, *arguments)
+    assert named in line and code == 2
+
+
+def test_yesterday_is_that_of_the_calendar() -> None:
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):  # no moment is of the same day in both
+        config = load_config([], [FIRST_DAY, f"calendar.timezone={zone}"])
+        today = dt.datetime.now(ZoneInfo(zone)).date()
+        assert cli._day(config, "--from", "yesterday") == today - dt.timedelta(days=1)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("wrong"), AssertionError()])
+def test_a_bug_ends_with_1_and_names_its_log(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load_config", fail)
+    monkeypatch.setattr("ecdctr_spark.failures.log_file", lambda: tmp_path / "log")
+    line, code = said(capsys, tmp_path, "plan", *DAYS)
+    assert f"(log: {tmp_path}/log)" in line and code == 1
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_an_interrupted_command_says_that_it_resumes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_config", stop)
+    assert said(capsys, tmp_path, "plan", *DAYS) == ("interrupted; the same command resumes", 130)
+
+
+def test_the_log_is_gone_after_a_run_without_failure(tmp_path: Path) -> None:
+    script = "from ecdctr_spark.failures import log_file; print(log_file())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not Path(done.stdout.strip()).exists()
+
+
+def test_mlflow_that_is_away_is_named_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line, code = said(capsys, tmp_path, "run", *DAYS, "--set", "tracking.uri=http://127.0.0.1:9")
+    assert line.startswith("tracking.uri: MLflow at http://127.0.0.1:9 failed: ") and code == 2
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_root_that_is_a_file_is_refused_before_a_session_is_started(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("")
+    config = load_config([], [FIRST_DAY, f"storage.root={tmp_path}/file{below}"])
+    with pytest.raises(ConfigError, match=r"storage\.root: .*/file.*expected a folder"):
+        cli._store(config)
