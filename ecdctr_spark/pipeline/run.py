@@ -170,7 +170,7 @@ def _count(run: Run, step: Ingest | Build) -> None:
 def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Reporter) -> Counts:
     """Executes a counted step and enters it in the ledger."""
     name, subject, carry_out = {
-        Ingest: ("ingest", config.logs_id, steps.ingest),
+        Ingest: ("ingest", config.logs_id, _ingested),
         Build: ("build", config.data_set_id, build_checked),
     }[type(step)]
     started = time.monotonic()
@@ -181,6 +181,10 @@ def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Repor
         lost = f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined"
         update(counts.rows_read, lost if name == "ingest" else "")
     return counts
+
+
+def _ingested(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
+    return steps.ingest(store, config, first, last).counts
 
 
 def _train(run: Run, step: Training) -> str | None:

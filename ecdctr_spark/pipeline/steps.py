@@ -33,7 +33,7 @@ from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
 from ecdctr_spark.methods.method import DAY
-from ecdctr_spark.methods.planning import Prediction, Training
+from ecdctr_spark.methods.planning import Prediction, Training, days
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.jobs import checkpoint, training_job
 from ecdctr_spark.serving.export import current, export
@@ -75,7 +75,16 @@ class Counts:
     quarantined: int = 0
 
 
-def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
+class Ingested(NamedTuple):
+    """The counts of an ingest; of the days that it looked for, those that the logs cover and those without logs, which
+    are left alone."""
+
+    counts: Counts
+    covered: frozenset[dt.date]
+    missing: frozenset[dt.date]
+
+
+def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Ingested:
     """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. The
     labels.maturity_days days before `first` are read again, since rows may have come late.
 
@@ -96,7 +105,9 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Count
     sources = ", ".join(f"'{one.source}'" for one in admitted)
     bad = reduce(DataFrame.unionByName, (one.bad for one in admitted))
     store.replace(QUARANTINE, bad, f"source in ({sources}) and ({here} or ds is null)")
-    return reduce(_sum, (one.counts for one in admitted))
+    covered = frozenset(row["ds"] for row in store.read(IMPRESSIONS).where(here).select("ds").distinct().collect())
+    missing = frozenset(days(start, last)) - covered
+    return Ingested(reduce(_sum, (one.counts for one in admitted)), covered, missing)
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
