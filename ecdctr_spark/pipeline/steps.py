@@ -112,10 +112,10 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Inges
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
     """Canonical tables to samples of the days first..last. Days before `first` are built again from the first one that
-    a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days),
-    all of them, since features count the days before their own.
+    a row which was read again (labels.maturity_days) may be a click of (labels.attribution_hours), all of them, since
+    features count the days before their own.
     """
-    start = max(config.calendar.first_day, first - max(_window(config), config.labels.maturity_days * DAY))
+    start = max(config.calendar.first_day, first - maturing(config))
     here = between(start, last)
     labelled = _label(store, config, start, last)
     vocabulary = _remember(store, config, start, last)
@@ -152,6 +152,12 @@ def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
     """Metrics of each method over all days that it predicted, with a null date."""
     predictions = store.read(PREDICTIONS).where(among("method", methods))
     _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
+
+
+def maturing(config: Config) -> dt.timedelta:
+    """How long after a day its rows and their clicks still come, in whole days: a click comes up to
+    labels.attribution_hours after its impression, and its row up to labels.maturity_days after it."""
+    return _window(config) + config.labels.maturity_days * DAY
 
 
 def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
