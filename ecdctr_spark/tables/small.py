@@ -132,7 +132,9 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
         configuration=properties(table),
         storage_options=place.storage_options,
     )
-    write_deltalake(place.addresses.deltalake, made, mode=mode, storage_options=place.storage_options, **how)
+    # A column that the version before did not have is added.
+    options = {"mode": mode, "schema_mode": "merge", "storage_options": place.storage_options}
+    write_deltalake(place.addresses.deltalake, made, **options, **how)
 
 
 def _filled(row: Mapping[str, Any], schema: pa.Schema) -> Row:
