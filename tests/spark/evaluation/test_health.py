@@ -130,7 +130,7 @@ def test_drift_is_nothing_between_alike_days_and_much_between_others(
 def test_the_share_in_quarantine_is_by_day_and_duplicates_by_ingest(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression(str(n), at(0)) for n in range(3)])
     bad = [("impressions", "user_id is missing", "{}", date(0)), ("clicks", "row is malformed", "{}", date(0))]
-    ingest = ("ingest", "logs", None, date(0), date(0), 50, 40, 5, 5, 1.0, at(1))
+    ingest = ("ingest", "logs", None, date(0), date(0), 50, 40, 5, 5, 1.0, at(1), None)
     values = found(
         health.logged(
             rows, spark.createDataFrame(bad, QUARANTINE.columns), spark.createDataFrame([ingest], STEPS.columns)
