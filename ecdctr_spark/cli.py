@@ -147,13 +147,14 @@ def plan(
     set_: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Show what is due, from which inputs, and which models were trained on days that have changed since."""
+    """Show what is due or due again, from which inputs, and which models were trained on days that have changed."""
     from ecdctr_spark.pipeline import registry
     from ecdctr_spark.pipeline.run import plan as planned
 
     config = load_config(conf, set_, method)
     root, (first, last) = _root(config), _days(config, from_, to)
-    steps = planned(registry.planner(config), config, first, last, registry.existing(root, config))
+    existing = registry.existing(root, config)
+    steps = planned(registry.planner(config, existing), config, first, last, existing)
     restated = registry.outdated(root, config)
     if as_json:
         rows = [{"step": type(step).__name__.lower(), **asdict(step)} for step in steps]
@@ -161,7 +162,7 @@ def plan(
         typer.echo(json.dumps({"steps": rows, "outdated": outdated}, default=_plain, indent=2))
         return
     for step in steps:
-        typer.echo(str(step))
+        typer.echo(f"{step}{registry.why_again(step, existing, restated)}")
     if not steps:
         typer.echo("nothing is due")
     for model in restated:
@@ -198,7 +199,7 @@ def train(
     chosen = [f"training.ranks={ranks}"] if ranks is not None else []
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
-    training = training_of(config, level, _day(config, "--date", date))
+    training = training_of(_root(config), config, level, _day(config, "--date", date))
     tracking.check(config)
     row = train_alone(_store(config), config, training, Console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")

@@ -84,6 +84,7 @@ class Check(Settings):
 
     known_days: int = Field(gt=0, description="days of natural logs in which an ad's user or item counts as known")
     least_rows: int = Field(ge=0, description="measures of fewer rows are reported, not judged")
+    without_logs: tuple[dt.date, ...] = Field(default=(), description="days that have no logs and need none")
     limits: Limits
 
 
@@ -116,6 +117,10 @@ class Launching(Settings):
     threads_per_rank: int = Field(gt=0)
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
+    )
+    restated: Literal["again", "keep"] = Field(
+        default="again",
+        description="models trained on days that have changed since: trained again, or only named",
     )
 
     @model_validator(mode="after")

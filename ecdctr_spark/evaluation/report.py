@@ -121,6 +121,7 @@ def render(report: Report) -> str:
         headline=headline(report),
         cards=_cards(report),
         failures=[row["detail"] for row in report.steps if row["step"] == "failed"],
+        immature=[row["date"] for row in daily if not row["mature"]],
         pooled=_grid(_metrics(report, [row for row in report.metrics if row["date"] == ALL_DAYS]), _METRICS[1:]),
         daily=_grid(_metrics(report, daily), _METRICS),
         stages=_grid(by_stage, _STAGES),
@@ -196,7 +197,8 @@ def _metrics(report: Report, metrics: Rows) -> Rows:
 
 def _stages(report: Report) -> Rows:
     """Runs, rows and seconds of each stage, in the order of the data: ingest, build, trainings, predict."""
-    runs = [{**row, "stage": row["step"]} for row in report.steps]
+    # An ingest is several rows of the ledger, one of which has its counts.
+    runs = [{**row, "stage": row["step"]} for row in report.steps if row["rows_read"] is not None]
     runs += [
         {**row, "stage": f"train {report.levels[row['level']]}", "rows_read": row["rows"]} for row in report.models
     ]

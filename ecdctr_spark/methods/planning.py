@@ -7,17 +7,22 @@ one run was asked for. A clock strikes on the days on which its level is due:
   its own clock from the parent's date, and continues from strike to strike until the next new parent;
 - a level without a parent begins at its first strike from `starts_on`.
 
-Levels are asynchronous. A model that could not be made (`unavailable`) is skipped: what would have been made from it is
-made from the one before it, up to an age limit, under another identity, since an identity covers the parents.
+Levels are asynchronous. A model that could not be made (`unavailable`), or would be trained on no samples (`void`), is
+skipped: what would have been made from it is made from the one before it, up to an age limit, under another identity,
+since an identity covers the parents.
+
+What was made and is no longer current is due again, whichever day it is of: late rows and clicks reach the predictions
+of days that were asked for before.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from ecdctr_spark.methods.currency import Slice
 from ecdctr_spark.methods.identity import MODEL_FORMAT, identity
 from ecdctr_spark.methods.method import DAY, Fresh, From, Level, Method, Policy, Start
 from ecdctr_spark.settings.base import ConfigError
@@ -61,6 +66,12 @@ class Training:
         """The models that it is made from, each once."""
         named = (self.parent, *self.snapshots, self.teacher)
         return tuple(dict.fromkeys(model for model in named if model))
+
+    @property
+    def reads(self) -> tuple[Slice, ...]:
+        """The slices that it reads, in order."""
+        read = days(self.first, self.date)
+        return tuple((domain, day) for day in read for domain in sorted(self.level.reads.domains))
 
     def __str__(self) -> str:
         parent = f", {self.how} {self.parent.model_id}" if self.parent else ", afresh"
@@ -106,32 +117,54 @@ Step = Ingest | Build | Training | Prediction
 
 @dataclass(frozen=True)
 class Existing:
-    """What exists: the days ingested and built, the ids of models, and (day, method, model) of predictions."""
+    """What exists.
+
+    `ingested` and `built` days; `empty` days, whose logs were looked for and are not there; `void` slices, known to
+    hold no samples. The ids of the `models` that need not be made, and of those that are `outdated`: there, but to be
+    made again. By day and method identity the model whose predictions are there: None where they are no longer current,
+    "" where the day was asked for and nothing was predicted.
+    """
 
     ingested: frozenset[dt.date] = frozenset()
     built: frozenset[dt.date] = frozenset()
+    empty: frozenset[dt.date] = frozenset()
+    void: frozenset[Slice] = frozenset()
     models: frozenset[str] = frozenset()
-    evaluated: frozenset[tuple[dt.date, str, str]] = frozenset()
+    outdated: frozenset[str] = frozenset()
+    evaluated: Mapping[tuple[dt.date, str], str | None] = field(default_factory=dict)
+
+
+_Key = tuple[str, str, dt.date]  # method, level and date of a model
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans the methods on one data set, whose first day is `first_day`, without the models that are `unavailable`."""
+    """Plans the methods on one data set, whose first day is `first_day`, without the models that are `unavailable` and
+    those that would read `void` slices only."""
 
     methods: tuple[Method, ...]
     data_set: str
     first_day: dt.date
-    unavailable: frozenset[tuple[str, str, dt.date]] = frozenset()  # (method, level, date)
-    _known: dict[tuple[str, str, dt.date], Training] = field(default_factory=dict, repr=False, compare=False)
+    void: frozenset[Slice] = frozenset()
+    unavailable: frozenset[_Key] = frozenset()
+    _known: dict[_Key, Training] = field(default_factory=dict, repr=False, compare=False)
+    _reads_samples: dict[_Key, bool] = field(default_factory=dict, repr=False, compare=False)
 
     def plan(self, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
         """The steps of `run --from first --to last`, in order: predict the ads of each day with the models that served
-        then, and leave the models of `last` ready. The models that those are made from are due too, however old. Days
-        are ingested and built from first_day, since features look back.
+        then, and leave the models of `last` ready. Predictions of other days that are no longer current are due too,
+        and the models that all those are made from, however old. Days are ingested and built from first_day, since
+        features look back; a day without logs is tried again only where it is asked for. A day without ads has
+        nothing to predict.
 
         Raises ConfigError where a day cannot be planned.
         """
-        predictions = [step for day in days(first, last) if (step := self._prediction(day, existing))]
+        names = {self.method_identity(method) for method in self.methods}
+        before = {day for day, name in existing.evaluated if name in names}
+        predictions = [
+            step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, existing))
+        ]
+        serving = [model for step in predictions for _, model in step.models]
         wanted = [self.serving(method, day) for method in self.methods for day in days(first - DAY, last)]
         struck = [
             self.training(method, level.name, date)
@@ -139,13 +172,11 @@ class Planner:
             for level in method.levels.values()
             for date in self._strikes(method, level, first, last)
         ]
-        missing = self._with_parents([*wanted, *struck], existing.models)
+        asked = [*serving, *(training.model for training in (*wanted, *struck))]
+        missing = self._with_parents((model.model_id for model in asked), existing.models)
         day_by_day: list[Training | Prediction] = [*missing, *predictions]
         day_by_day.sort(key=self._moment)
-        asked = list(days(self.first_day, last))
-        ingests = (Ingest(*range_) for range_ in ranges(day for day in asked if day not in existing.ingested))
-        builds = (Build(*range_) for range_ in ranges(day for day in asked if day not in existing.built))
-        return (*ingests, *builds, *day_by_day)
+        return (*self._counted(first, last, existing), *day_by_day)
 
     def serving(self, method: Method, day: dt.date) -> Training:
         """The training of the method's newest serving model that has seen no day after `day`. Raises ConfigError where
@@ -154,8 +185,9 @@ class Planner:
         date = self._newest(method, level, day)
         if date is None:
             raise ConfigError(
-                f"method {method.name}: {level.name} has no model of {day} or before: its chain starts with the logs"
-                f" of {self._anchor(level)}; ask for later days, or change calendar.first_day or starts_on"
+                f"method {method.name}: {level.name} has no model of {day} or before: its chain starts with the"
+                f" first samples of {self._anchor(level)} or later; ask for later days, or change calendar.first_day or"
+                " starts_on"
             )
         return self.training(method, level.name, date)
 
@@ -183,27 +215,41 @@ class Planner:
     def without(self, model_id: str) -> Planner:
         """The same planner, with this model unavailable in every method."""
         missed = {key for key, training in self._known.items() if training.model_id == model_id}
-        return replace(self, unavailable=self.unavailable | missed, _known={})
+        return replace(self, unavailable=self.unavailable | missed, _known={}, _reads_samples={})
+
+    def knowing(self, void: frozenset[Slice]) -> Planner:
+        """The same planner, on samples of which these slices are void."""
+        return self if void == self.void else replace(self, void=void, _known={}, _reads_samples={})
+
+    def _counted(self, first: dt.date, last: dt.date, existing: Existing) -> list[Ingest | Build]:
+        """The ingests and the build that are due. All built days after one that is to be built are built again."""
+        asked = [day for day in days(self.first_day, last) if day >= first or day not in existing.empty]
+        ingests = [Ingest(*range_) for range_ in ranges(day for day in asked if day not in existing.ingested)]
+        unbuilt = [day for day in asked if day not in existing.built]
+        return [*ingests, *([Build(unbuilt[0], max([last, *existing.built]))] if unbuilt else [])]
 
     def _prediction(self, day: dt.date, existing: Existing) -> Prediction | None:
-        served = [(self.method_identity(method), self.serving(method, day - DAY).model) for method in self.methods]
-        missing = tuple(
-            (method, model) for method, model in served if (day, method, model.model_id) not in existing.evaluated
-        )
-        return Prediction(day, missing) if missing else None
+        due = []
+        for method in self.methods:
+            name = self.method_identity(method)
+            held = existing.evaluated.get((day, name), "")
+            if held == "" and ("ad", day) in self.void:
+                continue
+            model = self.serving(method, day - DAY).model
+            if held != model.model_id or model.model_id not in existing.models:
+                due.append((name, model))
+        return Prediction(day, tuple(due)) if due else None
 
-    def _with_parents(self, trainings: Iterable[Training], models: Collection[str]) -> list[Training]:
-        """The trainings whose model does not exist, and those of the models they need, each once."""
-        by_id = {training.model_id: training for training in trainings}
+    def _with_parents(self, asked: Iterable[str], models: Collection[str]) -> list[Training]:
+        """The trainings of the models asked for that are not among `models`, and of those they need, each once."""
         known = {training.model_id: training for training in self._known.values()}
         missing: dict[str, Training] = {}
-        asked = list(by_id.values())
-        while asked:
-            training = asked.pop()
-            if training.model_id in models or training.model_id in missing:
-                continue
-            missing[training.model_id] = training
-            asked += [known[parent.model_id] for parent in training.parents]
+        left = [name for name in asked if name not in models]
+        while left:
+            training = known[left.pop()]
+            if training.model_id not in missing:
+                missing[training.model_id] = training
+                left += [parent.model_id for parent in training.parents if parent.model_id not in models]
         return list(missing.values())
 
     def _moment(self, step: Training | Prediction) -> tuple[dt.date, int]:
@@ -262,7 +308,7 @@ class Planner:
         parent = self._parent(method, level, date)
         if not level.continues or (level.parent and not parent):
             return [date]
-        return self._strikes(method, level, parent or self.first_day, date)
+        return [*self._strikes(method, level, parent or self.first_day, date - DAY), date]
 
     def _parent(self, method: Method, level: Level, date: dt.date) -> dt.date | None:
         """The date of the other level's model that the chain of `date` starts from, None where there is none."""
@@ -305,13 +351,25 @@ class Planner:
 
     def _strikes(self, method: Method, level: Level, first: dt.date, last: dt.date) -> list[dt.date]:
         """The dates from `first` to `last` on which the level has a model, ascending: its clock strikes, its chain has
-        begun, and the model is available."""
-        begin, date, found = max(first, self._anchor(level)), level.clock.newest(last), []
+        begun, and the model is available and reads samples."""
+        begin, date, struck = max(first, self._anchor(level)), level.clock.newest(last), []
         while date >= begin:
             if (method.name, level.name, date) not in self.unavailable:
-                found.append(date)
+                struck.append(date)
             date = level.clock.newest(date - DAY)
-        return found[::-1]
+        struck.reverse()  # ascending: whether a model reads samples depends on those before it
+        return [date for date in struck if self._has_samples(method, level, date)] if self.void else struck
+
+    def _has_samples(self, method: Method, level: Level, date: dt.date) -> bool:
+        """Whether any slice that the model reads holds samples. True where it cannot start: `training` says why."""
+        key = (method.name, level.name, date)
+        if key not in self._reads_samples:
+            try:
+                read = self.training(method, level.name, date).reads
+                self._reads_samples[key] = not self.void.issuperset(read)
+            except ConfigError:
+                self._reads_samples[key] = True
+        return self._reads_samples[key]
 
     def _anchor(self, level: Level) -> dt.date:
         return max(level.starts_on or self.first_day, self.first_day)

@@ -26,8 +26,11 @@ from ecdctr_spark.training.job import TaughtBy, TrainingJob
 _RESERVED = dt.date(1970, 1, 1)  # the day of reserved rows of the vocabulary: before all logs
 
 
-def training_job(store: Store, config: Config, training: Training) -> tuple[TrainingJob, dict[str, int]]:
-    """The job of a training on the newest versions of the tables, and these versions by table.
+def training_job(
+    store: Store, config: Config, training: Training, inputs: str = ""
+) -> tuple[TrainingJob, dict[str, int]]:
+    """The job of a training on the newest versions of the tables, and these versions by table. `inputs` is the hash of
+    what the model is made from.
 
     Raises ConfigError where there are no samples.
     """
@@ -36,11 +39,19 @@ def training_job(store: Store, config: Config, training: Training) -> tuple[Trai
         raise ConfigError(f"no samples under {store.root}: run `ecdctr build` for {training.first}..{training.date}")
     read = [table, VOCABULARY, *([SNAPSHOTS] if training.snapshots else [])]
     versions = {each.name: pinned.version(store.place(each)) for each in read}
+    units = _units(store, table, training, versions[table.name])
+    if not any(unit.rows for unit in units):
+        raise ConfigError(
+            f"{training.model_id}: no {' or '.join(sorted(training.level.reads.domains))} samples of"
+            f" {training.first}..{training.date}, and nothing is trained on 0 rows: run `ecdctr ingest` and"
+            " `ecdctr build` for these days once their logs are there"
+        )
     job = TrainingJob(
         model_id=training.model_id,
+        inputs=inputs,
         model=_model_spec(store, config, training, versions[VOCABULARY.name]),
         train=training.level.train,
-        units=_units(store, table, training, versions[table.name]),
+        units=units,
         keep_checkpoints=config.training.keep_checkpoints,
         until=training.date,
         output=str(checkpoint(store.root, training.model_id)),

@@ -7,19 +7,33 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, get_args
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.methods.planning import Existing, Planner, Training, days
+from ecdctr_spark.methods import currency
+from ecdctr_spark.methods.currency import Made, Slice
+from ecdctr_spark.methods.planning import Existing, Planner, Prediction, Step, Training, days, ranges
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
 from ecdctr_spark.tables.small import Row, append_rows, literal, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
 
+NO_LOGS, NO_ADS = "no logs", "no ads"  # steps that found nothing to do
+NOTHING = Existing()
 _NAMED = 3  # models that an error names
+_NEVER = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
+
+
+class Origin(NamedTuple):
+    """What a model was made from: table versions by name, and the hash of slices and parents; and its own digest."""
+
+    versions: Mapping[str, int]
+    inputs: str
+    digest: str
 
 
 class Outdated(NamedTuple):
@@ -29,21 +43,37 @@ class Outdated(NamedTuple):
     days: tuple[dt.date, ...]
 
 
-def planner(config: Config) -> Planner:
-    """The planner of the configured methods on the configured data set."""
-    return Planner(config.chosen, config.data_set_id, config.calendar.first_day)
+def planner(config: Config, existing: Existing = NOTHING) -> Planner:
+    """The planner of the configured methods on the configured data set, and on what exists of it."""
+    return Planner(config.chosen, config.data_set_id, config.calendar.first_day, existing.void)
 
 
 def existing(root: Root, config: Config) -> Existing:
-    """What exists: days ingested and built with this configuration; models and predictions of any."""
-    ledger = read_rows(root, STEPS)
+    """What exists of this configuration's logs and data set.
+
+    A day is ingested once its logs were there, and stays so: later ingests without them leave it alone. A day of
+    check.without_logs needs none. A day is built where it was since its logs came.
+    """
+    ledger = sorted(read_rows(root, STEPS), key=lambda row: row["finished"])
+    came = _first_done(_mentions(ledger, "ingest", config.logs_id))
+    tried = _first_done(_mentions(ledger, NO_LOGS, config.logs_id))
+    ingested = {day: at for day, at in tried.items() if day in config.check.without_logs} | came
+    mentioned = _mentions(ledger, "build", config.data_set_id)
+    built = {day for day, at in mentioned if day in ingested and at > ingested[day]}
+    empty = tried.keys() - ingested.keys()
+    content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
+    filled = {(row["domain"], row["ds"]) for row in content if row["rows"]}
+    checksums, models = _checksums(content), _models(root, config)
+    current = currency.current(models, checksums)
+    kept = current if config.training.restated == "again" else frozenset(models)
     return Existing(
-        ingested=_days_of("ingest", config.logs_id, ledger),
-        built=_days_of("build", config.data_set_id, ledger),
-        models=frozenset(row["model_id"] for row in read_rows(root, MODELS)),
-        evaluated=frozenset(
-            (row["from_day"], row["subject"], row["detail"]) for row in ledger if row["step"] == "predict"
-        ),
+        ingested=frozenset(ingested),
+        built=frozenset(built),
+        empty=frozenset(empty),
+        void=frozenset((domain, day) for domain in get_args(Domain) for day in built | empty) - filled,
+        models=kept,
+        outdated=frozenset(models) - kept,
+        evaluated=_evaluated(ledger, checksums, models),
     )
 
 
@@ -60,24 +90,42 @@ def model_named(root: Root, name: str) -> Row:
 
 
 def outdated(root: Root, config: Config) -> list[Outdated]:
-    """The models on this configuration's data set that were trained on days whose samples have changed since, the
-    oldest first."""
-    changed = {
-        (row["domain"], row["ds"]): row["changed"]
-        for row in read_rows(root.at("data_set", config.data_set_id), CONTENT)
-    }
+    """The models on this configuration's data set that are no longer current and were trained on days whose samples
+    have changed since, the oldest first."""
+    content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
+    changed = {(row["domain"], row["ds"]): row["changed"] for row in content}
+    models = _models(root, config)
+    current = currency.current(models, _checksums(content))
     found = []
     for row in sorted(read_rows(root, MODELS), key=lambda row: (row["date"], row["model_id"])):
-        if row["data_set"] == config.data_set_id:
-            read = [(domain, day) for day in days(*row["days"]) for domain in row["domains"]]
-            since = {day for domain, day in read if changed.get((domain, day), row["created"]) > row["created"]}
-            found += [Outdated(row["model_id"], tuple(sorted(since)))] if since else []
+        name = row["model_id"]
+        if name in models and (name not in current or models[name].inputs is None):
+            since = {day for domain, day in models[name].reads if changed.get((domain, day), _NEVER) > row["created"]}
+            found += [Outdated(name, tuple(sorted(since)))] if since else []
     return found
 
 
-def register(
-    root: Root, config: Config, training: Training, versions: Mapping[str, int], result: TrainingResult
-) -> Row:
+def why_again(step: Step, existing: Existing, restated: Iterable[Outdated]) -> str:
+    """Why a step is due again, to be shown after it; empty where it is due for the first time."""
+    if isinstance(step, Training) and step.model_id in existing.outdated:
+        since = {model.model_id: model.days for model in restated}.get(step.model_id)
+        changed = ", ".join(map(str, since)) if since else "what it is made from"
+        return f", again: {changed} changed since"
+    if isinstance(step, Prediction) and any(
+        existing.evaluated.get((step.day, name), "") != "" for name, _ in step.models
+    ):
+        return ", again: its ads or the model changed since"
+    return ""
+
+
+def inputs(root: Root, config: Config, reads: Iterable[Slice], parents: Iterable[str]) -> str:
+    """The hash of what is made from these slices and models, as they are now."""
+    content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
+    digests = {name: model.digest for name, model in _models(root, config).items()}
+    return currency.inputs(reads, parents, _checksums(content), digests)
+
+
+def register(root: Root, config: Config, training: Training, origin: Origin, result: TrainingResult) -> Row:
     """Enters a finished model and returns its row. A model that is trained again replaces its row."""
     row = {
         "model_id": training.model_id,
@@ -87,21 +135,50 @@ def register(
         "domains": sorted(training.level.reads.domains),
         "days": [training.first, training.date],
         "parents": [model.model_id for model in training.parents],
-        "tables": dict(versions),
+        "tables": dict(origin.versions),
         "settings": _settings(config, training),
         "code_version": code_version(),
         "ranks": config.training.ranks,
         "rows": result.rows,
         "seconds": result.seconds,
         "created": _now(),
+        "inputs": origin.inputs,
+        "digest": origin.digest,
     }
     replace_rows(root, MODELS, [row], f"model_id = {literal(training.model_id)}")
     return row
 
 
+def record_ingest(
+    root: Root, config: Config, covered: Collection[dt.date], tried: Iterable[dt.date], **done: Any
+) -> None:
+    """Enters an ingest: the days tried whose logs were not there, and those covered. The last range has what was
+    done, counts and seconds."""
+    nothing = [(NO_LOGS, *range_) for range_ in ranges(sorted(set(tried).difference(covered)))]
+    ingests = [("ingest", *range_) for range_ in ranges(sorted(covered))]
+    entry = {"subject": config.logs_id, "seconds": 0.0}
+    rows = [{**entry, "step": step, "from_day": first, "to_day": last} for step, first, last in (*nothing, *ingests)]
+    record(root, [*rows[:-1], {**rows[-1], **done}])
+
+
+def record_without_ads(root: Root, methods: Iterable[str], asked: Iterable[dt.date], existing: Existing) -> None:
+    """Enters that the days asked for had no ads to predict, so that they are due once they have."""
+    without = [day for day in asked if ("ad", day) in existing.void]
+    record(
+        root,
+        [
+            {"step": NO_ADS, "subject": method, "from_day": day, "to_day": day, "seconds": 0.0}
+            for method in methods
+            for day in without
+            if (day, method) not in existing.evaluated
+        ],
+    )
+
+
 def record(root: Root, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends finished steps to the ledger, with their counts and seconds."""
-    append_rows(root, STEPS, [{**row, "finished": _now()} for row in rows])
+    if entries := [{**row, "finished": _now()} for row in rows]:
+        append_rows(root, STEPS, entries)
 
 
 def _settings(config: Config, training: Training) -> str:
@@ -112,9 +189,53 @@ def _settings(config: Config, training: Training) -> str:
     return json.dumps({"level": training.level.model_dump(mode="json"), **data_set}, sort_keys=True)
 
 
-def _days_of(step: str, subject: str, ledger: Iterable[Row]) -> frozenset[dt.date]:
-    done = (row for row in ledger if (row["step"], row["subject"]) == (step, subject))
-    return frozenset(day for row in done for day in days(row["from_day"], row["to_day"]))
+def _models(root: Root, config: Config) -> dict[str, Made]:
+    """The models on this configuration's data set, by identity."""
+    return {
+        row["model_id"]: Made(
+            reads=tuple((domain, day) for day in days(*row["days"]) for domain in sorted(row["domains"])),
+            parents=tuple(row["parents"]),
+            inputs=row["inputs"],
+            digest=row["digest"],
+        )
+        for row in read_rows(root, MODELS)
+        if row["data_set"] == config.data_set_id
+    }
+
+
+def _checksums(content: Iterable[Row]) -> dict[Slice, int]:
+    return {(row["domain"], row["ds"]): row["checksum"] for row in content}
+
+
+def _mentions(ledger: Iterable[Row], step: str, subject: str) -> Iterator[tuple[dt.date, dt.datetime]]:
+    """The days of a step, and when it finished."""
+    for row in ledger:
+        if (row["step"], row["subject"]) == (step, subject):
+            yield from ((day, row["finished"]) for day in days(row["from_day"], row["to_day"]))
+
+
+def _first_done(mentions: Iterable[tuple[dt.date, dt.datetime]]) -> dict[dt.date, dt.datetime]:
+    """When each day was done first; mentions come in the order of time."""
+    found: dict[dt.date, dt.datetime] = {}
+    for day, finished in mentions:
+        found.setdefault(day, finished)
+    return found
+
+
+def _evaluated(
+    ledger: Iterable[Row], checksums: Mapping[Slice, int], models: Mapping[str, Made]
+) -> dict[tuple[dt.date, str], str | None]:
+    """See Existing.evaluated: of several predictions of a day by a method, the last is there."""
+    digests = {name: model.digest for name, model in models.items()}
+    found: dict[tuple[dt.date, str], str | None] = {}
+    for row in ledger:
+        key = (row["from_day"], row["subject"])
+        if row["step"] == NO_ADS or (row["step"] == "predict" and row["rows_kept"] == 0):
+            found[key] = ""
+        elif row["step"] == "predict":
+            made_from = currency.inputs([("ad", row["from_day"])], [row["detail"]], checksums, digests)
+            found[key] = row["detail"] if row["inputs"] == made_from else None
+    return found
 
 
 def _now() -> dt.datetime:

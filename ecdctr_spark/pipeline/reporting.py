@@ -35,7 +35,7 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
 
     Raises ConfigError where nothing was predicted.
     """
-    planner = registry.planner(config)
+    planner = registry.planner(config, registry.existing(store.root, config))
     methods = method_identities(planner)
     metrics = read_metrics(store.root, methods)
     if not metrics:

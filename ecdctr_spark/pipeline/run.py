@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,14 +13,15 @@ from rich.console import Console
 from ecdctr_spark import tracking
 from ecdctr_spark.config import Config
 from ecdctr_spark.launching.launch import Ranks, open_ranks
-from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training
+from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training, days, ranges
 from ecdctr_spark.models import checked
 from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.checking import check, refuse
-from ecdctr_spark.pipeline.ingesting import Counts, ingest
+from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.progress import Reporter
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
+from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.small import Row
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
@@ -28,43 +29,64 @@ from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 @dataclass
 class Run:
-    """A run under way, with the errors of trainings that were skipped, by model."""
+    """A run under way: the steps carried out so far, what exists by then, and the errors of trainings that were
+    skipped, by model."""
 
     store: Store
     config: Config
+    first: dt.date
+    last: dt.date
     planner: Planner
     ranks: Ranks
     reporter: Reporter
+    existing: Existing = field(default_factory=Existing)
+    done: list[Step] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+
+    def due(self, *kinds: type) -> list[Step]:
+        """The steps of these kinds that are due on what exists now, without those that were carried out."""
+        self.existing = registry.existing(self.store.root, self.config)
+        self.planner = self.planner.knowing(self.existing.void)
+        planned = self.planner.plan(self.first, self.last, self.existing)
+        due = [step for step in planned if isinstance(step, kinds) and step not in self.done]
+        self.reporter.expect(len(due))
+        return due
 
 
 def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> tuple[Step, ...]:
-    """Executes what is due for the days first..last, and nothing else; returns the plan.
+    """Executes what is due for the days first..last, and nothing else; returns what was carried out.
 
-    A training that fails may be skipped (Level.when_it_fails): the levels that refer to it are then planned on its
-    previous model. Raises ConfigError for days that cannot be planned. Raises RuntimeError where a training failed,
-    after everything else is done where it was skipped.
+    What is due depends on what the steps before it have changed: it is planned anew after ingesting, after building,
+    and where a model was trained again. A training that fails may be skipped (Level.when_it_fails): the levels that
+    refer to it are then planned on its previous model.
+
+    Raises ConfigError for days that cannot be planned and, after all that is possible is done, for days without logs.
+    Raises RuntimeError where a training failed, after everything else is done where it was skipped.
     """
-    planner, existing = registry.planner(config), registry.existing(store.root, config)
+    existing = registry.existing(store.root, config)
+    planner = registry.planner(config, existing)
+    methods = method_identities(planner)
     planned = plan(planner, config, first, last, existing)
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
+        steps.tell_maturity(store.root, config, methods, existing.built)
         return planned
     with Reporter(console, len(planned)) as reporter, open_ranks(config.training, store.spark) as ranks:
-        under_way, due = Run(store, config, planner, ranks, reporter), planned
-        while due:
-            step, *rest = due
-            missed = STEPS[type(step)](under_way, step)
-            if missed is None:
-                due = tuple(rest)
-            else:
-                under_way.planner = under_way.planner.without(missed)
-                due = under_way.planner.plan(first, last, registry.existing(store.root, config))
-                reporter.expect(len(due))
-        steps.evaluate_overall(store, method_identities(planner))
+        under_way = Run(store, config, first, last, planner, ranks, reporter)
+        _carry_out(under_way, Ingest)
+        try:
+            _carry_out(under_way, Build)
+            _carry_out(under_way, Training, Prediction)
+        except ConfigError as error:
+            raise ConfigError("; ".join(filter(None, (_no_logs(under_way), str(error))))) from error
+        registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
+        steps.evaluate_overall(store, methods)
+        steps.tell_maturity(store.root, config, methods, under_way.existing.built)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))
-    return planned
+    if without := _no_logs(under_way):
+        raise ConfigError(without)
+    return tuple(under_way.done)
 
 
 def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
@@ -80,10 +102,29 @@ def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existi
 
 
 def run_counted(store: Store, config: Config, step: Ingest | Build, console: Console) -> Counts:
-    """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before."""
+    """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. Raises
+    ConfigError, after the others are done, where an ingest finds no logs of some."""
     in_order(step.first, step.last)
     with Reporter(console, 1) as reporter:
-        return _counted(store, config, step, reporter)
+        if isinstance(step, Build):
+            return _build(store, config, step, reporter)
+        counts, _, missing = _ingest(store, config, step, reporter)
+    if without := no_logs(config, missing.intersection(days(step.first, step.last))):
+        raise ConfigError(without)
+    return counts
+
+
+def no_logs(config: Config, missing: Collection[dt.date]) -> str:
+    """What is wrong where days have no logs, unless they are known to have none; empty where nothing is."""
+    unknown = sorted(set(missing).difference(config.check.without_logs))
+    if not unknown:
+        return ""
+    source = config.source.impressions or config.source.folder or config.source.kind
+    them = "it" if len(unknown) == 1 else "them"
+    return (
+        f"no logs of {_named(unknown)} in {source}: nothing was done for {them}; run it again when they are there, or"
+        f" add {them} to check.without_logs"
+    )
 
 
 def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
@@ -110,13 +151,13 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         return train_one(store, config, training, ranks, reporter)
 
 
-def training_of(config: Config, level: str, date: dt.date) -> Training:
+def training_of(root: Root, config: Config, level: str, date: dt.date) -> Training:
     """The training of a level of a configured method on a date.
 
     Raises ConfigError where no method has the level, its clock does not strike then, or no start applies.
     """
     check_kinds(config)
-    planner = registry.planner(config)
+    planner = registry.planner(config, registry.existing(root, config))
     for method in planner.methods:
         if level in method.levels:
             clock = method.levels[level].clock
@@ -163,23 +204,36 @@ def in_order(first: dt.date, last: dt.date) -> None:
         raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
 
 
-def _count(run: Run, step: Ingest | Build) -> None:
-    _counted(run.store, run.config, step, run.reporter)
+def _carry_out(run: Run, *kinds: type) -> None:
+    due = run.due(*kinds)
+    while due:
+        step, *due = due
+        changed = STEPS[type(step)](run, step)
+        run.done.append(step)
+        if changed:
+            due = run.due(*kinds)
 
 
-def _counted(store: Store, config: Config, step: Ingest | Build, reporter: Reporter) -> Counts:
-    """Executes a counted step and enters it in the ledger."""
-    name, subject, carry_out = {
-        Ingest: ("ingest", config.logs_id, lambda *step: ingest(*step).counts),
-        Build: ("build", config.data_set_id, build_checked),
-    }[type(step)]
+def _no_logs(run: Run) -> str:
+    return no_logs(run.config, run.existing.empty.intersection(days(run.first, run.last)))
+
+
+def _named(chosen: Iterable[dt.date]) -> str:
+    """Ascending days in words."""
+    return ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in ranges(chosen))
+
+
+def _ingest(store: Store, config: Config, step: Ingest, reporter: Reporter) -> Ingested:
+    """Ingests days and enters them in the ledger."""
     started = time.monotonic()
-    with reporter.step(f"{name} {step.first}..{step.last}") as update:
-        counts: Counts = carry_out(store, config, step.first, step.last)
-        entry = {"step": name, "subject": subject, "from_day": step.first, "to_day": step.last}
-        registry.record(store.root, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
-        update(counts.rows_read, _unkept(counts) if name == "ingest" else "")
-    return counts
+    with reporter.step(f"ingest {step.first}..{step.last}") as update:
+        ingested = ingest(store, config, step.first, step.last)
+        counts, covered, missing = ingested
+        done = {**asdict(counts), "seconds": time.monotonic() - started}
+        registry.record_ingest(store.root, config, covered, missing.union(days(step.first, step.last)), **done)
+        without = f", no logs of {_named(sorted(missing))}" if missing else ""
+        update(counts.rows_read, f"{_unkept(counts)}{without}")
+    return ingested
 
 
 def _unkept(counts: Counts) -> str:
@@ -187,8 +241,28 @@ def _unkept(counts: Counts) -> str:
     return f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"
 
 
-def _train(run: Run, step: Training) -> str | None:
-    """Returns the model_id where its training failed and may be skipped."""
+def _build(store: Store, config: Config, step: Build, reporter: Reporter) -> Counts:
+    """Builds days and enters them in the ledger."""
+    started = time.monotonic()
+    with reporter.step(f"build {step.first}..{step.last}") as update:
+        counts = build_checked(store, config, step.first, step.last)
+        entry = {"step": "build", "subject": config.data_set_id, "from_day": step.first, "to_day": step.last}
+        registry.record(store.root, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
+        update(counts.rows_read, "")
+    return counts
+
+
+def _count(run: Run, step: Ingest | Build) -> bool:
+    if isinstance(step, Ingest):
+        _ingest(run.store, run.config, step, run.reporter)
+    else:
+        _build(run.store, run.config, step, run.reporter)
+    return False
+
+
+def _train(run: Run, step: Training) -> bool:
+    """Returns whether the rest must be planned anew: a model that was trained again may be as it was, and one that
+    failed and may be skipped is not there."""
     try:
         train_one(run.store, run.config, step, run.ranks, run.reporter)
     except RuntimeError as error:
@@ -197,27 +271,32 @@ def _train(run: Run, step: Training) -> str | None:
         run.failed[step.model_id] = f"{step.level.name} of {step.date} failed: {error}"
         entry = {"step": "failed", "subject": run.config.data_set_id, "detail": run.failed[step.model_id]}
         registry.record(run.store.root, [{**entry, "from_day": step.first, "to_day": step.date}])
-        return step.model_id
-    return None
+        run.planner = run.planner.without(step.model_id)
+        return True
+    return step.model_id in run.existing.outdated
 
 
-def _predict(run: Run, step: Prediction) -> None:
+def _predict(run: Run, step: Prediction) -> bool:
     started = time.monotonic()
+    ads = [("ad", step.day)]
     with run.reporter.step(f"predict {step.day}") as update:
+        made_from = [registry.inputs(run.store.root, run.config, ads, [model.model_id]) for _, model in step.models]
         rows = steps.predict(run.store, run.config, step)
         counts = {"rows_read": rows, "rows_kept": rows, "duplicates": 0, "quarantined": 0}
         # The methods are predicted together: each is charged an equal share of the seconds.
         entry = {"step": "predict", "from_day": step.day, "to_day": step.day, **counts}
         seconds = (time.monotonic() - started) / len(step.models)
         entries = [
-            {**entry, "subject": method, "detail": model.model_id, "seconds": seconds} for method, model in step.models
+            {**entry, "subject": method, "detail": model.model_id, "inputs": inputs, "seconds": seconds}
+            for (method, model), inputs in zip(step.models, made_from, strict=True)
         ]
         registry.record(run.store.root, entries)
         update(rows, "")
+    return False
 
 
-# The function of each kind of step. It returns the model that it could not make, without which the rest is planned.
-STEPS: dict[type, Callable[[Run, Any], str | None]] = {
+# The function of each kind of step. It returns whether the rest must be planned anew.
+STEPS: dict[type, Callable[[Run, Any], bool]] = {
     Ingest: _count,
     Build: _count,
     Training: _train,

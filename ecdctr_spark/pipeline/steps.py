@@ -6,7 +6,7 @@ A step may be killed and run again: it replaces its own slice of a table, or pub
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
@@ -21,6 +21,7 @@ from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
+from ecdctr_spark.methods.currency import with_maturity
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
@@ -48,6 +49,7 @@ from ecdctr_spark.tables.schemas import (
 )
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.training.checkpoint import digest
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 Train = Callable[[TrainingJob], TrainingResult]
@@ -55,10 +57,10 @@ Train = Callable[[TrainingJob], TrainingResult]
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
     """Canonical tables to samples of the days first..last. Days before `first` are built again from the first one that
-    a click of these days may belong to (labels.attribution_hours) or whose logs were read again (labels.maturity_days),
-    all of them, since features count the days before their own.
+    a row which was read again (labels.maturity_days) may be a click of (labels.attribution_hours), all of them, since
+    features count the days before their own.
     """
-    start = max(config.calendar.first_day, first - max(window(config), config.labels.maturity_days * DAY))
+    start = max(config.calendar.first_day, first - maturing(config))
     here = between(start, last)
     labelled = _label(store, config, start, last)
     vocabulary = _remember(store, config, start, last)
@@ -70,11 +72,14 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
 def train(store: Store, config: Config, training: Training, run: Train) -> tuple[Row, TrainingResult]:
     """Resolves a training to a job, has the ranks `run` it, keeps its snapshot and registers the model. Returns the
     registry's row and the result."""
-    job, versions = training_job(store, config, training)
+    parents = [model.model_id for model in training.parents]
+    made_from = registry.inputs(store.root, config, training.reads, parents)
+    job, versions = training_job(store, config, training, made_from)
     result = run(job)
     if "snapshot" in training.level.keeps:
         _keep_snapshot(store, job)
-    return registry.register(store.root, config, training, versions, result), result
+    origin = registry.Origin(versions, made_from, digest(checkpoint(store.root, training.model_id)))
+    return registry.register(store.root, config, training, origin, result), result
 
 
 def predict(store: Store, config: Config, prediction: Prediction) -> int:
@@ -95,6 +100,20 @@ def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
     """Metrics of each method over all days that it predicted, with a null date."""
     predictions = store.read(PREDICTIONS).where(among("method", methods))
     _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
+
+
+def tell_maturity(root: Root, config: Config, methods: Sequence[str], built: Collection[dt.date]) -> None:
+    """Brings up to date whether the metrics of these methods are mature, where `built` days are."""
+    rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
+    told = with_maturity(rows, built, maturing(config))
+    if told != rows:
+        replace_rows(root, METRICS, told, among("method", methods))
+
+
+def maturing(config: Config) -> dt.timedelta:
+    """How long after a day its rows and their clicks still come, in whole days: a click comes up to
+    labels.attribution_hours after its impression, and its row up to labels.maturity_days after it."""
+    return window(config) + config.labels.maturity_days * DAY
 
 
 def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:

@@ -166,10 +166,10 @@ SNAPSHOTS = Table(
     person=Person(column="index", holds="index", where="entity = 'user_id'"),
 )
 MODELS = Table(
-    name="models",
+    name="models",  # inputs and digest: hashes of what it was made from, and of its checkpoint (methods/currency.py)
     columns="model_id string, level string, date date, data_set string, domains array<string>, days array<date>,"
     " parents array<string>, tables map<string,bigint>, settings string, code_version string, ranks int, rows bigint,"
-    " seconds double, created timestamp",
+    " seconds double, created timestamp, inputs string, digest string",
     key=("model_id",),
 )
 PREDICTIONS = Table(
@@ -183,9 +183,9 @@ PREDICTIONS = Table(
     person=USER_ID,
 )
 METRICS = Table(
-    name="metrics",  # date is null over all days
+    name="metrics",  # date is null over all days; mature: whether all rows and clicks that count could have been there
     columns="date date, method string, model_id string, domain string, auc double, gauc double,"
-    " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint",
+    " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint, mature boolean",
     key=("date", "method", "domain"),
 )
 CONTENT = Table(
@@ -203,10 +203,11 @@ HEALTH = Table(
     partitions=("ds",),
 )
 STEPS = Table(
-    name="steps",  # subject is the identity of logs, a data set or a method; detail is a model or an error
+    name="steps",  # subject is the identity of logs, a data set or a method; detail is a model or an error; inputs, of
+    # predictions, is a hash of what they were made from
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
     " rows_kept bigint, duplicates bigint, quarantined bigint, outside_asked bigint, outside_any bigint,"
-    " seconds double, finished timestamp",
+    " seconds double, finished timestamp, inputs string",
     key=(),
 )
 

@@ -152,7 +152,9 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
         raise ValueError(f"table {table.name}: no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
     made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)
     create(place, table)
-    write_deltalake(place.addresses.deltalake, made, mode=mode, storage_options=place.storage_options, **how)
+    # A column that the version before did not have is added.
+    options = {"mode": mode, "schema_mode": "merge", "storage_options": place.storage_options}
+    write_deltalake(place.addresses.deltalake, made, **options, **how)
 
 
 def _filled(row: Mapping[str, Any], schema: pa.Schema) -> Row:

@@ -9,6 +9,7 @@ snapshots/part-<rank>.parquet      where the level keeps snapshots: index and ve
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -112,6 +113,13 @@ def identity(root: Root) -> str:
     """The SHA-256 of a checkpoint's manifest, which holds the hashes of its files. Raises ConfigError where there is no
     manifest."""
     return sha256(_manifest(root))
+
+
+def digest(root: Root) -> str:
+    """A hash of the files of a published checkpoint: the same weights have the same one, wherever and whenever they
+    were trained. Raises ConfigError where there is no manifest."""
+    files = json.loads(_manifest(root))["files"]
+    return sha256(json.dumps({name: file["sha256"] for name, file in files.items()}, sort_keys=True).encode())
 
 
 class Checkpoint:

@@ -25,6 +25,7 @@ class TaughtBy(Settings):
 class TrainingJob(Settings):
     """One training of one model, resolved. A rank reads only the files that are named here by their URIs.
 
+    `inputs` is a hash of the content of what the model is made from: a parent that was trained again is another one.
     `until` is the last day that the model sees: a later click does not count. `parent` is the URI of a published
     checkpoint, taken over by `how` and `policy` (training/transfer.py). `snapshots` are the Parquet files of the pinned
     snapshots table that hold the models `model.memory.snapshots`. The model is published at `output`. A checkpoint is
@@ -32,6 +33,7 @@ class TrainingJob(Settings):
     """
 
     model_id: str
+    inputs: str = ""
     model: ModelSpec
     train: Optimisation
     units: tuple[Unit, ...]

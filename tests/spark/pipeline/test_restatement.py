@@ -66,10 +66,12 @@ def punctual() -> list[Row]:
 
 
 def late() -> list[Row]:
-    """An impression and a click of the first day that arrive on the third."""
+    """An impression and clicks of the first day that arrive on later ones."""
     return [
         Row("late impression", moment(0, 21.25), "u1", "i1", 2, moment(0, 21.5), 2),
         Row("late click", moment(0, 22.25), "u2", "i2", 0, moment(0, 22.5), 2),
+        # Of the last day that is read again, a click of the day before it.
+        Row("late click of the next day", moment(0, 23.25), "u3", "i3", 0, moment(1, 9.5), 1 + MATURITY),
     ]
 
 

@@ -21,7 +21,7 @@ OURS, THEIRS = "ecdctr-1a2b3c4d", "ads_only-5e6f7a8b"
 def metric(date: str, method: str, gauc: float | None) -> dict[str, Any]:
     shares = {"auc": 0.7, "gauc": gauc, "gauc_coverage": 0.812, "logloss": 0.3, "pcoc": 1.05}
     names = {"date": date, "method": method, "model_id": f"{method}-1", "domain": "ad"}
-    return {**names, **shares, "impressions": 1234, "clicks": 100}
+    return {**names, **shares, "impressions": 1234, "clicks": 100, "mature": True}
 
 
 def model(level: str, parents: list[str]) -> dict[str, Any]:
@@ -49,7 +49,12 @@ def report() -> Report:
         metrics=[*days, metric("all", OURS, 0.6512), metric("all", THEIRS, 0.6302)],
         reliability=[{"method": OURS, "bin": 1, "impressions": 9, "prediction": 0.1, "click_rate": 0.2}],
         models=[model("cpm", []), model("actr", [f"cpm-{DAY}", "cpm-of-long-ago"])],
-        steps=[step("ingest", 100, 90, 6, 4, 3), step("ingest", 50, 50, 0, 0, 2), step("predict", 10, 10, 0, 0, 1)],
+        steps=[
+            step("ingest", 100, 90, 6, 4, 3),
+            step("ingest", None, None, None, None, 0),
+            step("ingest", 50, 50, 0, 0, 2),
+            step("predict", 10, 10, 0, 0, 1),
+        ],
         quarantine=[{"source": "clicks", "reason": "click without an impression", "rows": 4}],
         health=[measure("null_rate", "item_category", 0.01, 0.2, 1), measure("impressions", None, 0.0, 900.0, 0)],
         configuration="storage:\n  root: <here>\n",
@@ -99,6 +104,14 @@ def test_metrics_are_shown_by_day_and_over_all_days_and_what_is_unknown_is_a_das
         "0.6600",
         "-",
     ]
+
+
+def test_days_whose_clicks_may_still_come_are_named(report: Report, page: str) -> None:
+    assert "may change" not in page
+    last = metric("2024-03-03", OURS, 0.7) | {"mature": False}
+    of_before = metric("2024-03-01", THEIRS, 0.7) | {"mature": None}  # by a version that did not know
+    later = without_plotly(render(replace(report, metrics=[*report.metrics, last, of_before])))
+    assert "Clicks and rows of 2024-03-01, 2024-03-03 may still come" in later
 
 
 def test_stages_sum_their_runs(page: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.methods.currency import Slice
+from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import (
     Build,
     Existing,
@@ -121,12 +124,12 @@ def everything(steps: tuple[Step, ...]) -> Existing:
         models=frozenset(step.model_id for step in trainings(steps)),
         ingested=frozenset(days(BEGIN, LAST)),
         built=frozenset(days(BEGIN, LAST)),
-        evaluated=frozenset(
-            (step.day, method, model.model_id)
+        evaluated={
+            (step.day, method): model.model_id
             for step in steps
             if isinstance(step, Prediction)
             for method, model in step.models
-        ),
+        },
     )
 
 
@@ -214,11 +217,116 @@ def test_days_before_a_chain_begins_cannot_be_predicted() -> None:
 def test_all_days_are_ingested_and_built_from_the_first_day(planned: tuple[Step, ...]) -> None:
     assert [step for step in planned if isinstance(step, Ingest | Build)] == [Ingest(BEGIN, LAST), Build(BEGIN, LAST)]
     there = frozenset(days(BEGIN, day("2000-12-01"))) | {day("2000-12-10")}
-    rest = planner().plan(FIRST, LAST, Existing(built=there))
-    assert [step for step in rest if isinstance(step, Build)] == [
-        Build(day("2000-12-02"), day("2000-12-09")),
-        Build(day("2000-12-11"), LAST),
+    rest = planner().plan(FIRST, LAST, Existing(ingested=there))
+    assert [step for step in rest if isinstance(step, Ingest)] == [
+        Ingest(day("2000-12-02"), day("2000-12-09")),
+        Ingest(day("2000-12-11"), LAST),
     ]
+
+
+def test_all_built_days_after_one_that_is_due_are_built_again() -> None:
+    later = LAST + 3 * DAY
+    there = frozenset(days(BEGIN, later)) - {day("2000-12-02")}
+    rest = planner().plan(FIRST, LAST, Existing(ingested=there, built=there))
+    assert [step for step in rest if isinstance(step, Build)] == [Build(day("2000-12-02"), later)]
+
+
+def test_a_day_without_logs_is_tried_again_only_where_it_is_asked_for(planned: tuple[Step, ...]) -> None:
+    before, asked = FIRST - DAY, LAST
+    without = replace(everything(planned), empty=frozenset({before, asked}))
+    there = replace(without, ingested=without.ingested - without.empty, built=without.built - without.empty)
+    assert planner().plan(FIRST, LAST, there) == (Ingest(asked, asked), Build(asked, asked))
+    assert planner().plan(FIRST, LAST - DAY, there) == ()
+
+
+def on(void: frozenset[Slice], *settings: str) -> Planner:
+    return planner("evaluation.methods=[ecdctr]", *settings).knowing(void)
+
+
+def test_nothing_is_trained_on_days_without_samples_and_the_next_model_continues_from_the_one_before() -> None:
+    tuesday, wednesday = day("2000-12-05"), day("2000-12-06")
+    plans = on(frozenset({("ad", tuesday)}))
+    steps = plans.plan(wednesday, wednesday, Existing())
+    assert str(tuesday) not in dates(steps, "actr")
+    after = plans.training(plans.methods[0], "actr", wednesday)
+    assert (after.first, after.parent and after.parent.date) == (tuesday, day("2000-12-04"))
+    (prediction,) = (step for step in steps if isinstance(step, Prediction))
+    assert [model.date for _, model in prediction.models] == [day("2000-12-04")]
+
+
+def test_a_model_that_starts_anew_is_there_where_any_of_its_days_has_samples() -> None:
+    month = frozenset(("natural", date) for date in days(FIRST - 28 * DAY, FIRST))
+    assert str(FIRST) in dates(on(month).plan(FIRST, FIRST, Existing()), "cpm")  # it reads 30 days
+    longer = month | {("natural", FIRST - 29 * DAY)}
+    plans = on(longer)
+    assert str(FIRST) not in dates(plans.plan(FIRST, FIRST, Existing()), "cpm")
+    newest = plans.training(plans.methods[0], "actr", FIRST)
+    assert (newest.how, newest.date) == ("continue", FIRST)
+
+
+def test_a_long_chain_on_which_every_other_day_is_void_is_planned() -> None:
+    later = BEGIN + 700 * DAY
+    void = frozenset(("ad", BEGIN + offset * DAY) for offset in range(1, 700, 2))
+    plans = planner("evaluation.methods=[ads_only]").knowing(void)
+    steps = plans.plan(later, later, Existing(ingested=frozenset(days(BEGIN, later))))
+    assert {date - BEGIN for date in map(day, dates(steps, "ads_only"))} == {
+        offset * DAY for offset in range(0, 701, 2)
+    }
+
+
+def test_once_a_day_has_samples_all_from_there_on_gets_the_identity_that_it_has_on_whole_logs() -> None:
+    whole = on(frozenset()).plan(FIRST, LAST, Existing())
+    lacking = on(frozenset({("ad", day("2000-12-05"))})).plan(FIRST, LAST, Existing())
+    there = everything(lacking)
+    rest = on(frozenset()).plan(FIRST, LAST, there)
+    both = {step.model_id for step in trainings(lacking)} | {step.model_id for step in trainings(rest)}
+    assert both >= {step.model_id for step in trainings(whole)}
+    assert min(dates(rest, "actr")) == "2000-12-05"
+    assert [step.day for step in rest if isinstance(step, Prediction)] == [
+        date for date in days(FIRST, LAST) if day("2000-12-05") <= date <= day("2000-12-11")
+    ]  # from the twelfth on, the chain of another parent serves
+
+
+def test_a_day_without_ads_has_nothing_to_predict_until_it_has_some(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    names = {name for _, name in there.evaluated}
+    asked = replace(there, evaluated=there.evaluated | {(LAST, name): "" for name in names})
+    without = planner().knowing(frozenset({("ad", LAST)}))
+    assert not any(isinstance(step, Prediction) for step in without.plan(FIRST, LAST, asked))
+    again = planner().plan(LAST + DAY, LAST + DAY, asked)  # asked for before, and now it has some
+    assert [step.day for step in again if isinstance(step, Prediction)] == [LAST, LAST + DAY]
+
+
+def test_predictions_whose_ads_are_gone_are_replaced_by_none(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    changed = replace(there, evaluated={key: None if key[0] == LAST else held for key, held in there.evaluated.items()})
+    steps = planner().knowing(frozenset({("ad", LAST)})).plan(FIRST, LAST, changed)
+    assert [step.day for step in steps if isinstance(step, Prediction)] == [LAST]
+
+
+@pytest.mark.parametrize(("asked", "changed"), [(FIRST + 2 * DAY, FIRST), (LAST, FIRST), (FIRST, LAST)])
+def test_predictions_that_are_no_longer_current_are_due_again_whichever_day_is_asked_for(
+    planned: tuple[Step, ...], asked: dt.date, changed: dt.date
+) -> None:
+    there = everything(planned)
+    restated = {(changed, name): None for _, name in there.evaluated}
+    steps = planner().plan(asked, asked, replace(there, evaluated=there.evaluated | restated))
+    assert [(type(step), step.day) for step in steps if isinstance(step, Prediction)] == [(Prediction, changed)]
+    assert len(steps) == 1
+
+
+def test_a_model_that_is_no_longer_current_is_trained_again_and_predicts_again(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    tuesday = next(step for step in trainings(planned, "actr") if step.date == day("2000-12-05"))
+    steps = planner().plan(LAST, LAST, replace(there, models=there.models - {tuesday.model_id}))
+    assert trainings(steps) == [tuesday]  # those made from it are not current either: see currency.current
+    assert [step.day for step in steps if isinstance(step, Prediction)] == [tuesday.date + DAY]
+
+
+def test_other_methods_predictions_are_left_alone(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    other = {(FIRST, "another-1a2b3c4d"): None}
+    assert planner().plan(FIRST, LAST, replace(there, evaluated=there.evaluated | other)) == ()
 
 
 def test_ranges_join_days_without_a_gap() -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ecdctr_spark.config import Config, load_config
-from ecdctr_spark.methods.planning import Training
+from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import CONTENT, MODELS
+from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
 from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
@@ -33,10 +33,37 @@ def training(config: Config, level: str = "actr", date: dt.date = DAY) -> Traini
     return plans.training(plans.methods[0], level, date)
 
 
-def registered(root: Root, config: Config, level: str = "actr", date: dt.date = DAY, rows: int = 7) -> Training:
+def registered(
+    root: Root, config: Config, level: str = "actr", date: dt.date = DAY, rows: int = 7, digest: str = "weights"
+) -> Training:
+    """A model, from the samples and parents that are there."""
     made = training(config, level, date)
-    registry.register(root, config, made, {"samples": 3}, RESULT.model_copy(update={"rows": rows}))
+    inputs = registry.inputs(root, config, made.reads, [model.model_id for model in made.parents])
+    origin = registry.Origin({"samples": 3}, inputs, digest)
+    registry.register(root, config, made, origin, RESULT.model_copy(update={"rows": rows}))
     return made
+
+
+def content(root: Root, config: Config, domain: str, day: dt.date, checksum: int, hours: float = -1) -> None:
+    """The samples of a slice, as they are since so many hours from now."""
+    changed = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=hours)
+    row = {"domain": domain, "ds": day, "rows": int(checksum > 0), "checksum": checksum, "changed": changed}
+    where = f"domain = '{domain}' and ds = date'{day}'"
+    replace_rows(root.at("data_set", config.data_set_id), CONTENT, [row], where)
+
+
+def predicted(root: Root, config: Config, model: Training, rows: int = 3) -> tuple[dt.date, str]:
+    """A day predicted by a model: its entry in Existing.evaluated."""
+    plans, day = registry.planner(config), model.date + dt.timedelta(days=1)
+    method = plans.method_identity(plans.methods[0])
+    inputs = registry.inputs(root, config, [("ad", day)], [model.model_id])
+    entry = {"step": "predict", "subject": method, "detail": model.model_id, "from_day": day, "to_day": day}
+    registry.record(root, [{**entry, "rows_kept": rows, "inputs": inputs}])
+    return day, method
+
+
+def ledger(root: Root, step: str, subject: str, first: dt.date, last: dt.date | None = None) -> None:
+    registry.record(root, [{"step": step, "subject": subject, "from_day": first, "to_day": last or first}])
 
 
 def test_an_empty_root_holds_nothing(root: Root, config: Config) -> None:
@@ -60,6 +87,7 @@ def test_a_model_names_all_that_it_was_made_from(root: Root, config: Config) -> 
     settings = json.loads(row["settings"])
     assert settings["level"]["train"] == config.methods["ecdctr"].levels["actr"].train.model_dump(mode="json")
     assert settings["sampling"] == config.sampling.model_dump(mode="json")
+    assert (row["inputs"], row["digest"]) == (registry.inputs(root, config, made.reads, row["parents"]), "weights")
     assert registry.existing(root, config).models == {made.model_id}
 
 
@@ -96,15 +124,163 @@ def test_a_setting_that_a_step_depends_on_is_part_of_what_makes_it_done(
 
 
 def test_a_model_of_days_that_were_restated_is_named_and_others_are_not(root: Root, config: Config) -> None:
-    natural, ads = registered(root, config, "cpm", dt.date(2024, 3, 11)), registered(root, config)
-    content = {"domain": "natural", "ds": natural.first, "rows": 1, "checksum": 1}
-    place, now = root.at("data_set", config.data_set_id), dt.datetime.now(dt.timezone.utc)
-    replace_rows(place, CONTENT, [{**content, "changed": now - dt.timedelta(hours=1)}], "true")
+    natural, ads = training(config, "cpm", dt.date(2024, 3, 11)), training(config)
+    content(root, config, "natural", natural.first, 1)
+    for level, date in (("cpm", dt.date(2024, 3, 11)), ("actr", dt.date(2024, 3, 11)), ("actr", DAY)):
+        registered(root, config, level, date)
     assert registry.outdated(root, config) == []
-    replace_rows(place, CONTENT, [{**content, "changed": now + dt.timedelta(hours=1)}], "true")
+    content(root, config, "natural", natural.first, 1, hours=1)  # written again, as it was
+    assert registry.outdated(root, config) == []
+    content(root, config, "natural", natural.first, 2, hours=1)
     assert registry.outdated(root, config) == [registry.Outdated(natural.model_id, (natural.first,))]
-    append_rows(place, CONTENT, [{**content, "domain": "ad", "ds": DAY, "changed": now + dt.timedelta(hours=1)}])
+    content(root, config, "ad", DAY, 3, hours=1)
     assert registry.outdated(root, config)[1] == registry.Outdated(ads.model_id, (DAY,))
+
+
+@pytest.mark.parametrize(("restated", "kept"), [("again", 1), ("keep", 3)])
+def test_models_of_restated_days_and_those_made_from_them_are_trained_again_unless_they_are_to_be_kept(
+    root: Root, restated: str, kept: int
+) -> None:
+    config = load_config([], [FIRST_DAY, f"training.restated={restated}"])
+    monday = dt.date(2024, 3, 11)
+    content(root, config, "ad", monday, 1)
+    cpm, first, second = (registered(root, config, *of) for of in (("cpm", monday), ("actr", monday), ("actr", DAY)))
+    assert registry.existing(root, config).models == {cpm.model_id, first.model_id, second.model_id}
+    content(root, config, "ad", monday, 2)
+    found = registry.existing(root, config)
+    assert len(found.models) == kept and len(found.models | found.outdated) == 3
+    registered(root, config, "actr", monday)  # to the same weights
+    assert registry.existing(root, config).models == {cpm.model_id, first.model_id, second.model_id}
+    registered(root, config, "actr", monday, digest="others")
+    assert (second.model_id in registry.existing(root, config).models) == (restated == "keep")
+
+
+@pytest.mark.parametrize("restated", ["again", "keep"])
+def test_predictions_are_current_while_their_day_and_model_are_as_they_were(root: Root, restated: str) -> None:
+    config = load_config([], [FIRST_DAY, f"training.restated={restated}"])
+    ads = DAY + dt.timedelta(days=1)
+    content(root, config, "ad", ads, 1)
+    model = registered(root, config)
+    key = predicted(root, config, model)
+    assert registry.existing(root, config).evaluated == {key: model.model_id}
+    content(root, config, "ad", ads, 2)  # a click came late
+    assert registry.existing(root, config).evaluated == {key: None}
+    predicted(root, config, model)
+    assert registry.existing(root, config).evaluated == {key: model.model_id}
+    registered(root, config, digest="others")
+    assert registry.existing(root, config).evaluated == {key: None}
+
+
+def test_of_several_predictions_of_a_day_the_last_is_there(root: Root, config: Config) -> None:
+    one, other = registered(root, config, "cpm", dt.date(2024, 3, 11)), registered(root, config)
+    key = predicted(root, config, other)
+    day = {"step": "predict", "subject": key[1], "from_day": key[0], "to_day": key[0], "rows_kept": 3}
+    registry.record(
+        root,
+        [{**day, "detail": one.model_id, "inputs": registry.inputs(root, config, [("ad", key[0])], [one.model_id])}],
+    )
+    assert registry.existing(root, config).evaluated == {key: one.model_id}
+
+
+def test_a_day_asked_for_without_ads_is_done_with_nothing_to_predict(root: Root, config: Config) -> None:
+    ledger(root, "ingest", config.logs_id, DAY)
+    ledger(root, "build", config.data_set_id, DAY)
+    content(root, config, "natural", DAY, 1)
+    found = registry.existing(root, config)
+    assert found.void == {("ad", DAY)}
+    for _ in range(2):
+        registry.record_without_ads(root, ["m-1"], [DAY, DAY + dt.timedelta(days=1)], registry.existing(root, config))
+    assert registry.existing(root, config).evaluated == {(DAY, "m-1"): ""}
+    assert [row["step"] for row in read_rows(root, STEPS)].count("no ads") == 1
+    content(root, config, "ad", DAY, 1)
+    assert not registry.existing(root, config).void
+
+
+def test_days_whose_logs_were_not_there_are_neither_ingested_nor_built(root: Root, config: Config) -> None:
+    days = [DAY + dt.timedelta(days=offset) for offset in range(4)]
+    registry.record_ingest(root, config, {days[0], days[2]}, days[:3], rows_read=7, seconds=1.5)
+    ledger(root, "build", config.data_set_id, days[0], days[2])
+    found = registry.existing(root, config)
+    assert (found.ingested, found.built, found.empty) == ({days[0], days[2]}, {days[0], days[2]}, {days[1]})
+    assert found.void == {(domain, day) for domain in ("natural", "ad") for day in days[:3]}
+    (counted,) = (row for row in read_rows(root, STEPS) if row["step"] == "ingest" and row["rows_read"] is not None)
+    assert (counted["rows_read"], counted["to_day"]) == (7, days[2])
+
+
+def test_a_day_whose_logs_come_later_is_built_once_it_was_built_with_them(root: Root, config: Config) -> None:
+    registry.record_ingest(root, config, [], [DAY])
+    ledger(root, "build", config.data_set_id, DAY)
+    registry.record_ingest(root, config, [DAY], [DAY])
+    found = registry.existing(root, config)
+    assert (found.ingested, found.built, found.empty, found.void) == ({DAY}, set(), set(), set())
+    ledger(root, "build", config.data_set_id, DAY)
+    assert registry.existing(root, config).built == {DAY}
+
+
+def test_a_day_whose_logs_have_left_the_source_stays_as_it_is(root: Root, config: Config) -> None:
+    ledger(root, "ingest", config.logs_id, DAY)
+    ledger(root, "build", config.data_set_id, DAY)
+    registry.record_ingest(root, config, [], [DAY])
+    found = registry.existing(root, config)
+    assert (found.ingested, found.built, found.empty) == ({DAY}, {DAY}, set())
+
+
+def test_a_day_that_is_known_to_have_no_logs_is_done_with_nothing(root: Root, config: Config) -> None:
+    registry.record_ingest(root, config, [], [DAY])
+    ledger(root, "build", config.data_set_id, DAY)
+    declared = load_config([], [FIRST_DAY, f"check.without_logs=[{DAY}]"])
+    assert (declared.logs_id, declared.data_set_id) == (config.logs_id, config.data_set_id)
+    found = registry.existing(root, declared)
+    assert (found.ingested, found.built, found.empty) == ({DAY}, {DAY}, set())
+    assert found.void == {("natural", DAY), ("ad", DAY)}
+
+
+def test_a_plan_says_why_a_step_is_due_again(root: Root, config: Config) -> None:
+    monday = dt.date(2024, 3, 11)
+    content(root, config, "ad", monday, 1)
+    first, second = [registered(root, config, *of) for of in (("cpm", monday), ("actr", monday), ("actr", DAY))][1:]
+    day, method = predicted(root, config, second)
+    content(root, config, "ad", monday, 2, hours=1)
+    content(root, config, "ad", day, 2, hours=1)
+    found, restated = registry.existing(root, config), registry.outdated(root, config)
+    assert registry.why_again(first, found, restated) == f", again: {monday} changed since"
+    assert registry.why_again(second, found, restated) == ", again: what it is made from changed since"
+    assert "again" in registry.why_again(Prediction(day, ((method, second.model),)), found, restated)
+    assert registry.why_again(Prediction(DAY, ((method, first.model),)), found, restated) == ""
+    assert registry.why_again(training(config, date=day), found, restated) == ""
+
+
+def test_a_root_of_a_version_that_recorded_less_is_continued(root: Root, config: Config) -> None:
+    old = {
+        table.name: table.model_copy(update={"columns": table.columns.split(", inputs string")[0]})
+        for table in (MODELS, STEPS)
+    }
+    made = training(config)
+    row = {
+        "model_id": made.model_id,
+        "data_set": config.data_set_id,
+        "date": DAY,
+        "domains": ["ad"],
+        "days": [DAY, DAY],
+    }
+    append_rows(root, old["models"], [{**row, "parents": [], "created": dt.datetime.now(dt.timezone.utc)}])
+    day = DAY + dt.timedelta(days=1)
+    step = {
+        "step": "predict",
+        "subject": "m-1",
+        "detail": made.model_id,
+        "from_day": day,
+        "to_day": day,
+        "rows_kept": 2,
+    }
+    append_rows(root, old["steps"], [{**step, "finished": dt.datetime.now(dt.timezone.utc)}])
+    found = registry.existing(root, config)
+    assert found.models == {made.model_id}
+    assert found.evaluated == {(day, "m-1"): None}  # late clicks may have been missed
+    registered(root, config, "cpm", dt.date(2024, 3, 11))
+    predicted(root, config, made)
+    assert len(registry.existing(root, config).models) == 2
+    assert {row["inputs"] is None for row in read_rows(root, STEPS)} == {True, False}
 
 
 def test_an_unknown_model_is_refused_with_the_newest_that_exist(root: Root, config: Config) -> None:

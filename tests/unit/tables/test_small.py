@@ -145,3 +145,21 @@ def test_every_declared_table_has_an_arrow_schema(table: Table) -> None:
     schema = arrow_schema(table.columns)
     assert set(table.key) | set(table.partitions) <= set(schema.names)
     assert all(not pa.types.is_null(field.type) for field in schema)
+
+
+def test_a_column_that_a_table_did_not_have_is_added_by_the_next_write_and_null_until_then(root: Root) -> None:
+    before = NOTES.model_copy(update={"columns": NOTES.columns.removesuffix(", days array<date>")})
+    append_rows(root, before, [{"name": "old", "day": DAY}])
+    assert [row["days"] for row in read_rows(root, NOTES)] == [None]
+    append_rows(root, NOTES, [FULL])
+    assert {row["name"]: row["days"] for row in read_rows(root, NOTES)} == {"old": None, FULL["name"]: [DAY]}
+    replace_rows(root, NOTES, [FULL | {"name": "old"}], among("name", ["old"]))
+    assert {row["name"]: row["days"] for row in read_rows(root, NOTES)} == {"old": [DAY], FULL["name"]: [DAY]}
+    assert DeltaTable(root.at("tables", "notes").uri).metadata().partition_columns == ["day"]
+
+
+def test_rows_of_a_table_that_lacks_a_column_can_be_replaced(root: Root) -> None:
+    before = NOTES.model_copy(update={"columns": NOTES.columns.removesuffix(", days array<date>")})
+    append_rows(root, before, [{"name": "old", "day": DAY}, {"name": "kept", "day": DAY}])
+    replace_rows(root, NOTES, [FULL | {"name": "old"}], among("name", ["old"]))
+    assert {row["name"]: row["days"] for row in read_rows(root, NOTES)} == {"kept": None, "old": [DAY]}

@@ -152,6 +152,12 @@ def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path:
     assert carried_out(job(units, tmp_path / "model", seed=9)).resumed == 0
 
 
+def test_a_training_from_a_parent_that_was_trained_again_begins_afresh(units: list[Unit], tmp_path: Path) -> None:
+    task = job(units, tmp_path / "model")
+    killed(task.model_copy(update={"inputs": "of a parent"}), 8)
+    assert carried_out(task.model_copy(update={"inputs": "of the parent, trained again"})).resumed == 0
+
+
 def test_a_training_in_a_moved_root_resumes_where_it_was(units: list[Unit], whole: Path, tmp_path: Path) -> None:
     killed(job(units, tmp_path / "here" / "model"), 8)
     (tmp_path / "here").rename(tmp_path / "there")
