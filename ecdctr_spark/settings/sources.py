@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import codecs
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ecdctr_spark.settings.base import Settings
+
+
+def _known(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ValueError(f"unknown encoding {encoding}; expected utf-8, latin-1, utf-16, gb18030, ...") from error
+
+
+_Character = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+class Csv(Settings):
+    """How csv files are written. `quote` null: they do not quote. `escape` is what stands before a quote within a
+    quoted field: the quote itself, or a backslash as Spark writes it."""
+
+    delimiter: _Character = ","
+    quote: _Character | None = '"'
+    escape: _Character = '"'
+    encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
 
 
 class Source(Settings):
@@ -14,6 +35,7 @@ class Source(Settings):
 
     kind: str
     format: Literal["parquet", "csv", "json", "delta", "table"] = "parquet"
+    csv: Csv = Csv()
     impressions: str | None = None
     clicks: str | None = None
     users: str | None = None
