@@ -162,6 +162,8 @@ def _explain(error: PySparkException) -> str:
     text = first_line(error)
     if "PATH_NOT_FOUND" in text or "DELTA_MISSING_DELTA_TABLE" in text:
         return "no such folder"
+    if "DELTA_TABLE_NOT_FOUND" in text:
+        return "the folder holds no Delta table"
     if "TABLE_OR_VIEW_NOT_FOUND" in text:
         return "no such table in the catalog"
     return text

@@ -16,6 +16,7 @@ from ecdctr_spark.storage import Root
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _GLOB = re.compile(r"([{}\[\]*?\\])")
+_BESIDE = re.compile(r"_SUCCESS|_(started|committed)_.*|\..*\.crc")  # what Spark writes beside its files, no rows
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _HIDDEN = (CORRUPT, "_metadata")  # columns of Spark's own, that a column of the data would hide
 
@@ -46,7 +47,7 @@ def listed(place: Root) -> Listing:
     size = place.size()
     if size is not None:
         return Listing((Found(place, size),), ())
-    sizes = place.sizes()
+    sizes = {name: size for name, size in place.sizes().items() if not _BESIDE.fullmatch(name.rsplit("/", 1)[-1])}
     reasons = {name: reason for name in sizes if (reason := _reason(name))}
     read = [Found(place.at(name), size, _folders(name)) for name, size in sizes.items() if name not in reasons]
     return Listing(tuple(read), tuple(reasons.items()))

@@ -148,6 +148,9 @@ def test_delta_folders_and_tables_are_logs_too(spark: SparkSession, tmp_path: Pa
 
 def test_a_delta_folder_or_table_that_is_not_there_is_reported(spark: SparkSession, tmp_path: Path) -> None:
     assert "no such folder; expected a Delta table with" in reported(spark, "delta", impressions=tmp_path / "nowhere")
+    assert "the folder holds no Delta table" in reported(
+        spark, "delta", impressions=write_csv(tmp_path / "csv", COLUMNS, ROW)
+    )
     assert "no such table in the catalog; expected a table with" in reported(
         spark, "table", impressions=Path("nowhere")
     )

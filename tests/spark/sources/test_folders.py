@@ -107,3 +107,10 @@ def test_empty_files_are_left_out_and_a_folder_of_such_is_refused(
 def test_one_file_may_be_named_itself(spark: SparkSession, tmp_path: Path) -> None:
     folder = lay_events(tmp_path / "logs", "csv", {"1": 1, "2": 2})
     assert values(spark, "csv", folder / "2.csv", "title") == {"e2": "plain"}
+
+
+def test_what_spark_writes_beside_its_files_is_no_file_left_out(spark: SparkSession, tmp_path: Path) -> None:
+    folder = lay_events(tmp_path / "logs", "csv", {"1": 1})
+    for name in ("_SUCCESS", "._SUCCESS.crc", ".1.csv.crc", "_committed_123"):
+        (folder / name).touch()
+    assert described(spark, configured("csv", folder))["impressions"].left_out == ()
