@@ -159,8 +159,15 @@ class Root:
 
     def files(self) -> tuple[str, ...]:
         """The names of all files below this folder, such as `rows/part-0`, in order."""
+        return tuple(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes in bytes of all files below this folder, by name, in the order of `files`."""
         start = len(self.addresses.arrow.rstrip("/")) + 1
-        return tuple(sorted(info.path[start:] for info in self._found(recursive=True) if info.type.name == "File"))
+        found = (
+            (info.path[start:], int(info.size)) for info in self._found(recursive=True) if info.type.name == "File"
+        )
+        return dict(sorted(found))
 
     def size(self) -> int | None:
         """The size of a file in bytes, None where there is no such file."""

@@ -18,10 +18,10 @@ from pyspark.sql.types import DataType
 
 from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources.raw import CORRUPT
 from ecdctr_spark.sources.values import FIRST_YEAR, LAST_YEAR, Clock, as_id, as_text, as_time, identifies, is_missing
 from ecdctr_spark.tables.schemas import Table
 
-CORRUPT = "_corrupt_record"  # where a source puts a row that it cannot parse
 _IMPRESSION = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", CORRUPT)
 _ALWAYS = "1970-01-01 00:00:00"
 

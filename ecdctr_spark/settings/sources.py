@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ecdctr_spark.settings.base import Settings, Timezone
 
@@ -18,11 +19,32 @@ _DATE = re.compile(
 _FOLDERS = ("impressions", "clicks", "users", "items", "folder")
 
 
+def _known(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ValueError(f"unknown encoding {encoding}; expected utf-8, latin-1, utf-16, gb18030, ...") from error
+
+
+_Character = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+class Csv(Settings):
+    """How csv files are written. `quote` null: they do not quote. `escape` is what stands before a quote within a
+    quoted field: the quote itself, or a backslash as Spark writes it."""
+
+    delimiter: _Character = ","
+    quote: _Character | None = '"'
+    escape: _Character = '"'
+    encoding: Annotated[str, AfterValidator(_known)] = "utf-8"
+
+
 class Source(Settings):
     """Where raw logs come from. `kind` is an entry of sources.SOURCES; format to items apply to kind `files`."""
 
     kind: str
     format: Literal["parquet", "csv", "json", "delta", "table"] = "parquet"
+    csv: Csv = Csv()
     impressions: str | None = None
     clicks: str | None = None
     users: str | None = None

@@ -1,27 +1,27 @@
 """The general source: folders of Parquet, csv, JSON-lines or Delta files laid out by the raw contract, or tables.
 
-A file that cannot be used at all is an error here, before anything is read. A single malformed line is not: it is
-passed on in the column `_corrupt_record`, and ingest quarantines it.
+Files are looked at before they are read: what cannot be used at all is an error here, that names the file. A single
+malformed line is not: it is passed on in the column `_corrupt_record`, and ingest quarantines it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyspark.errors import AnalysisException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StringType, StructField, StructType
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.sources.published import csv_header
-from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.settings.sources import Source
+from ecdctr_spark.sources.csv_files import csv_frames
+from ecdctr_spark.sources.folders import Found, Listing, Unusable, check_names, listed, with_content
+from ecdctr_spark.sources.frames import combined
+from ecdctr_spark.sources.json_files import json_frames
+from ecdctr_spark.sources.parquet_files import parquet_frames
+from ecdctr_spark.sources.raw import CORRUPT, Frames, Raw, first_line
 from ecdctr_spark.storage import Root
-
-_FOOTERS = 8  # read at a time: on an object store each takes a request or two
 
 REQUIRED = {
     "impressions": ("event_id", "event_time", "domain", "user_id", "item_id"),
@@ -29,135 +29,141 @@ REQUIRED = {
     "users": ("user_id",),
     "items": ("item_id",),
 }
+_WHAT = {"table": "a table", "delta": "a Delta table"}
+
+
+class Described(NamedTuple):
+    """What a folder or table was found to hold: the names of its files and their bytes in all (none of a table), the
+    names of the files left out with the reason, the number of rows where it is known without reading them, and the
+    types of each column, several where files differ."""
+
+    place: str
+    files: tuple[str, ...]
+    size: int
+    left_out: tuple[tuple[str, str], ...]
+    rows: int | None
+    columns: dict[str, str]
+
+
+class _Opened(NamedTuple):
+    frame: DataFrame
+    described: Described
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The raw frames of source.impressions, .clicks, .users and .items. All csv and JSON values are strings.
+    """The raw frames of source.impressions, .clicks, .users and .items; see `opened`."""
+    return opened(spark, config)[0]
+
+
+def described(spark: SparkSession, config: Config) -> dict[str, Described]:
+    """What each folder that is set holds, by its setting: impressions, clicks, users, items. Raises as `opened`."""
+    return opened(spark, config)[1]
+
+
+def opened(spark: SparkSession, config: Config) -> tuple[Raw, dict[str, Described]]:
+    """Both of `read` and `described`, with one look at the files. All csv and JSON values are strings, nested JSON
+    values apart.
 
     Raises ConfigError that names the setting and the folder or file, where a folder is missing or empty, lacks a
-    required column, or holds a Parquet file without a footer or a csv file with another header.
+    required column, or holds a file that cannot be read as it is.
     """
     source = config.source
     if source.impressions is None:
         raise ConfigError("source.impressions is not set: give the folder of the raw impressions")
-    folders = {name: getattr(source, name) for name in REQUIRED if getattr(source, name) is not None}
-    frames = {name: _frame(spark, name, folder, source.format) for name, folder in folders.items()}
+    folders = {name: folder for name in REQUIRED if (folder := getattr(source, name)) is not None}
+    found = {name: _checked(spark, name, folder, source) for name, folder in folders.items()}
+    frames = {name: one.frame for name, one in found.items()}
     if "clicks" not in frames and "clicked" not in frames["impressions"].columns:
         raise ConfigError(
             f"source.impressions: {source.impressions} has no column clicked, and source.clicks is not set; give one"
         )
-    return Raw(frames["impressions"], frames.get("clicks"), frames.get("users"), frames.get("items"))
+    raw = Raw(frames["impressions"], frames.get("clicks"), frames.get("users"), frames.get("items"))
+    return raw, {name: one.described for name, one in found.items()}
 
 
-def _frame(spark: SparkSession, name: str, folder: str, form: str) -> DataFrame:
-    what = {"table": "a table", "delta": "a Delta table"}.get(form, f"{form} files")
+def _checked(spark: SparkSession, name: str, folder: str, source: Source) -> _Opened:
+    what = _WHAT.get(source.format, f"{source.format} files")
     expected = f"expected {what} with the columns {', '.join(REQUIRED[name])}"
     try:
-        if form == "table":
-            frame = spark.read.table(folder)
-        else:
-            place = Root.parse(folder)
-            _CHECKS[form](_files(place))
-            frame = _READERS[form](spark, place.addresses.spark)
-    except AnalysisException as error:
+        opened = _table(spark, folder) if source.format == "table" else _folder(spark, Root.parse(folder), source)
+    except PySparkException as error:
         raise ConfigError(f"source.{name}: {folder}: {_explain(error)}; {expected}") from error
-    except _Unusable as error:
+    except Unusable as error:
         raise ConfigError(f"source.{name}: {error}; {expected}") from error
-    missing = [column for column in REQUIRED[name] if column not in frame.columns]
+    missing = [column for column in REQUIRED[name] if column not in opened.frame.columns]
     if missing:
         raise ConfigError(f"source.{name}: {folder} lacks the column {', '.join(missing)}; {expected}")
-    return frame
+    return opened
 
 
-def _parquet(spark: SparkSession, folder: str) -> DataFrame:
-    # Without merging, a column that only newer files have might be dropped.
-    return spark.read.option("mergeSchema", True).parquet(folder)
+def _table(spark: SparkSession, name: str) -> _Opened:
+    frame = spark.read.table(name)
+    check_names([(name, frame.columns)])
+    return _Opened(frame, Described(name, (), 0, (), None, dict(frame.dtypes)))
 
 
-def _csv(spark: SparkSession, folder: str) -> DataFrame:
-    reader = spark.read.option("header", True).option("multiLine", True).option("escape", '"')
-    names = reader.csv(folder).columns
-    schema = StructType([StructField(name, StringType()) for name in [*names, "_corrupt_record"]])
-    # enforceSchema would read a file with another header by position.
-    return reader.schema(schema).option("enforceSchema", False).csv(folder)
+def _folder(spark: SparkSession, place: Root, source: Source) -> _Opened:
+    if source.format == "delta":
+        return _delta(spark, place)
+    if not place.exists():
+        raise Unusable(f"{place}: no such folder")
+    listing = listed(place) if source.format == "parquet" else with_content(listed(place))
+    found = _READERS[source.format](spark, listing.read, source)
+    if not found.frames:
+        raise Unusable(f"{place}: the folder is empty{_but(listing)}")
+    # Once more, with the columns that folders name.
+    check_names((place, [name for name in frame.columns if name != CORRUPT]) for frame in found.frames)
+    frame = combined(found.frames)
+    names, size = tuple(str(one.file) for one in listing.read), sum(one.size for one in listing.read)
+    return _Opened(frame, Described(str(place), names, size, listing.left_out, found.rows, _types(found.frames)))
 
 
-def _json(spark: SparkSession, folder: str) -> DataFrame:
-    return spark.read.option("primitivesAsString", True).json(folder)
+def _delta(spark: SparkSession, place: Root) -> _Opened:
+    frame = spark.read.format("delta").load(place.addresses.spark)
+    check_names([(place, frame.columns)])
+    detail = spark.sql(f"describe detail delta.`{place.addresses.spark}`").first()
+    size = int(detail["sizeInBytes"]) if detail else 0
+    # Delta answers the count from its log.
+    return _Opened(frame, Described(str(place), tuple(frame.inputFiles()), size, (), frame.count(), dict(frame.dtypes)))
 
 
-def _delta(spark: SparkSession, folder: str) -> DataFrame:
-    return spark.read.format("delta").load(folder)
+def _csv(spark: SparkSession, files: Sequence[Found], source: Source) -> Frames:
+    return csv_frames(spark, files, source.csv)
 
 
-_READERS: dict[str, Callable[[SparkSession, str], DataFrame]] = {
-    "parquet": _parquet,
+def _json(spark: SparkSession, files: Sequence[Found], _source: Source) -> Frames:
+    return json_frames(spark, files)
+
+
+def _parquet(spark: SparkSession, files: Sequence[Found], _source: Source) -> Frames:
+    return parquet_frames(spark, files)
+
+
+_READERS: dict[str, Callable[[SparkSession, Sequence[Found], Source], Frames]] = {
     "csv": _csv,
     "json": _json,
-    "delta": _delta,
+    "parquet": _parquet,
 }
 
 
-class _Unusable(ValueError):
-    """A file that cannot be read as what it should be; the text names it."""
+def _types(frames: Sequence[DataFrame]) -> dict[str, str]:
+    """The types of each column, in the order of the first frame that has it."""
+    found: dict[str, dict[str, None]] = {}
+    for name, kind in (column for frame in frames for column in frame.dtypes):
+        found.setdefault(name, {})[kind] = None
+    return {name: ", ".join(kinds) for name, kinds in found.items()}
 
 
-def _check_parquet(files: Sequence[Root]) -> None:
-    """Reads each footer and compares the types: Spark would only fail in the middle of a job."""
-    merged = pa.schema([])
-    with ThreadPoolExecutor(_FOOTERS) as threads:
-        for file, schema in zip(files, threads.map(_schema, files), strict=True):
-            try:
-                merged = pa.unify_schemas([merged, schema.remove_metadata()])
-            except pa.ArrowException as error:
-                raise _Unusable(f"{file} has other types than the files before it: {_first_line(error)}") from error
+def _but(listing: Listing) -> str:
+    return f", but for {listing.left_out[0][0]}: {listing.left_out[0][1]}" if listing.left_out else ""
 
 
-def _schema(file: Root) -> pa.Schema:
-    try:
-        with file.open() as footer:
-            return pq.read_schema(footer)
-    except (pa.ArrowException, OSError) as error:
-        raise _Unusable(f"{file} is not a complete Parquet file, replace or remove it") from error
-
-
-def _check_csv(files: Sequence[Root]) -> None:
-    """Checks that all files have the same header: Spark reads columns by that of the first file."""
-    headers = [(file, header) for file in files if (header := csv_header(file))]
-    for file, header in headers:
-        if header != headers[0][1]:
-            raise _Unusable(f"{file} has the columns {', '.join(header)} unlike {headers[0][0].name}")
-
-
-def _check_nothing(files: Sequence[Root]) -> None:
-    """No check: JSON's schema is inferred from all lines, and Delta has its own."""
-
-
-_CHECKS: dict[str, Callable[[Sequence[Root]], None]] = {
-    "parquet": _check_parquet,
-    "csv": _check_csv,
-    "json": _check_nothing,
-    "delta": _check_nothing,
-}
-
-
-def _files(place: Root) -> list[Root]:
-    """The files that Spark would read: below a folder it skips names that start with _ or a dot."""
-    if place.size() is not None:
-        return [place]
-    return [place.at(name) for name in place.files() if not any(part[0] in "_." for part in name.split("/"))]
-
-
-def _explain(error: AnalysisException) -> str:
-    text = _first_line(error)
+def _explain(error: PySparkException) -> str:
+    text = first_line(error)
     if "PATH_NOT_FOUND" in text or "DELTA_MISSING_DELTA_TABLE" in text:
         return "no such folder"
+    if "DELTA_TABLE_NOT_FOUND" in text:
+        return "the folder holds no Delta table"
     if "TABLE_OR_VIEW_NOT_FOUND" in text:
         return "no such table in the catalog"
-    if "UNABLE_TO_INFER_SCHEMA" in text:
-        return "the folder is empty"
     return text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from fnmatch import fnmatch
 
@@ -11,6 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.sources import Csv
+from ecdctr_spark.sources.csv_files import csv_frames
+from ecdctr_spark.sources.folders import Unusable, listed
+from ecdctr_spark.sources.frames import combined
 from ecdctr_spark.storage import Root
 
 
@@ -27,26 +29,20 @@ def folder_of(config: Config, where: str) -> Root:
 def table(spark: SparkSession, folder: Root, pattern: str, columns: Sequence[str]) -> DataFrame:
     """The csv files under the folder that match the pattern, in the published columns as strings; "" is null.
 
-    Raises ConfigError that names a file and the columns it lacks, or the pattern that no file matches.
+    Raises ConfigError that names a file that cannot be read or the columns it lacks, or the pattern that no file
+    matches.
     """
-    files = [file for file in map(folder.at, folder.files()) if fnmatch(file.name, pattern)]
+    files = [found for found in listed(folder).read if fnmatch(found.file.name, pattern)]
     if not files:
         raise ConfigError(f"source.folder: {folder} has no file {pattern}; unpack the data set there")
-    for file in files:
-        missing = [column for column in columns if column not in _header(file)]
-        if missing:
-            raise ConfigError(f"{file}: lacks the column {', '.join(missing)}; expected the file as it was published")
-    reader = spark.read.option("header", True).option("enforceSchema", False)
-    frame = reader.csv([file.addresses.spark for file in files])
-    trimmed = frame.toDF(*(name.strip() for name in frame.columns))  # a published header ends in a space
-    return trimmed.select(*columns)
-
-
-def _header(file: Root) -> list[str]:
-    return [name.strip() for name in csv_header(file)]
-
-
-def csv_header(file: Root) -> list[str]:
-    """The first record of a csv file, which may be compressed; empty for an empty file."""
-    with file.stream() as stream:
-        return next(csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")), [])
+    try:
+        frames = csv_frames(spark, files, Csv()).frames
+    except Unusable as error:
+        raise ConfigError(f"source.folder: {error}") from error
+    present = frames[0].columns if frames else []
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise ConfigError(
+            f"{files[0].file}: lacks the column {', '.join(missing)}; expected the file as it was published"
+        )
+    return combined(frames).select(*columns)

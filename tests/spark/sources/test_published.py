@@ -152,3 +152,17 @@ def test_a_file_with_other_columns_is_named(spark: SparkSession, tmp_path: Path)
     changed: dict[str, Any] = {**TAOBAO, "ad_feature.csv": "adgroup_id,cate_id,campaign_id,customer,price\n1,2,3,4,5\n"}
     with pytest.raises(ConfigError, match=r"ad_feature\.csv: lacks the column brand; expected the file as"):
         raw(spark, "taobao", lay_out(tmp_path, changed))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('adgroup_id,cate_id,campaign_id,customer,brand,price\n1,6406,83237,11,"95471,170.0\n', r", line 2: a quoted"),
+        ("adgroup_id,cate_id,campaign_id,customer,brand,price,Price\n1,2,3,4,5,6,7\n", r" has a column Price beside"),
+    ],
+)
+def test_a_published_file_that_would_be_misread_is_refused(
+    spark: SparkSession, tmp_path: Path, content: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"ad_feature\.csv{said}"):
+        raw(spark, "taobao", lay_out(tmp_path, {**TAOBAO, "ad_feature.csv": content}))
