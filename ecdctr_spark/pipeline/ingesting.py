@@ -61,13 +61,21 @@ class Ingested(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Survey:
+class _Survey:
     """The raw rows of a source by day, None without a readable time: all of them, the good ones, and distinct good
     events on the days that have rows in the table already."""
 
     rows: Mapping[dt.date | None, int]
     good: Mapping[dt.date | None, int]
     events: Mapping[dt.date | None, int]
+
+
+class _Input(NamedTuple):
+    """The judged rows of a table's source, and the number of rows that its files hold, where that is known."""
+
+    table: Table
+    judged: DataFrame
+    rows: int | None
 
 
 class _Part(NamedTuple):
@@ -92,33 +100,28 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Inges
     clock, zone = clock_of(config), config.calendar.timezone
     start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
     asked = list(days(start, last))
-    impressions = _admit_days(store, config, IMPRESSIONS, judged_impressions(raw.impressions, clock, zone), asked)
-    parts = [impressions]
+
+    def given(table: Table, judged: DataFrame) -> _Input:
+        described = raw.described.get(table.name)
+        return _Input(table, judged, described.rows if described else None)
+
+    impressions = given(IMPRESSIONS, judged_impressions(raw.impressions, clock, zone))
+    parts = [_admit_days(store, config, impressions, asked)]
     if raw.clicks is not None:
         shown = store.read(IMPRESSIONS).where(within(days(start - window(config), last)))
-        parts.append(_admit_days(store, config, CLICKS, judged_clicks(raw.clicks, clock, zone), asked, shown))
+        parts.append(_admit_days(store, config, given(CLICKS, judged_clicks(raw.clicks, clock, zone)), asked, shown))
     if raw.users is not None:
-        parts.append(_admit_profiles(store, USERS, judged_profiles(raw.users, "user_id", clock)))
+        parts.append(_admit_profiles(store, given(USERS, judged_profiles(raw.users, "user_id", clock))))
     if raw.items is not None:
-        parts.append(_admit_profiles(store, ITEMS, judged_profiles(raw.items, "item_id", clock)))
+        parts.append(_admit_profiles(store, given(ITEMS, judged_profiles(raw.items, "item_id", clock))))
     _quarantine(store, config, parts)
     counts = reduce(add, (part.counts for part in parts))
-    return Ingested(counts, impressions.covered, frozenset(asked) - impressions.covered)
+    return Ingested(counts, parts[0].covered, frozenset(asked) - parts[0].covered)
 
 
 def clock_of(config: Config) -> Clock:
     """How the source writes times."""
     return Clock(config.source.timezone, config.source.time_unit)
-
-
-def survey(judged: DataFrame, restated: Collection[dt.date] = ()) -> Survey:
-    """Counts a judged frame; at most two rows per day come to the driver."""
-    found = surveyed(judged, restated).collect()
-    rows: dict[dt.date | None, int] = {}
-    for row in found:
-        rows[row["ds"]] = rows.get(row["ds"], 0) + row["rows"]
-    good = [row for row in found if row["good"]]
-    return Survey(rows, {row["ds"]: row["rows"] for row in good}, {row["ds"]: row["events"] for row in good})
 
 
 def window(config: Config) -> dt.timedelta:
@@ -132,21 +135,34 @@ def within(chosen_days: Iterable[dt.date]) -> str:
     return f"({' or '.join(spans)})" if spans else "false"
 
 
+def _look(given: _Input, restated: Collection[dt.date] = ()) -> _Survey:
+    """Counts the rows; at most two rows per day come to the driver. Raises ConfigError where they are not as many as
+    the files hold."""
+    found = surveyed(given.judged, restated).collect()
+    rows: dict[dt.date | None, int] = {}
+    for row in found:
+        rows[row["ds"]] = rows.get(row["ds"], 0) + row["rows"]
+    read = sum(rows.values())
+    if given.rows is not None and given.rows != read:
+        raise ConfigError(
+            f"{given.table.name}: the files hold {given.rows:,} rows, but {read:,} were read: if they have changed"
+            " meanwhile, run it again; otherwise their format is not the configured one"
+        )
+    good = [row for row in found if row["good"]]
+    return _Survey(rows, {row["ds"]: row["rows"] for row in good}, {row["ds"]: row["events"] for row in good})
+
+
 def _admit_days(
-    store: Store,
-    config: Config,
-    table: Table,
-    judged: DataFrame,
-    asked: Sequence[dt.date],
-    shown: DataFrame | None = None,
+    store: Store, config: Config, given: _Input, asked: Sequence[dt.date], shown: DataFrame | None = None
 ) -> _Part:
     """Replaces the days asked for that the logs cover. Clicks are also judged by the impressions `shown`."""
+    table = given.table
     former = {dt.date.fromisoformat(day): rows for day, rows in pinned.rows_by(store.place(table), "ds").items()}
-    found = survey(judged, [day for day in asked if day in former])
+    found = _look(given, [day for day in asked if day in former])
     there = [day for day in asked if day in found.rows]
     _refuse_losses(config, table, found, {day: former[day] for day in there if day in former})
     here = within(there)
-    rows = judged.where(f"{here} or ds is null")
+    rows = given.judged.where(f"{here} or ds is null")
     rows = rows if shown is None else of_impressions(rows, shown)
     good, kept = _write(store, table, rows, _held(store, config, table, former, there), here) if there else (0, 0)
     read = sum(found.rows.get(day, 0) for day in (*there, None))
@@ -162,9 +178,10 @@ def _admit_days(
     return _Part(table, rows, f"({here} or ds is null)", counts, frozenset(day for day in there if day in found.good))
 
 
-def _admit_profiles(store: Store, table: Table, judged: DataFrame) -> _Part:
+def _admit_profiles(store: Store, given: _Input) -> _Part:
     """Inserts the profiles of the logs, and replaces those with the same key: a folder may hold only what is new."""
-    found = survey(judged)
+    table, judged, _ = given
+    found = _look(given)
     passing = Observation()
     new = chosen(judged, table).observe(passing, F.count(F.lit(1)).alias("kept"))
     others = store.read(table).join(new, list(table.key), how="left_anti")
@@ -193,7 +210,7 @@ def _held(
     return store.read(table).where(within(near)).select("event_id") if table is IMPRESSIONS and near else None
 
 
-def _refuse_losses(config: Config, table: Table, found: Survey, former: Mapping[dt.date, int]) -> None:
+def _refuse_losses(config: Config, table: Table, found: _Survey, former: Mapping[dt.date, int]) -> None:
     limit = config.check.limits.restated
     for day, rows in sorted(former.items()):
         now = found.events.get(day, 0)

@@ -68,9 +68,10 @@ def _frame(
         spark.conf.set("spark.sql.legacy.javaCharsets", True)  # Spark 4 refuses all but a few
     named = [name or f"_blank_{number}" for number, name in enumerate(header)]
     schema = StructType([StructField(name, StringType()) for name in [*named, CORRUPT]])
-    reader = spark.read.schema(schema).options(header=True, multiLine=many_lines, mode="PERMISSIVE")
+    # Where Spark parses only the columns that a query reads, a row with too few fields passes for a good one.
+    reader = spark.read.schema(schema).options(header=True, multiLine=many_lines, columnPruning=False)
     reader = reader.options(sep=dialect.delimiter, quote=dialect.quote or "", escape=dialect.escape)
-    reader = reader.options(encoding=_java(dialect.encoding), columnNameOfCorruptRecord=CORRUPT)
+    reader = reader.options(encoding=_java(dialect.encoding), mode="PERMISSIVE", columnNameOfCorruptRecord=CORRUPT)
     frame = with_folders(reader.csv(paths(files)), files[0].folders)
     blank = {name for name, given in zip(named, header, strict=True) if not given}
     return frame.select(*(quoted(name) for name in frame.columns if name not in blank))

@@ -20,7 +20,7 @@ from ecdctr_spark.sources.folders import Found, Listing, Unusable, check_names, 
 from ecdctr_spark.sources.frames import combined
 from ecdctr_spark.sources.json_files import json_frames
 from ecdctr_spark.sources.parquet_files import parquet_frames
-from ecdctr_spark.sources.raw import CORRUPT, Frames, Raw, first_line
+from ecdctr_spark.sources.raw import CORRUPT, Described, Frames, Raw, first_line
 from ecdctr_spark.storage import Root
 
 REQUIRED = {
@@ -32,37 +32,14 @@ REQUIRED = {
 _WHAT = {"table": "a table", "delta": "a Delta table"}
 
 
-class Described(NamedTuple):
-    """What a folder or table was found to hold: the names of its files and their bytes in all (none of a table), the
-    names of the files left out with the reason, the number of rows where it is known without reading them, and the
-    types of each column, several where files differ."""
-
-    place: str
-    files: tuple[str, ...]
-    size: int
-    left_out: tuple[tuple[str, str], ...]
-    rows: int | None
-    columns: dict[str, str]
-
-
 class _Opened(NamedTuple):
     frame: DataFrame
     described: Described
 
 
 def read(spark: SparkSession, config: Config) -> Raw:
-    """The raw frames of source.impressions, .clicks, .users and .items; see `opened`."""
-    return opened(spark, config)[0]
-
-
-def described(spark: SparkSession, config: Config) -> dict[str, Described]:
-    """What each folder that is set holds, by its setting: impressions, clicks, users, items. Raises as `opened`."""
-    return opened(spark, config)[1]
-
-
-def opened(spark: SparkSession, config: Config) -> tuple[Raw, dict[str, Described]]:
-    """Both of `read` and `described`, with one look at the files. All csv and JSON values are strings, nested JSON
-    values apart.
+    """The raw frames of source.impressions, .clicks, .users and .items, and what the folders hold. All csv and JSON
+    values are strings, nested JSON values apart.
 
     Raises ConfigError that names the setting and the folder or file, where a folder is missing or empty, lacks a
     required column, or holds a file that cannot be read as it is.
@@ -77,8 +54,8 @@ def opened(spark: SparkSession, config: Config) -> tuple[Raw, dict[str, Describe
         raise ConfigError(
             f"source.impressions: {source.impressions} has no column clicked, and source.clicks is not set; give one"
         )
-    raw = Raw(frames["impressions"], frames.get("clicks"), frames.get("users"), frames.get("items"))
-    return raw, {name: one.described for name, one in found.items()}
+    described = {name: one.described for name, one in found.items()}
+    return Raw(frames["impressions"], frames.get("clicks"), frames.get("users"), frames.get("items"), described)
 
 
 def _checked(spark: SparkSession, name: str, folder: str, source: Source) -> _Opened:

@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import Synthetic
-from ecdctr_spark.sources.raw import Raw
+from ecdctr_spark.sources.raw import FRAMES, Raw
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import ORACLE
 from ecdctr_spark.tables.store import Store
@@ -52,14 +52,14 @@ def read(spark: SparkSession, config: Config) -> Raw:
         write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
         Store(spark, root, config.logs_id).replace(ORACLE, oracle(events, config.synthetic), "true")
         whole.write_bytes(b"")  # last: what was interrupted before is written again
-    frames = (spark.read.parquet(folder.at(name).addresses.spark) for name in Raw._fields)
-    return Raw(*frames)
+    impressions, clicks, users, items = (spark.read.parquet(folder.at(name).addresses.spark) for name in FRAMES)
+    return Raw(impressions, clicks, users, items)
 
 
 def write(frames: Raw, folder: Root) -> None:
     """Raw logs as the Parquet folders impressions, clicks, users and items, which `source.kind: files` reads."""
-    for name, frame in zip(Raw._fields, frames, strict=True):
-        if frame is not None:
+    for name in FRAMES:
+        if (frame := getattr(frames, name)) is not None:
             frame.write.mode("overwrite").parquet(folder.at(name).addresses.spark)
 
 

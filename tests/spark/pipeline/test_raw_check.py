@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline.raw_check import Looked, lines_of, looked_at
+from ecdctr_spark.sources.raw import Described
 
 IMPRESSIONS = """event_id,event_time,domain,user_id,item_id,device
 e1,1704448800,ad,u1,i1,phone
@@ -29,6 +30,7 @@ def configured(folder: Path) -> Config:
     for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS)):
         (folder / name).mkdir()
         (folder / name / "part.csv").write_text(text)
+        (folder / name / "_notes.txt").write_text("no data")
     folders = [f"source.{name}={folder / name}" for name in ("impressions", "clicks")]
     settings = ["source.format=csv", "source.timezone=Europe/Berlin", "calendar.first_day=2024-01-01"]
     return load_config([], [*settings, *folders, f"storage.root={folder / 'root'}"])
@@ -48,6 +50,8 @@ def test_it_counts_what_would_be_read_and_refused_and_writes_nothing(spark: Spar
         "domain is neither natural nor ad": 1,
         "row is malformed": 1,
     }
+    assert impressions.described is not None
+    assert impressions.described.left_out == (("_notes.txt", "_notes.txt begins with _"),)
     assert clicks.bad == {"click without an impression": 1}
     assert clicks.examples[0]["click_time"] == dt.datetime(2024, 1, 5, 10, 1, 40)
     assert not (tmp_path / "root").exists()
@@ -65,11 +69,17 @@ def test_lines_for_people() -> None:
         times={"epoch seconds": 1_000},
         bad={"user_id is missing": 10},
         examples=[{"event_id": "e1", "clicked": None}],
+        described=Described(
+            "logs", ("logs/1.parquet", "logs/2.parquet"), 2048, (("_old", "_old begins with _"),), 1_010,
+            {"event_id": "string", "event_time": "int, bigint"},
+        ),
     )  # fmt: skip
     assert lines_of(looked, dt.date(2024, 1, 1)) == [
         "impressions",
+        "  files     2 of 2,048 bytes in logs",
+        "  files     left out: _old, since _old begins with _",
         "  rows      1,010: 1,000 good, 10 to quarantine",
-        "  columns   event_id string, event_time bigint",
+        "  columns   event_id string, event_time int, bigint",
         "  days      2024-01-01 to 2024-01-05: 3 days of 95 to 500 rows",
         "  days      without rows: 2024-01-03 to 2024-01-04",
         "  days      5 rows of 1 days before calendar.first_day: they are never used",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.sources.files import described
+from ecdctr_spark.sources.files import read
 from tests.raw_logs import HEADER, configured, impressions, laid, line, refused, values
 
 LINES = [HEADER, line(1, "plain"), line(2, '"two\nlines, ""quoted"""'), line(3, "悲慘世界 é")]
@@ -118,7 +118,7 @@ def test_rows_of_any_number_of_fields_are_counted(spark: SparkSession, tmp_path:
     assert len(rows) == 3 + 4
     bad = sorted(row["_corrupt_record"] for row in rows if row["_corrupt_record"] is not None)
     assert bad == sorted([*lines[2:4], *lines[2:4], lines[4]])
-    assert described(spark, configured("csv", folder))["impressions"].rows == 7
+    assert read(spark, configured("csv", folder)).described["impressions"].rows == 7
 
 
 @pytest.mark.parametrize("name", ["1.csv.gz", "1.csv.bz2"])
@@ -136,3 +136,8 @@ def test_compressed_files_are_read_and_truncated_ones_named(spark: SparkSession,
 def test_other_compression_is_refused_by_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
     folder = laid(tmp_path / "logs", {name: b"\x00\x01"})
     assert f"{folder / name} is compressed in a way that is not read" in refused(spark, "csv", folder)
+
+
+def test_a_row_is_malformed_whichever_columns_a_query_reads(spark: SparkSession, tmp_path: Path) -> None:
+    folder = laid(tmp_path, {"part.csv": text(HEADER, line(1), "e2,2024-01-01", line(3))})
+    assert values(spark, "csv", folder, "_corrupt_record") == {"e1": None, "e2": "e2,2024-01-01", "e3": None}

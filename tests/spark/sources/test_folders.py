@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.sources.files import described
+from ecdctr_spark.sources.files import read
 from tests.raw_logs import HEADER, configured, impressions, laid, line, refused, values
 
 FORMS = ("csv", "json", "parquet")
@@ -36,7 +36,7 @@ def test_files_at_any_depth_are_read_and_others_are_named(spark: SparkSession, t
     places = {"top": 1, "2024/01/05/part": 2, "archive/a [1] {x} 50%": 3, "_old/part": 4, ".part": 5, "_part": 6}
     folder = lay_events(tmp_path / "logs", form, places)
     assert values(spark, form, folder, "title").keys() == {"e1", "e2", "e3"}
-    found = described(spark, configured(form, folder))["impressions"]
+    found = read(spark, configured(form, folder)).described["impressions"]
     assert sorted(Path(name).stem for name in found.files) == ["a [1] {x} 50%", "part", "top"]
     assert found.size == sum(Path(name).stat().st_size for name in found.files)
     assert dict(found.left_out) == {
@@ -98,7 +98,7 @@ def test_empty_files_are_left_out_and_a_folder_of_such_is_refused(
     folder = lay_events(tmp_path / "logs", form, {"1": 1})
     (folder / f"0.{form}").touch()
     assert values(spark, form, folder, "title") == {"e1": "plain"}
-    found = described(spark, configured(form, folder))["impressions"]
+    found = read(spark, configured(form, folder)).described["impressions"]
     assert found.left_out == ((f"{folder}/0.{form}", "the file is empty"),)
     (folder / f"1.{form}").unlink()
     assert "the folder is empty, but for" in refused(spark, form, folder)
@@ -113,4 +113,4 @@ def test_what_spark_writes_beside_its_files_is_no_file_left_out(spark: SparkSess
     folder = lay_events(tmp_path / "logs", "csv", {"1": 1})
     for name in ("_SUCCESS", "._SUCCESS.crc", ".1.csv.crc", "_committed_123"):
         (folder / name).touch()
-    assert described(spark, configured("csv", folder))["impressions"].left_out == ()
+    assert read(spark, configured("csv", folder)).described["impressions"].left_out == ()

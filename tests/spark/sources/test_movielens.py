@@ -8,8 +8,9 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from ecdctr_spark.config import load_config
-from ecdctr_spark.features.ingest import checked_impressions, checked_profiles, kept
+from ecdctr_spark.features.ingest import chosen, judged_impressions, judged_profiles
 from ecdctr_spark.sources import SOURCES, TERMS, Raw, movielens
+from ecdctr_spark.sources.values import Clock
 from ecdctr_spark.tables.schemas import IMPRESSIONS, ITEMS, USERS
 
 USERS_FILE = "user_id:token\tage:float\tgender:token\toccupation:float\tzip_code:token\n"
@@ -45,7 +46,7 @@ def raw(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Raw:
 
 @pytest.fixture(scope="module")
 def impressions(raw: Raw) -> list[Row]:
-    return kept(checked_impressions(raw.impressions, "UTC"), IMPRESSIONS).collect()
+    return chosen(judged_impressions(raw.impressions, Clock(), "UTC"), IMPRESSIONS, ("event_time",)).collect()
 
 
 def test_each_rating_is_an_impression_clicked_from_four_stars_on(impressions: list[Row]) -> None:
@@ -70,7 +71,7 @@ def test_some_ratings_of_some_newer_films_are_ads(impressions: list[Row]) -> Non
 
 def test_titles_keep_their_quotes_and_accents(raw: Raw, impressions: list[Row]) -> None:
     assert raw.items is not None
-    item = kept(checked_profiles(raw.items, "item_id"), ITEMS).where("item_id like '%Am%'").collect()[0]
+    item = chosen(judged_profiles(raw.items, "item_id", Clock()), ITEMS).where("item_id like '%Am%'").collect()[0]
     assert item["item_id"] == "\"L'été\" d'Amélie (2000)"
     assert item["attributes"] == {
         "title": '"L\'été"',
@@ -84,7 +85,7 @@ def test_titles_keep_their_quotes_and_accents(raw: Raw, impressions: list[Row]) 
 
 def test_users_have_their_attributes_and_half_a_zip_code(raw: Raw) -> None:
     assert raw.users is not None
-    users = kept(checked_profiles(raw.users, "user_id"), USERS).collect()
+    users = chosen(judged_profiles(raw.users, "user_id", Clock()), USERS).collect()
     assert len(users) == 20
     assert users[0]["attributes"] == {"age": "25", "gender": "F", "occupation": "7", "zip3": "000"}
 

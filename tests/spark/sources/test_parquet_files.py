@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from ecdctr_spark.sources.files import described
+from ecdctr_spark.sources.files import read
 from tests.raw_logs import HEADER, ROW, configured, impressions, refused, values
 
 COLUMNS = HEADER.split(",")[:6]
@@ -148,6 +148,6 @@ def test_what_is_not_parquet_is_named(spark: SparkSession, tmp_path: Path, conte
 def test_the_rows_of_all_files_are_known_without_reading_them(spark: SparkSession, tmp_path: Path) -> None:
     folder = write(write(tmp_path / "logs", 1, value=pa.array([1], pa.int32())), 2, value=pa.array([2]))
     pq.write_table(pq.read_table(folder / "2.parquet").slice(0, 0), folder / "3.parquet")
-    found = described(spark, configured("parquet", folder))["impressions"]
+    found = read(spark, configured("parquet", folder)).described["impressions"]
     assert (found.rows, found.columns["value"]) == (2, "int, bigint")
     assert values(spark, "parquet", folder, "value") == {"e1": 1, "e2": 2}

@@ -10,11 +10,12 @@ from pyspark.sql import Row, SparkSession
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.features.columns import source_column
-from ecdctr_spark.features.ingest import checked_impressions, checked_profiles
+from ecdctr_spark.features.ingest import judged_impressions, judged_profiles
 from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES, TERMS, Raw
+from ecdctr_spark.sources.values import Clock
 
 ONEHOT = ",".join(f"onehot_feat{number}" for number in range(18))
 KUAIRAND = {
@@ -62,7 +63,7 @@ def raw(spark: SparkSession, kind: str, folder: Path, *settings: str) -> Raw:
 
 
 def checked(frames: Raw, timezone: str = "Asia/Shanghai") -> dict[str, Row]:
-    rows = checked_impressions(frames.impressions, timezone).collect()
+    rows = judged_impressions(frames.impressions, Clock(), timezone).collect()
     return {row["event_id"]: row for row in rows}
 
 
@@ -86,9 +87,9 @@ def test_kuairand_s_ads_may_be_a_tab(spark: SparkSession, tmp_path: Path) -> Non
 def test_kuairand_s_features_are_attributes(spark: SparkSession, tmp_path: Path) -> None:
     frames = raw(spark, "kuairand", lay_out(tmp_path, KUAIRAND))
     assert frames.users is not None and frames.items is not None
-    (user,) = checked_profiles(frames.users, "user_id").collect()
+    (user,) = judged_profiles(frames.users, "user_id", Clock()).collect()
     assert user["attributes"]["follow_user_num_range"] == "(0,10]"
-    items = {row["item_id"]: row["attributes"] for row in checked_profiles(frames.items, "item_id").collect()}
+    items = {row["item_id"]: row["attributes"] for row in judged_profiles(frames.items, "item_id", Clock()).collect()}
     assert items["100"] == {
         "category": "12", "author_id": "1", "video_type": "NORMAL", "upload_type": "ShortImport",
         "video_duration": "8000.0", "music_id": "9", "music_type": "9.0", "tag": "12,65",
@@ -117,7 +118,7 @@ def test_taobao_s_ads_and_shop_share_category_and_brand(spark: SparkSession, tmp
 def test_taobao_s_profiles_keep_the_column_whose_name_ends_in_a_space(spark: SparkSession, tmp_path: Path) -> None:
     frames = raw(spark, "taobao", lay_out(tmp_path, TAOBAO))
     assert frames.users is not None
-    (user,) = checked_profiles(frames.users, "user_id").collect()
+    (user,) = judged_profiles(frames.users, "user_id", Clock()).collect()
     assert user["attributes"]["new_user_class_level"] == "3"
     assert "pvalue_level" not in user["attributes"]
 
@@ -128,9 +129,9 @@ def test_every_feature_of_the_overlay_finds_its_source(
 ) -> None:
     config = load_config([kind])
     frames = raw(spark, kind, lay_out(tmp_path, files))
-    shown = checked_impressions(frames.impressions, "UTC").where("reason is null")
-    users = checked_profiles(frames.users, "user_id") if frames.users is not None else None
-    items = checked_profiles(frames.items, "item_id") if frames.items is not None else None
+    shown = judged_impressions(frames.impressions, Clock(), "UTC").where("reason is null")
+    users = judged_profiles(frames.users, "user_id", Clock()) if frames.users is not None else None
+    items = judged_profiles(frames.items, "item_id", Clock()) if frames.items is not None else None
     none = spark.createDataFrame([], "item_id string, valid_from timestamp, attributes map<string,string>")
     rows = with_profiles(label(shown, None, 24), users, none if items is None else items, 0)
     for feature in config.features.ids:
