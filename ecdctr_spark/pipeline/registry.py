@@ -23,6 +23,7 @@ from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
 
 NO_LOGS, NO_ADS = "no logs", "no ads"  # steps that found nothing to do
+READ_AGAIN = "read again"  # days before those of an ingest, whose rows may have come late
 NOTHING = Existing()
 _NAMED = 3  # models that an error names
 _NEVER = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
@@ -52,13 +53,14 @@ def existing(root: Root, config: Config) -> Existing:
     """What exists of this configuration's logs and data set.
 
     A day is ingested once its logs were there, and stays so: later ingests without them leave it alone. A day of
-    check.without_logs needs none. A day is built where it was since its logs came.
+    check.without_logs needs none. A day is built where it was since its logs came and were last asked for.
     """
     ledger = sorted(read_rows(root, STEPS), key=lambda row: row["finished"])
-    came = _first_done(_mentions(ledger, "ingest", config.logs_id))
-    tried = _first_done(_mentions(ledger, NO_LOGS, config.logs_id))
-    ingested = {day: at for day, at in tried.items() if day in config.check.without_logs} | came
-    mentioned = _mentions(ledger, "build", config.data_set_id)
+    came = _first_done(_mentions(ledger, (READ_AGAIN, "ingest"), config.logs_id))
+    tried = _first_done(_mentions(ledger, (NO_LOGS,), config.logs_id))
+    known = {day: at for day, at in tried.items() if day in config.check.without_logs}
+    ingested = known | came | dict(_mentions(ledger, ("ingest",), config.logs_id))
+    mentioned = _mentions(ledger, ("build",), config.data_set_id)
     built = {day for day, at in mentioned if day in ingested and at > ingested[day]}
     empty = tried.keys() - ingested.keys()
     content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
@@ -152,12 +154,15 @@ def register(root: Root, config: Config, training: Training, origin: Origin, res
 def record_ingest(
     root: Root, config: Config, covered: Collection[dt.date], tried: Iterable[dt.date], **done: Any
 ) -> None:
-    """Enters an ingest: the days tried whose logs were not there, and those covered. The last range has what was
-    done, counts and seconds."""
-    nothing = [(NO_LOGS, *range_) for range_ in ranges(sorted(set(tried).difference(covered)))]
-    ingests = [("ingest", *range_) for range_ in ranges(sorted(covered))]
-    entry = {"subject": config.logs_id, "seconds": 0.0}
-    rows = [{**entry, "step": step, "from_day": first, "to_day": last} for step, first, last in (*nothing, *ingests)]
+    """Enters an ingest: the days tried whose logs were not there, those that were covered beside them, and those tried
+    that were covered. The last range has what was done, counts and seconds."""
+    asked, there = set(tried), set(covered)
+    outcomes = {NO_LOGS: asked - there, READ_AGAIN: there - asked, "ingest": asked & there}
+    rows = [
+        {"subject": config.logs_id, "seconds": 0.0, "step": step, "from_day": first, "to_day": last}
+        for step, found in outcomes.items()
+        for first, last in ranges(sorted(found))
+    ]
     record(root, [*rows[:-1], {**rows[-1], **done}])
 
 
@@ -207,10 +212,10 @@ def _checksums(content: Iterable[Row]) -> dict[Slice, int]:
     return {(row["domain"], row["ds"]): row["checksum"] for row in content}
 
 
-def _mentions(ledger: Iterable[Row], step: str, subject: str) -> Iterator[tuple[dt.date, dt.datetime]]:
-    """The days of a step, and when it finished."""
+def _mentions(ledger: Iterable[Row], steps: Collection[str], subject: str) -> Iterator[tuple[dt.date, dt.datetime]]:
+    """The days of these steps, and when each finished, in the order of the ledger."""
     for row in ledger:
-        if (row["step"], row["subject"]) == (step, subject):
+        if row["step"] in steps and row["subject"] == subject:
             yield from ((day, row["finished"]) for day in days(row["from_day"], row["to_day"]))
 
 

@@ -94,12 +94,18 @@ def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, ove
         assert 0 <= row["gauc"] <= 1
 
 
-def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path) -> None:
-    again = ecdctr("ingest", overlay, finished, *DAYS)
+def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    again = ecdctr("ingest", overlay, root, *DAYS)
     found = re.search(r"(\d[\d,]*) rows read = (\S+) kept \+ (\S+) duplicates \+ (\S+) quarantined", again.out)
     assert found, again.out + again.err
     read, kept, duplicates, quarantined = (int(number.replace(",", "")) for number in found.groups())
     assert read == kept + duplicates + quarantined
+    planned = ecdctr("plan", overlay, root, *DAYS)
+    assert re.findall(r"^(ingest|build|train|predict)", planned.out, re.MULTILINE) == [
+        "build"
+    ]  # by the new rows, if any
 
 
 def test_a_second_run_finds_nothing_to_do(finished: Path, overlay: Path) -> None:

@@ -298,3 +298,14 @@ def test_days_ingested_with_other_settings_are_due_again(root: Root, setting: st
     registry.record(root, [{"step": "ingest", "subject": config.logs_id, "from_day": day, "to_day": day}])
     assert registry.existing(root, config).ingested == {day}
     assert registry.existing(root, other).ingested == set()
+
+
+def test_a_day_that_is_ingested_again_by_hand_is_built_again_and_one_read_again_on_the_way_is_not(
+    root: Root, config: Config
+) -> None:
+    before = DAY - dt.timedelta(days=1)
+    registry.record_ingest(root, config, [before, DAY], [before, DAY])
+    ledger(root, "build", config.data_set_id, before, DAY)
+    registry.record_ingest(root, config, [before, DAY], [DAY])
+    found = registry.existing(root, config)
+    assert (found.ingested, found.built) == ({before, DAY}, {before})
