@@ -36,6 +36,7 @@ _EXACT = {FloatType: 2**24, DoubleType: 2**53}  # above, neighbouring whole numb
 _PLAIN = r"^[!-~&&[^.\[{]]+$"  # printable ASCII that needs no second look
 _PADDING = r"^[\s\p{Z}\p{Cc}\p{Cf}]+|[\s\p{Z}\p{Cc}\p{Cf}]+$"  # no-break and zero-width spaces too
 _TIDY = r'^(?!\{"|\{\}|\[)\P{Cc}+$'  # no control character, and no JSON object or array
+_ROUNDED = r"^[+-]?\d+(?:\.\d+)?[Ee][+-]?\d{2,}$|^[+-]?Infinity$"  # 1.23E+17: digits were lost on the way
 _DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
 _NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
 
@@ -88,7 +89,8 @@ def identifies(kind: DataType) -> bool:
 
 def as_id(value: Column, kind: DataType) -> Column:
     """The canonical text of an identifier, without spaces around it. Null where it is missing (see is_missing), holds a
-    control character, is a fraction, a floating-point number too large to be exact, or a JSON object or array.
+    control character, is a fraction, a floating-point number too large to be exact (as text: with an exponent of two
+    digits), or a JSON object or array.
 
     Text that ends in `.0` is a whole number that was a float on its way.
     """
@@ -103,7 +105,8 @@ def as_id(value: Column, kind: DataType) -> Column:
     text = as_text(value, kind)
     stripped = F.regexp_replace(F.regexp_replace(text, _PADDING, ""), _DECIMAL_ZEROS, "$1")
     tidy = F.when(stripped.rlike(_TIDY), stripped)
-    return F.when(~F.lower(text).isin(*_NOTHING), F.when(text.rlike(_PLAIN), text).otherwise(tidy))
+    lost = F.lower(text).isin(*_NOTHING) | text.rlike(_ROUNDED)
+    return F.when(~lost, F.when(text.rlike(_PLAIN), text).otherwise(tidy))
 
 
 def is_missing(value: Column, kind: DataType) -> Column:

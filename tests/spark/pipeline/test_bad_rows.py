@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import itertools
 import json
+import math
 import random
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -127,6 +130,106 @@ FORMATS: dict[str, tuple[Callable[[Path, list[Row], list[Row]], None], int]] = {
 }
 
 
+class Typed(NamedTuple):
+    """A Parquet file with one column that is no text: its values in good rows, and bad ones with their reasons."""
+
+    column: str
+    type: pa.DataType
+    good: Callable[[int], Any]
+    bad: dict[Any, str]
+
+
+def _at(serial: int) -> dt.datetime:
+    return dt.datetime(2024, 1, 5, tzinfo=dt.timezone.utc) + dt.timedelta(seconds=serial % 86_400)
+
+
+def _years(*moments: Any) -> dict[Any, str]:
+    return dict.fromkeys(moments, "event_time is not between 1990 and 2100")
+
+
+def _unread(*moments: Any) -> dict[Any, str]:
+    return dict.fromkeys(moments, "event_time cannot be read as a time")
+
+
+def _unlike(name: str, *values: Any) -> dict[Any, str]:
+    return dict.fromkeys(values, f"{name} is not text or a whole number, or holds a control character")
+
+
+TYPED = [
+    Typed(
+        "event_id",
+        pa.float64(),
+        lambda serial: float(serial),
+        {None: "event_id is missing", math.nan: "event_id is missing", **_unlike("event_id", 1e17, -1e300, math.inf)},
+    ),
+    Typed(
+        "user_id",
+        pa.decimal128(12, 2),
+        lambda serial: Decimal(serial % 50),
+        {None: "user_id is missing"},
+    ),
+    Typed(
+        "item_id", pa.binary(), lambda serial: b"i%d" % (serial % 50), dict.fromkeys((b"", b" "), "item_id is missing")
+    ),
+    Typed(
+        "event_time",
+        pa.int64(),
+        lambda serial: int(_at(serial).timestamp()) * 1000,
+        {**_unread(None, 0, 10, -5, 86_400_000, 2**63 - 1), **_years(2**62)},
+    ),
+    Typed(
+        "event_time",
+        pa.float64(),
+        lambda serial: _at(serial).timestamp(),
+        _unread(None, math.nan, math.inf, -1.0, 1.5, 1e300),
+    ),
+    Typed(
+        "event_time",
+        pa.timestamp("us", tz="UTC"),
+        _at,
+        {**_years(dt.datetime(1970, 1, 1), dt.datetime(1989, 12, 31), dt.datetime(2101, 1, 2)), **_unread(None)},
+    ),
+    Typed(
+        "event_time",
+        pa.timestamp("ns"),
+        lambda serial: _at(serial).replace(tzinfo=None),
+        {**_years(dt.datetime(1970, 1, 1), dt.datetime(2150, 1, 1)), **_unread(None)},
+    ),
+    Typed(
+        "event_time",
+        pa.date32(),
+        lambda serial: DAY,
+        {**_years(dt.date(1970, 1, 1), dt.date(9999, 12, 31)), **_unread(None)},
+    ),
+    Typed("clicked", pa.int8(), lambda serial: serial % 2, dict.fromkeys((None, 2, -1), "clicked is neither 0 nor 1")),
+    Typed("clicked", pa.float32(), lambda serial: 1.0, dict.fromkeys((None, 0.5, 2.0), "clicked is neither 0 nor 1")),
+    Typed("clicked", pa.bool_(), lambda serial: True, {None: "clicked is neither 0 nor 1"}),
+]
+
+
+def test_each_bad_row_of_a_typed_column_is_in_quarantine_for_its_reason(spark: SparkSession, tmp_path: Path) -> None:
+    """Files whose columns differ in type, in one folder: text is what they have in common, where 7.5 is an id."""
+    chance = random.Random(23)
+    serials, kept, reasons = itertools.count(), set(), {}
+    (tmp_path / "impressions").mkdir()
+    for number, typed in enumerate(TYPED):
+        rows: list[dict[str, Any]] = []
+        for place in range(1_000):
+            row: dict[str, Any] = _good(next(serials), chance)
+            serial = int(row["serial"])
+            row[typed.column] = typed.good(serial)
+            if place < BAD // len(TYPED):
+                value, reason = list(typed.bad.items())[place % len(typed.bad)]
+                row[typed.column], reasons[str(serial)] = value, reason
+            else:
+                kept.add(str(serial) if typed.column == "event_id" else f"e{serial}")
+            rows.append(row)
+        types = {name: typed.type if name == typed.column else pa.string() for name in COLUMNS}
+        columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in types.items()}
+        pq.write_table(pa.table(columns), tmp_path / "impressions" / f"{number}.parquet")
+    _check(spark, tmp_path, "parquet", kept, reasons)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_each_bad_row_is_in_quarantine_for_its_reason(spark: SparkSession, tmp_path: Path, form: str) -> None:
     kinds = _kinds()
@@ -140,13 +243,16 @@ def test_each_bad_row_is_in_quarantine_for_its_reason(spark: SparkSession, tmp_p
         write(tmp_path / "impressions" / str(number), rows[number::FILES], broken[number::FILES])
     reasons |= {str(row["serial"]): MALFORMED for row in broken}
 
-    folder = f"source.impressions={tmp_path / 'impressions'}"
-    config = load_config([], [f"source.format={form}", "calendar.first_day=2024-01-01", folder])
-    store = Store(spark, Root.parse(tmp_path / "root"))
-    counts = ingest(store, config, DAY, DAY).counts
+    _check(spark, tmp_path, form, {f"e{serial}" for serial in range(GOOD)}, reasons)
 
-    kept = {row["event_id"] for row in store.read(IMPRESSIONS).select("event_id").collect()}
-    assert kept == {f"e{serial}" for serial in range(GOOD)}
+
+def _check(spark: SparkSession, path: Path, form: str, events: set[str], reasons: dict[str, str]) -> None:
+    """An ingest of the folder keeps these events, and puts each bad row into quarantine for its reason."""
+    folder = f"source.impressions={path / 'impressions'}"
+    config = load_config([], [f"source.format={form}", "calendar.first_day=2024-01-01", folder])
+    store = Store(spark, Root.parse(path / "root"))
+    counts = ingest(store, config, DAY, DAY).counts
+    assert {row["event_id"] for row in store.read(IMPRESSIONS).select("event_id").collect()} == events
     found: dict[str, str] = {}
     for bad in store.read(QUARANTINE).collect():
         serial = _serial(bad["row"])
@@ -155,7 +261,8 @@ def test_each_bad_row_is_in_quarantine_for_its_reason(spark: SparkSession, tmp_p
     wrong = {serial: (found.get(serial), reason) for serial, reason in reasons.items() if found.get(serial) != reason}
     assert not wrong
     assert found.keys() == reasons.keys()
-    assert (counts.rows_read, counts.rows_kept, counts.quarantined) == (GOOD + len(reasons), GOOD, len(reasons))
+    expected = (len(events) + len(reasons), len(events), len(reasons))
+    assert (counts.rows_read, counts.rows_kept, counts.quarantined) == expected
 
 
 def _serial(row: str) -> str:

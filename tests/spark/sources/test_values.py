@@ -147,7 +147,8 @@ def test_text_identifiers(spark: SparkSession) -> None:
         "u1": "u1", " u1\t": "u1", "u1\u00a0": "u1", "\ufeffu1\u200b": "u1", "7.0": "7", "-7.00": "-7", "007": "007",
         "1e3": "1e3", "7.5": "7.5", "a.0": "a.0", "Ünï 1": "Ünï 1", "\u00a0": None, "\n": None, "": None, "a\nb": None,
         "a\x00b": None, "null": None, "NaN": None, "\\N": None, "<NA>": None,
-        '{"a":1}': None, "[1]": None, "{3F2504E0}": "{3F2504E0}",
+        '{"a":1}': None, "[1]": None, "{3F2504E0}": "{3F2504E0}", "1.23E+17": None, "1.0E17": None,
+        "Infinity": None, "2e5": "2e5",
     }  # fmt: skip
     assert of_texts(spark, list(canonical), as_id) == canonical
     missing = {text for text, absent in of_texts(spark, list(canonical), is_missing).items() if absent}
