@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.sources.values import DECIMAL_ZEROS, PADDING
 from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY, Person, Scope, Table, samples_table
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
@@ -68,11 +69,13 @@ def _forgotten(store: Store, tables: list[Table], users: DataFrame) -> dict[str,
     return {table.name: _removed(store, table, person, keys[person.holds]) for table, person in held}
 
 
-# The raw id may be another spelling of the canonical one. A line that could not be parsed names its user somewhere.
-_IN_RAW = r"""
-    regexp_replace(trim(get_json_object(kept.{column}, '$.user_id')), '\\.0+$', '') = keys.person
-    or trim(get_json_object(kept.{column}, '$.user_id')) = keys.person
-    or contains(get_json_object(kept.{column}, '$._corrupt_record'), keys.person)
+# The raw id may be another spelling of the canonical one (sources/values.py). A row that could not be parsed names its
+# user somewhere in its text.
+_IN_RAW = f"""
+    regexp_replace(
+        regexp_replace(get_json_object(kept.{{column}}, '$.user_id'), r'{PADDING}', ''), r'{DECIMAL_ZEROS}', '$1'
+    ) = keys.person
+    or contains(get_json_object(kept.{{column}}, '$._corrupt_record'), keys.person)
 """
 
 
@@ -87,7 +90,7 @@ def _of(store: Store, table: Table, users: DataFrame) -> DataFrame:
 def _removed(store: Store, table: Table, person: Person, keys: DataFrame) -> int:
     """Removes or empties the rows whose `person` is among the keys; returns how many."""
     same = _IN_RAW if person.holds == "raw" else "kept.{column} = keys.person"
-    condition = f"({person.where}) and ({same.format(column=person.column)})"
+    condition = f"({person.where}) and ({same.replace('{column}', person.column)})"
     if person.instead:
         return store.update(table, keys, condition, person.instead)
     return store.delete(table, keys, condition)

@@ -34,10 +34,10 @@ FIRST_YEAR, LAST_YEAR = 1990, 2100  # a time outside them is a broken clock or a
 
 _EXACT = {FloatType: 2**24, DoubleType: 2**53}  # above, neighbouring whole numbers become equal
 _PLAIN = r"^[!-~&&[^.\[{]]+$"  # printable ASCII that needs no second look
-_PADDING = r"^[\s\p{Z}\p{Cc}\p{Cf}]+|[\s\p{Z}\p{Cc}\p{Cf}]+$"  # no-break and zero-width spaces too
+PADDING = r"^[\s\p{Z}\p{Cc}\p{Cf}]+|[\s\p{Z}\p{Cc}\p{Cf}]+$"  # no-break and zero-width spaces too
 _TIDY = r'^(?!\{"|\{\}|\[)\P{Cc}+$'  # no control character, and no JSON object or array
 _ROUNDED = r"^[+-]?\d+(?:\.\d+)?[Ee][+-]?\d{2,}$|^[+-]?Infinity$"  # 1.23E+17: digits were lost on the way
-_DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
+DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
 _NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
 
 # Epoch ticks of about these years: the number of digits tells the unit, and no yyyymmdd begins like one.
@@ -103,7 +103,7 @@ def as_id(value: Column, kind: DataType) -> Column:
     if isinstance(kind, IntegralType):
         return value.cast("string")
     text = as_text(value, kind)
-    stripped = F.regexp_replace(F.regexp_replace(text, _PADDING, ""), _DECIMAL_ZEROS, "$1")
+    stripped = F.regexp_replace(F.regexp_replace(text, PADDING, ""), DECIMAL_ZEROS, "$1")
     tidy = F.when(stripped.rlike(_TIDY), stripped)
     lost = F.lower(text).isin(*_NOTHING) | text.rlike(_ROUNDED)
     return F.when(~lost, F.when(text.rlike(_PLAIN), text).otherwise(tidy))
@@ -111,7 +111,7 @@ def as_id(value: Column, kind: DataType) -> Column:
 
 def is_missing(value: Column, kind: DataType) -> Column:
     """Whether a raw value is missing: null, empty, nothing but spaces of any kind, or a writer's word for null."""
-    bare = F.regexp_replace(as_text(value, kind), _PADDING, "")  # null where bytes are no text, which is not missing
+    bare = F.regexp_replace(as_text(value, kind), PADDING, "")  # null where bytes are no text, which is not missing
     return value.isNull() | F.coalesce((bare == "") | F.lower(bare).isin(*_NOTHING), F.lit(False))
 
 

@@ -20,7 +20,7 @@ from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, SNAPSHOTS, VOCABULARY
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, QUARANTINE, SNAPSHOTS, VOCABULARY
 from ecdctr_spark.tables.small import append_rows
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled
@@ -187,3 +187,15 @@ def test_the_log_keeps_no_least_and_greatest_values(built: Store) -> None:
         for line in path.read_text().splitlines():
             stats = json.loads(line).get("add", {}).get("stats")
             assert stats is None or json.loads(stats).get("minValues", {}) == {}
+
+
+def test_a_kept_raw_row_is_forgotten_however_it_spells_the_user(
+    spark: SparkSession, config: Config, tmp_path: Path
+) -> None:
+    spelled = ["7", "7.0", " 7 ", "\u00a07"]
+    rows = [json.dumps({"user_id": user}) for user in [*spelled, "17", "7.5", None]]
+    bad = [("impressions", "logs", "domain is neither natural nor ad", row, DAY) for row in [*rows, '{"user_id":7}']]
+    store = Store(spark, Root.parse(tmp_path), config.logs_id, config.data_set_id)
+    store.replace(QUARANTINE, spark.createDataFrame(bad, QUARANTINE.columns), "true")
+    forget(store, config, "7")
+    assert {json.loads(row["row"])["user_id"] for row in store.read(QUARANTINE).collect()} == {"17", "7.5", None}
