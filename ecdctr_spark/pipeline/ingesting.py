@@ -182,12 +182,11 @@ def _admit_profiles(store: Store, given: _Input) -> _Part:
     """Inserts the profiles of the logs, and replaces those with the same key: a folder may hold only what is new."""
     table, judged, _ = given
     found = _look(given)
-    passing = Observation()
-    new = chosen(judged, table).observe(passing, F.count(F.lit(1)).alias("kept"))
+    new, writing = chosen(judged, table), Observation()
     others = store.read(table).join(new, list(table.key), how="left_anti")
-    store.replace(table, new.unionByName(others), "true")
-    read, good = sum(found.rows.values()), sum(found.good.values())
-    kept = passing.get.get("kept", 0)
+    rows = new.observe(writing, F.count(F.lit(1)).alias("kept")).unionByName(others)
+    store.replace(table, rows, "true")
+    read, good, kept = sum(found.rows.values()), sum(found.good.values()), writing.get.get("kept", 0)
     return _Part(table, judged, "true", Counts(read, kept, duplicates=good - kept, quarantined=read - good))
 
 

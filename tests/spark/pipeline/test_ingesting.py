@@ -197,10 +197,11 @@ def test_the_code_that_spark_generates_compiles(logs: Logs, spark: SparkSession)
 
 def test_profiles_that_are_not_in_the_folder_stay(logs: Logs) -> None:
     logs.write("impressions", day(5))
-    logs.write("users", ["u1,2024-01-01,old", "u2,2024-01-01,old", " ,,x"], "user_id,valid_from,plan")
-    logs.ingest(FIFTH, FIFTH)
+    first = ["u1,2024-01-01,old", "u2,2024-01-01,old", "u2,2024-01-01,old", " ,,x"]
+    logs.write("users", first, "user_id,valid_from,plan")
+    assert logs.ingest(FIFTH, FIFTH).counts == Counts(rows_read=10, rows_kept=8, duplicates=1, quarantined=1)
     logs.write("users", ["u1,2024-01-01,new", "u1,2024-01-03,newer"], "user_id,valid_from,plan")
-    logs.ingest(FIFTH, FIFTH)
+    assert logs.ingest(FIFTH, FIFTH).counts == Counts(rows_read=8, rows_kept=8)
     rows: list[Any] = logs.store.read(USERS).collect()
     assert {(row["user_id"], row["valid_from"].day, row["attributes"]["plan"]) for row in rows} == {
         ("u1", 1, "new"), ("u1", 3, "newer"), ("u2", 1, "old"),
