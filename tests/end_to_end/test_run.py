@@ -216,7 +216,7 @@ def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_pat
     [
         (["--set", "trian.batch_size=8"], "unknown key trian; the nearest known one is"),
         (["--set", "source.impressions=/nowhere"], "/nowhere"),
-        (["--from", "yesterday"], "--from yesterday: expected a day as YYYY-MM-DD"),
+        (["--from", "monday"], "--from monday: expected a day as YYYY-MM-DD"),
         (["--ranks", "2"], "No such option: --ranks"),
         (["--set", "source.kind=file"], "source.kind: no source file; expected one of files, movielens"),
     ],
