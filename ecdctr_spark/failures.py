@@ -71,7 +71,8 @@ _KNOWN = (
         "run it again: it resumes; spark.driver_memory must fit this machine",
     ),
     (
-        r"Connection refused|UnknownHost|Name or service not known|[Cc]ouldn't connect|[Cc]ould not connect|timed out",
+        r"Connection refused|UnknownHost|Name or service not known|[Cc]ouldn't connect|[Cc]ould not connect|timed out"
+        r"|AWS Error (?:NETWORK_CONNECTION|UNKNOWN)|NoSuchBucket|curlCode",
         "a server does not answer",
         "start it, or correct its address",
     ),

@@ -201,7 +201,7 @@ def _day(time: str, timezone: str) -> Column:
 
 def _in_bounds(time: str) -> Column:
     first, last = f"{FIRST_YEAR}-01-01 00:00:00", f"{LAST_YEAR + 1}-01-01 00:00:00"
-    return _of(time).between(F.lit(first).cast("timestamp"), F.lit(last).cast("timestamp"))
+    return (_of(time) >= F.lit(first).cast("timestamp")) & (_of(time) < F.lit(last).cast("timestamp"))
 
 
 def _clicked(raw: DataFrame) -> Column:
@@ -230,7 +230,7 @@ def _no_id(raw: DataFrame, name: str) -> list[Rule]:
     absent, missing = _of(name).isNull(), is_missing(*_column(raw, name))  # asked only of a row without an id
     return [
         (absent & missing, f"{name} is missing"),
-        (absent, f"{name} is not text or a whole number, or holds a control character"),
+        (absent, f"{name} is no identifier (a fraction, rounded, nested, or with a control character)"),
     ]
 
 

@@ -53,11 +53,14 @@ class Counts:
 
 
 class Ingested(NamedTuple):
-    """What an ingest did. `covered` are the days with good impressions; `missing` those without, left as they were."""
+    """What an ingest did. `covered` are the days with good impressions; `missing` those without, left as they were;
+    `left_out` the files that were not read. `fewer` says by how many rows a table's day is smaller than it was."""
 
     counts: Counts
     covered: frozenset[dt.date]
     missing: frozenset[dt.date]
+    left_out: tuple[str, ...] = ()
+    fewer: tuple[tuple[str, dt.date, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ class _Survey:
     rows: Mapping[dt.date | None, int]
     good: Mapping[dt.date | None, int]
     events: Mapping[dt.date | None, int]
+
+
+class _Days(NamedTuple):
+    """The days that an ingest reads: those asked for, from `first` on, and before them those whose rows may be late."""
+
+    first: dt.date
+    every: list[dt.date]
 
 
 class _Input(NamedTuple):
@@ -86,37 +96,44 @@ class _Part(NamedTuple):
     where: str
     counts: Counts
     covered: frozenset[dt.date] = frozenset()
+    fewer: tuple[tuple[str, dt.date, int], ...] = ()
 
 
 def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Ingested:
-    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted. The
-    labels.maturity_days days before `first` are read again, since rows may have come late.
+    """Raw logs of the days first..last to the canonical tables; bad rows to quarantine, duplicates counted.
 
-    A day is replaced only where the logs hold rows of it; another is left as it was. A row without a readable time
-    belongs to no day and is quarantined by every ingest that reads it. Raises ConfigError where a day has lost more of
-    its rows than check.limits.restated allows.
+    A day asked for is replaced, where the logs hold rows of it; without any it is left as it was. Rows of the
+    labels.maturity_days days before `first` may have come late: they are added to what is there, since a folder of one
+    day may hold a few of them. A row without a readable time belongs to no day and is quarantined by every ingest that
+    reads it. Raises ConfigError where the days precede calendar.first_day, or a day asked for has lost more of its rows
+    than check.limits.restated allows.
     """
+    if last < config.calendar.first_day:
+        raise ConfigError(f"--to {last}: logs before calendar.first_day ({config.calendar.first_day}) are never used")
     raw = SOURCES[config.source.kind](store.spark, config)
     clock, zone = clock_of(config), config.calendar.timezone
     start = max(config.calendar.first_day, first - config.labels.maturity_days * DAY)
-    asked = list(days(start, last))
+    read = _Days(max(first, start), list(days(start, last)))
 
     def given(table: Table, judged: DataFrame) -> _Input:
         described = raw.described.get(table.name)
         return _Input(table, judged, described.rows if described else None)
 
     impressions = given(IMPRESSIONS, judged_impressions(raw.impressions, clock, zone))
-    parts = [_admit_days(store, config, impressions, asked)]
+    parts = [_admit_days(store, config, impressions, read)]
     if raw.clicks is not None:
         shown = store.read(IMPRESSIONS).where(within(days(start - window(config), last)))
-        parts.append(_admit_days(store, config, given(CLICKS, judged_clicks(raw.clicks, clock, zone)), asked, shown))
+        parts.append(_admit_days(store, config, given(CLICKS, judged_clicks(raw.clicks, clock, zone)), read, shown))
     if raw.users is not None:
         parts.append(_admit_profiles(store, given(USERS, judged_profiles(raw.users, "user_id", clock))))
     if raw.items is not None:
         parts.append(_admit_profiles(store, given(ITEMS, judged_profiles(raw.items, "item_id", clock))))
     _quarantine(store, config, parts)
     counts = reduce(add, (part.counts for part in parts))
-    return Ingested(counts, parts[0].covered, frozenset(asked) - parts[0].covered)
+    covered = parts[0].covered
+    left_out = tuple(name for described in raw.described.values() for name, _ in described.left_out)
+    fewer = tuple(loss for part in parts for loss in part.fewer)
+    return Ingested(counts, covered, frozenset(read.every) - covered, left_out, fewer)
 
 
 def clock_of(config: Config) -> Clock:
@@ -152,30 +169,40 @@ def _look(given: _Input, restated: Collection[dt.date] = ()) -> _Survey:
     return _Survey(rows, {row["ds"]: row["rows"] for row in good}, {row["ds"]: row["events"] for row in good})
 
 
-def _admit_days(
-    store: Store, config: Config, given: _Input, asked: Sequence[dt.date], shown: DataFrame | None = None
-) -> _Part:
-    """Replaces the days asked for that the logs cover. Clicks are also judged by the impressions `shown`."""
+def _admit_days(store: Store, config: Config, given: _Input, read: _Days, shown: DataFrame | None = None) -> _Part:
+    """Writes the days that the logs hold rows of. Clicks are also judged by the impressions `shown`."""
     table = given.table
     former = {dt.date.fromisoformat(day): rows for day, rows in pinned.rows_by(store.place(table), "ds").items()}
-    found = _look(given, [day for day in asked if day in former])
-    there = [day for day in asked if day in found.rows]
-    _refuse_losses(config, table, found, {day: former[day] for day in there if day in former})
+    found = _look(given, [day for day in read.every if day in former])
+    there = [day for day in read.every if day in found.rows]
+    replaced = [day for day in there if day >= read.first and day in former]
+    _refuse_losses(config, table, found, {day: former[day] for day in replaced})
     here = within(there)
     rows = given.judged.where(f"{here} or ds is null")
     rows = rows if shown is None else of_impressions(rows, shown)
-    good, kept = _write(store, table, rows, _held(store, config, table, former, there), here) if there else (0, 0)
-    read = sum(found.rows.get(day, 0) for day in (*there, None))
+    near = _near(config, table, former, there, replaced)
+    held = store.read(table).where(within(near)) if near else None
+    good, kept = _write(store, table, rows, held, here) if there else (0, 0)
+    _drop_repeats(store, table, here, [day for day in near if day > min(there) and day not in there])
+    total = sum(found.rows.get(day, 0) for day in (*there, None))
     before = sum(count for day, count in found.rows.items() if day and day < config.calendar.first_day)
     counts = Counts(
-        rows_read=read,
+        rows_read=total,
         rows_kept=kept,
         duplicates=good - kept,
-        quarantined=read - good,
-        outside_asked=sum(found.rows.values()) - read - before,
+        quarantined=total - good,
+        outside_asked=sum(found.rows.values()) - total - before,
         outside_any=before,
     )
-    return _Part(table, rows, f"({here} or ds is null)", counts, frozenset(day for day in there if day in found.good))
+    lost = ((table.name, day, former[day] - found.events.get(day, 0)) for day in replaced)
+    return _Part(
+        table,
+        rows,
+        f"({here} or ds is null)",
+        counts,
+        covered=frozenset(day for day in there if day in found.good),
+        fewer=tuple(loss for loss in lost if loss[2] > 0),
+    )
 
 
 def _admit_profiles(store: Store, given: _Input) -> _Part:
@@ -191,22 +218,40 @@ def _admit_profiles(store: Store, given: _Input) -> _Part:
 
 
 def _write(store: Store, table: Table, rows: DataFrame, held: DataFrame | None, here: str) -> tuple[int, int]:
-    """Writes one good row of each key that no other day holds; returns the number of good rows and of those written."""
+    """Writes one good row of each key, the first, where `held` are the rows that are there and stay; returns the number
+    of good rows and of those written."""
     judging, writing = Observation(), Observation()  # count rows on their way: they are read only once
+    time = "event_time" if table is IMPRESSIONS else "click_time"
     good = rows.observe(judging, F.count_if(F.col("reason").isNull()).alias("good")).where("reason is null")
-    fresh = good if held is None else good.join(held, "event_id", how="left_anti")
-    kept = chosen(fresh, table, ("event_time" if table is IMPRESSIONS else "click_time",))
-    store.replace(table, kept.observe(writing, F.count(F.lit(1)).alias("kept")), here)
+    kept = chosen(good, table, (time,))
+    if held is None:
+        store.replace(table, kept.observe(writing, F.count(F.lit(1)).alias("kept")), here)
+        return judging.get.get("good", 0), writing.get.get("kept", 0)
+    first = held.groupBy("event_id").agg(F.min(time).alias("since"))
+    fresh = kept.join(first, "event_id", how="left").where(f"since is null or {time} <= since").drop("since")
+    own = kept.select("event_id", F.col(time).alias("came"))
+    stays = held.where(here).join(own, "event_id", how="left").where(f"came is null or came > {time}").drop("came")
+    store.replace(table, fresh.observe(writing, F.count(F.lit(1)).alias("kept")).unionByName(stays), here)
     return judging.get.get("good", 0), writing.get.get("kept", 0)
 
 
-def _held(
-    store: Store, config: Config, table: Table, former: Collection[dt.date], replaced: Collection[dt.date]
-) -> DataFrame | None:
-    """The event_ids of impressions on days that stay, source.repeated_days around those replaced; None without any."""
-    reach = config.source.repeated_days * DAY
-    near = [day for day in former if day not in replaced and min(replaced) - reach <= day <= max(replaced) + reach]
-    return store.read(table).where(within(near)).select("event_id") if table is IMPRESSIONS and near else None
+def _drop_repeats(store: Store, table: Table, here: str, later: Collection[dt.date]) -> None:
+    """Deletes impressions of later days, ingested before, whose event came first in the slice that was written."""
+    if later:
+        first = store.read(table).where(here).select("event_id", "event_time")
+        among = within(later).replace("ds", "kept.ds")
+        store.delete(table, first, f"{among} and kept.event_id = keys.event_id and kept.event_time > keys.event_time")
+
+
+def _near(
+    config: Config, table: Table, former: Collection[dt.date], there: Collection[dt.date], replaced: Collection[dt.date]
+) -> list[dt.date]:
+    """The days whose rows stay and may hold an event that comes again: of impressions those source.repeated_days around
+    the days that the logs hold, of clicks these days alone."""
+    reach = config.source.repeated_days * DAY if table is IMPRESSIONS else dt.timedelta(0)
+    if not there:
+        return []
+    return [day for day in former if day not in replaced and min(there) - reach <= day <= max(there) + reach]
 
 
 def _refuse_losses(config: Config, table: Table, found: _Survey, former: Mapping[dt.date, int]) -> None:

@@ -26,6 +26,8 @@ from ecdctr_spark.tables.small import Row
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
+_NAMED = 3  # files left out that are named
+
 
 @dataclass
 class Run:
@@ -107,11 +109,17 @@ def run_counted(store: Store, config: Config, step: Ingest | Build, console: Con
     in_order(step.first, step.last)
     with Reporter(console, 1) as reporter:
         if isinstance(step, Build):
-            return _build(store, config, step, reporter)
-        counts, _, missing = _ingest(store, config, step, reporter)
-    if without := no_logs(config, missing.intersection(days(step.first, step.last))):
+            counts = _build(store, config, step, reporter)
+            if not counts.rows_read:
+                raise ConfigError(
+                    f"nothing is ingested of {step.first}..{step.last} with this source and calendar: run"
+                    " `ecdctr ingest` for these days first"
+                )
+            return counts
+        ingested = _ingest(store, config, step, reporter)
+    if without := no_logs(config, ingested.missing.intersection(days(step.first, step.last))):
         raise ConfigError(without)
-    return counts
+    return ingested.counts
 
 
 def no_logs(config: Config, missing: Collection[dt.date]) -> str:
@@ -122,8 +130,8 @@ def no_logs(config: Config, missing: Collection[dt.date]) -> str:
     source = config.source.impressions or config.source.folder or config.source.kind
     them = "it" if len(unknown) == 1 else "them"
     return (
-        f"no logs of {_named(unknown)} in {source}: nothing was done for {them}; run it again when they are there, or"
-        f" add {them} to check.without_logs"
+        f"no logs of {_named(unknown)} in {source}, or no good row in them: nothing was done for {them}; run it again"
+        f" when they are there, or add {them} to check.without_logs"
     )
 
 
@@ -228,17 +236,23 @@ def _ingest(store: Store, config: Config, step: Ingest, reporter: Reporter) -> I
     started = time.monotonic()
     with reporter.step(f"ingest {step.first}..{step.last}") as update:
         ingested = ingest(store, config, step.first, step.last)
-        counts, covered, missing = ingested
-        done = {**asdict(counts), "seconds": time.monotonic() - started}
-        registry.record_ingest(store.root, config, covered, missing.union(days(step.first, step.last)), **done)
-        without = f", no logs of {_named(sorted(missing))}" if missing else ""
-        update(counts.rows_read, f"{_unkept(counts)}{without}")
+        done = {**asdict(ingested.counts), "seconds": time.monotonic() - started}
+        tried = ingested.missing.union(days(step.first, step.last))
+        registry.record_ingest(store.root, config, ingested.covered, tried, **done)
+        update(ingested.counts.rows_read, _told(ingested))
     return ingested
 
 
-def _unkept(counts: Counts) -> str:
+def _told(ingested: Ingested) -> str:
+    """What a user should know of an ingest, beside the number of rows."""
+    counts = ingested.counts
     outside = counts.outside_asked + counts.outside_any
-    return f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"
+    told = [f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"]
+    told += [f"{table} of {day} has {rows:,} rows fewer than before" for table, day, rows in ingested.fewer]
+    told += [f"no logs of {_named(sorted(ingested.missing))}"] if ingested.missing else []
+    told += [f"left out: {', '.join(ingested.left_out[:_NAMED])}"] if ingested.left_out else []
+    more = len(ingested.left_out) - _NAMED
+    return ", ".join([*told, *([f"{more:,} more"] if more > 0 else [])])
 
 
 def _build(store: Store, config: Config, step: Build, reporter: Reporter) -> Counts:

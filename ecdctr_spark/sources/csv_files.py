@@ -49,7 +49,7 @@ def csv_frames(spark: SparkSession, files: Sequence[Found], dialect: Csv) -> Fra
     for found, one in seen:
         if set(one.header) != set(seen[0][1].header):
             columns = ", ".join(name or "(blank)" for name in one.header)
-            raise Unusable(f"{found.file} has the columns {columns} unlike {seen[0][0].file.name}")
+            raise Unusable(f"{found.file} has the columns {columns} unlike {seen[0][0].file}")
         # Spark ends a line at the byte of a newline, which may be a part of a character in another encoding.
         many_lines = one.spans_lines or dialect.encoding != "utf-8"
         groups[one.header, many_lines, found.folders].append(found)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, StructType
 
 from ecdctr_spark.sources.folders import Found, Unusable, alike, check_names, paths, with_folders
-from ecdctr_spark.sources.frames import no_text
+from ecdctr_spark.sources.frames import no_text, quoted
 from ecdctr_spark.sources.raw import CORRUPT, Frames, first_line
 from ecdctr_spark.sources.streams import check_compressed
 
@@ -66,9 +66,11 @@ def _frame(spark: SparkSession, files: Sequence[Found], schema: StructType) -> D
     objects = F.from_json(F.concat(F.lit("["), texts, F.lit("]")), ArrayType(schema), {"mode": "PERMISSIVE"})
     parsed = lines.where(F.trim(line) != "").select("*", objects.alias("objects"))
     good = (F.size("objects") == 1) & F.col("objects")[0].isNotNull() & ~no_text(F.col("value"))
-    folders = [name for name in lines.columns if name != "value" and name not in schema.names]
+    folders = [name for name in lines.columns if name != "value"]
+    values = {name: F.when(good, F.col("objects")[0][name]) for name in schema.names}
+    for name in folders:  # where the row has no such key: another file may be the one that has it
+        values[name] = F.coalesce(values[name], F.col(quoted(name))) if name in values else F.col(quoted(name))
     return parsed.select(
-        *(F.when(good, F.col("objects")[0][name]).alias(name) for name in schema.names),
-        *folders,
+        *(value.alias(name) for name, value in values.items()),
         F.when(~F.coalesce(good, F.lit(False)), F.col("value")).alias(CORRUPT),
     )

@@ -35,8 +35,9 @@ FIRST_YEAR, LAST_YEAR = 1990, 2100  # a time outside them is a broken clock or a
 _EXACT = {FloatType: 2**24, DoubleType: 2**53}  # above, neighbouring whole numbers become equal
 _PLAIN = r"^[!-~&&[^.\[{]]+$"  # printable ASCII that needs no second look
 PADDING = r"^[\s\p{Z}\p{Cc}\p{Cf}]+|[\s\p{Z}\p{Cc}\p{Cf}]+$"  # no-break and zero-width spaces too
-_TIDY = r'^(?!\{"|\{\}|\[)\P{Cc}+$'  # no control character, and no JSON object or array
-_ROUNDED = r"^[+-]?\d+(?:\.\d+)?[Ee][+-]?\d{2,}$|^[+-]?Infinity$"  # 1.23E+17: digits were lost on the way
+_TIDY = r'^(?!\{"|\{\}|\[(?:[\]\[{"\d-]|null|true|false))\P{Cc}+$'  # no control character, and no JSON object or array
+_SCIENTIFIC = r"^[+-]?\d+\.\d+[Ee][+-]?\d+$|^[+-]?\d+[Ee]\+\d+$|^[+-]?Infinity$"  # 1.23E+17: rounded, as by Excel
+_JAVA = r"^-?\d\.\d+E\d{1,2}$"  # 1.0E7: a double as Java writes it, all digits there
 DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
 _NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
 
@@ -47,6 +48,8 @@ _EPOCH = {
     "microseconds": r"([6-9]\d{14}|[1-4]\d{15})",
     "nanoseconds": r"([6-9]\d{14}|[1-4]\d{15})\d{3}",
 }
+# yyyymmddhh, which could also be epoch seconds of 2033 to 2036: it is neither, unless the unit is declared.
+_HOUR = r"^(?:199\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])$"
 _DECLARED = {"seconds": (12, 1_000_000), "milliseconds": (15, 1_000), "microseconds": (18, 1)}  # digits, microseconds
 _FRACTION = r"(?:\.(\d+))?"
 _OFFSET = r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
@@ -66,7 +69,11 @@ def as_text(value: Column, kind: DataType) -> Column:
     they have no zone), nested values are JSON. Null for binary values that are not UTF-8."""
     if isinstance(kind, FloatType | DoubleType):
         whole = (value == F.floor(value)) & (F.abs(value) <= F.lit(_EXACT[type(kind)]))
-        return F.when(whole, value.cast("bigint").cast("string")).otherwise(value.cast("string"))
+        # Java writes 17044488005E-1 as 1.7044488005E9, which no reader of times expects.
+        plain = F.regexp_replace(value.cast("decimal(26, 6)").cast("string"), "0+$", "")
+        large = F.abs(value).between(1e7, 1e15)
+        digits = F.when(whole, value.cast("bigint").cast("string")).when(large, plain)
+        return F.coalesce(digits, value.cast("string"))
     if isinstance(kind, DecimalType):
         text = value.cast("string")
         return F.regexp_replace(text, r"\.?0+$", "") if kind.scale else text
@@ -89,8 +96,8 @@ def identifies(kind: DataType) -> bool:
 
 def as_id(value: Column, kind: DataType) -> Column:
     """The canonical text of an identifier, without spaces around it. Null where it is missing (see is_missing), holds a
-    control character, is a fraction, a floating-point number too large to be exact (as text: with an exponent of two
-    digits), or a JSON object or array.
+    control character, is a fraction, a number that was rounded (1.23E+17, or a double too large to be exact), or a
+    JSON object or array.
 
     Text that ends in `.0` is a whole number that was a float on its way.
     """
@@ -105,8 +112,9 @@ def as_id(value: Column, kind: DataType) -> Column:
     text = as_text(value, kind)
     stripped = F.regexp_replace(F.regexp_replace(text, PADDING, ""), DECIMAL_ZEROS, "$1")
     tidy = F.when(stripped.rlike(_TIDY), stripped)
-    lost = F.lower(text).isin(*_NOTHING) | text.rlike(_ROUNDED)
-    return F.when(~lost, F.when(text.rlike(_PLAIN), text).otherwise(tidy))
+    number = as_id(F.when(text.rlike(_JAVA), text).cast("double"), DoubleType())
+    usual = F.when(~F.lower(text).isin(*_NOTHING), F.when(text.rlike(_PLAIN), text).otherwise(tidy))
+    return F.when(text.rlike(_SCIENTIFIC), number).otherwise(usual)
 
 
 def is_missing(value: Column, kind: DataType) -> Column:
@@ -167,6 +175,7 @@ def _time_text(value: Column, kind: DataType) -> Column:
 def _in_microseconds(text: Column) -> Column:
     """Digits of epoch ticks as digits of microseconds; other text may come out changed, but never as such digits."""
     steps = {
+        _HOUR: "",
         rf"^{_EPOCH['nanoseconds']}$": "$1",
         rf"^{_EPOCH['seconds']}{_FRACTION}$": "$1.$2000000",
         r"^(\d{9,10})\.(\d{6})\d*$": "$1$2",

@@ -70,7 +70,7 @@ def test_a_bad_impression_has_a_reason(spark: SparkSession) -> None:
         ({"item_id": "\u00a0\u200b"}, "item_id is missing"),
         ({"user_id": "\n"}, "user_id is missing"),
         ({"user_id": "NULL"}, "user_id is missing"),
-        ({"user_id": "u1\nu2"}, "user_id is not text or a whole number, or holds a control character"),
+        ({"user_id": "u1\nu2"}, "user_id is no identifier (a fraction, rounded, nested, or with a control character)"),
         ({"domain": "AD"}, "domain is neither natural nor ad"),
         ({"clicked": "2"}, "clicked is neither 0 nor 1"),
         ({"clicked": None}, "clicked is neither 0 nor 1"),

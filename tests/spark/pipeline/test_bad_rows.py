@@ -44,7 +44,7 @@ def _kinds() -> list[Kind]:
     missing = [None, "", " ", "\u00a0", "\u200b\u3000", "\t", "null", "NaN", "None", "\\N", "undefined"]
     no_id = ["a\x07b", "u1\u0000", '{"id": 7}', "[7]"]
     ids = [Kind(name, value, f"{name} is missing") for name in ("event_id", "user_id", "item_id") for value in missing]
-    wrong = "is not text or a whole number, or holds a control character"
+    wrong = "is no identifier (a fraction, rounded, nested, or with a control character)"
     ids += [Kind(name, value, f"{name} {wrong}") for name in ("event_id", "user_id", "item_id") for value in no_id[2:]]
     ids += [Kind("user_id", "a\x07b", f"user_id {wrong}")]
     unread = [
@@ -152,7 +152,7 @@ def _unread(*moments: Any) -> dict[Any, str]:
 
 
 def _unlike(name: str, *values: Any) -> dict[Any, str]:
-    return dict.fromkeys(values, f"{name} is not text or a whole number, or holds a control character")
+    return dict.fromkeys(values, f"{name} is no identifier (a fraction, rounded, nested, or with a control character)")
 
 
 TYPED = [

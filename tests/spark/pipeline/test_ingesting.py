@@ -88,6 +88,56 @@ def test_a_day_without_any_logs_replaces_nothing(logs: Logs) -> None:
     assert len(logs.events()) == 6
 
 
+def test_a_late_row_in_the_next_day_s_folder_is_added_to_its_day(logs: Logs) -> None:
+    late = [shown(f"late{number}", "2024-01-05T23:59:59") for number in range(4)]
+    logs.write("drop/2024-01-05", day(5))
+    logs.write("drop/2024-01-06", [*late, *day(5)[:1], *day(6)])
+    logs.ingest(FIFTH, FIFTH, impressions="drop/2024-01-05")
+    found = logs.ingest(SIXTH, SIXTH, impressions="drop/2024-01-06")
+    assert (found.counts.rows_read, found.counts.rows_kept) == (11, 11)
+    assert Counter(logs.events().values()) == {"2024-01-05": 10, "2024-01-06": 6}
+    again = logs.ingest(SIXTH, SIXTH, impressions="drop/2024-01-06")
+    assert again.counts == found.counts
+    assert Counter(logs.events().values()) == {"2024-01-05": 10, "2024-01-06": 6}
+
+
+def test_a_late_click_in_the_next_day_s_folder_is_added_to_its_day(logs: Logs) -> None:
+    header = HEADER.removesuffix(",clicked")
+    for date, clicks in (
+        (FIFTH, ["e50,2024-01-05T11:00:00"]),
+        (SIXTH, ["e51,2024-01-05T12:00:00", "e50,2024-01-05T13:00:00", "e60,2024-01-06T11:00:00"]),
+    ):
+        logs.write("impressions", [row.removesuffix(",0") for row in day(date.day)], header)
+        logs.write("clicks", clicks, "event_id,click_time")
+        logs.ingest(date, date)
+    clicked = {row["event_id"]: row["click_time"].hour for row in logs.store.read(CLICKS).collect()}
+    assert clicked == {"e50": 11, "e51": 12, "e60": 11}
+
+
+@pytest.mark.parametrize("order", [(FIFTH, SIXTH), (SIXTH, FIFTH)])
+def test_of_an_event_that_comes_again_the_first_row_is_kept_whatever_day_is_ingested_first(
+    logs: Logs, order: Sequence[dt.date]
+) -> None:
+    logs.write("drop/2024-01-05", [shown("e1", "2024-01-05T23:50:00"), shown("e3", "2024-01-05T10:00:00")])
+    logs.write("drop/2024-01-06", [shown("e1", "2024-01-06T00:10:00", clicked="1"), shown("e2", "2024-01-06T10:00:00")])
+    for date in order:
+        logs.ingest(date, date, impressions=f"drop/{date}")
+    assert logs.events() == {"e1": "2024-01-05", "e2": "2024-01-06", "e3": "2024-01-05"}
+
+
+def test_days_before_all_logs_are_refused(logs: Logs) -> None:
+    logs.write("impressions", day(5))
+    with pytest.raises(ConfigError, match="--to 2024-01-05: logs before"):
+        logs.ingest(FIFTH, FIFTH, "calendar.first_day=2024-02-01")
+
+
+def test_a_day_that_is_smaller_than_it_was_is_reported(logs: Logs) -> None:
+    logs.write("impressions", day(5))
+    logs.ingest(FIFTH, FIFTH)
+    logs.write("impressions", day(5, 4))
+    assert logs.ingest(FIFTH, FIFTH).fewer == (("impressions", FIFTH, 2),)
+
+
 def test_a_day_that_has_lost_most_of_its_rows_is_not_replaced(logs: Logs) -> None:
     logs.write("impressions", day(5))
     logs.ingest(FIFTH, FIFTH)

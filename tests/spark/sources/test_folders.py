@@ -114,3 +114,16 @@ def test_what_spark_writes_beside_its_files_is_no_file_left_out(spark: SparkSess
     for name in ("_SUCCESS", "._SUCCESS.crc", ".1.csv.crc", "_committed_123"):
         (folder / name).touch()
     assert read(spark, configured("csv", folder)).described["impressions"].left_out == ()
+
+
+def test_a_json_row_without_a_key_has_its_folder_s_value_where_another_file_has_the_key(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    row = (
+        '{"event_id": "%s", "event_time": "2024-01-05", "domain": "ad", "user_id": "u", "item_id": "i", "clicked": 0%s}'
+    )
+    folder = laid(
+        tmp_path,
+        {"shop=007/p.json": row % ("e1", "") + "\n", "shop=7/p.json": row % ("e2", ', "shop": "inner"') + "\n"},
+    )
+    assert values(spark, "json", folder, "shop") == {"e1": "007", "e2": "inner"}

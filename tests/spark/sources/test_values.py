@@ -61,7 +61,7 @@ def test_times_as_text(spark: SparkSession) -> None:
     [
         "2024-02-30T10:20:30", "2024-03-01T25:00:00", "2024-03-01T10:20:60", "10:20:30", "01/03/2024", "2024-3-1",
         "2024", "2024-W09-5", "2024060", "20240230", "99999999", "20240301T10", "-5", "+1709288430", "0", "10",
-        "86400000",
+        "86400000", "2024010510", "2034123123",
         "1.709E12", "9999999999999999", "99999999999999999999", "9223372036854775807", "NaN", "Infinity", "", " ",
         "soon", "2024-03-01T10:20:30 Europe/Berlin", "2024-03-01T10:20:30+99:00", "1709288430,25", "١٧٠٩٢٨٨٤٣٠",
     ],
@@ -97,6 +97,11 @@ def test_a_declared_unit_decides_what_a_number_is(spark: SparkSession) -> None:
     }
     assert {unit: times(spark, [number], Clock(unit=unit))[number] for unit in in_utc} == in_utc
     assert times(spark, ["1709288430"], Clock(unit="yyyymmdd")) == {"1709288430": None}
+
+
+def test_an_hour_that_could_be_epoch_seconds_needs_a_declared_unit(spark: SparkSession) -> None:
+    assert times(spark, ["2024010510"], Clock()) == {"2024010510": None}
+    assert times(spark, ["2024010510"], Clock(unit="seconds")) == {"2024010510": "2034-02-20 01:08:30"}
 
 
 def test_times_as_other_types(spark: SparkSession) -> None:
@@ -148,7 +153,9 @@ def test_text_identifiers(spark: SparkSession) -> None:
         "1e3": "1e3", "7.5": "7.5", "a.0": "a.0", "Ünï 1": "Ünï 1", "\u00a0": None, "\n": None, "": None, "a\nb": None,
         "a\x00b": None, "null": None, "NaN": None, "\\N": None, "<NA>": None,
         '{"a":1}': None, "[1]": None, "{3F2504E0}": "{3F2504E0}", "1.23E+17": None, "1.0E17": None,
-        "Infinity": None, "2e5": "2e5",
+        "Infinity": None, "2e5": "2e5", "4821e771": "4821e771", "12e45": "12e45", "[promo]": "[promo]", '["a"]': None,
+        "[]": None, "1.23456789E8": "123456789", "1.0E7": "10000000", "1.5E0": None, "1e+16": None, "1.23E5": "123000",
+        "1.2E-3": None,
     }  # fmt: skip
     assert of_texts(spark, list(canonical), as_id) == canonical
     missing = {text for text, absent in of_texts(spark, list(canonical), is_missing).items() if absent}
@@ -170,7 +177,8 @@ def test_identifiers_of_other_types(spark: SparkSession) -> None:
 
 def test_text_of_other_types(spark: SparkSession) -> None:
     canonical = {
-        "true": "true", "7.0D": "7", "7.25D": "7.25", "date '2024-03-01'": "2024-03-01",
+        "true": "true", "7.0D": "7", "7.25D": "7.25",
+        "1709287200.25D": "1709287200.25", "1e-9D": "1.0E-9", "date '2024-03-01'": "2024-03-01",
         "timestamp '2024-03-01 10:00:00.5'": "2024-03-01T10:00:00.5Z",
         "timestamp_ntz '2024-03-01 10:00:00'": "2024-03-01T10:00:00",
         "array(named_struct('a', 1))": '[{"a":1}]', "map('k', 'v')": '{"k":"v"}', "X'ff'": None, "null": None,
