@@ -176,7 +176,9 @@ def test_ranks_that_are_interrupted_while_they_start_end(config: Config, monkeyp
     started: set[int] = set()
 
     def interrupted(group: object) -> None:
-        started.update(process.pid for process in horovodruns())
+        until = time.monotonic() + 30  # a process has its command line once it has been replaced by the command
+        while not started and time.monotonic() < until:
+            started.update(process.pid for process in horovodruns())
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ecdctr_spark.launching.horovodrun._Group.gather", interrupted)

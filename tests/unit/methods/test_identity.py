@@ -101,7 +101,8 @@ OTHERS = (
     True, 7, 0.5, "2024-08-20", "natural", "ad", "event", "clicks", "impressions", "basic", "all", "csv", "json",
     "spark", "horovodrun", "inline", "use the previous one", "stop", "bfloat16", "float32", "fbgemm", "torch", "copied",
     "kept", "mean", "last", "reset", "Asia/Tokyo", "item_id", "user_id", "user.age", "tpm", "cpm", "actr", "snapshot",
-    "5g", "seconds", "ecdctr", "ads_only", {"x": "y"}, {"level": "tpm", "share": 0.5, "max_age_days": 9},
+    "5g", "seconds", ";", "latin-1", "keep",
+    ["2024-08-20"], "ecdctr", "ads_only", {"x": "y"}, {"level": "tpm", "share": 0.5, "max_age_days": 9},
     {"level": "cpm", "share": 0.5, "max_age_days": 9}, {"of": "tpm", "pooling": "mean"}, ["snapshot"], ["x"], [],
 )  # fmt: skip
 # Settings that no other value fits while the rest stays as it is: a node of another kind has other settings, a name is
