@@ -104,8 +104,8 @@ def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existi
 
 
 def run_counted(store: Store, config: Config, step: Ingest | Build, console: Console) -> Counts:
-    """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. Raises
-    ConfigError, after the others are done, where an ingest finds no logs of some."""
+    """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. An ingest reports
+    days without logs. Raises ConfigError where there is nothing to do for any of the days."""
     in_order(step.first, step.last)
     with Reporter(console, 1) as reporter:
         if isinstance(step, Build):
@@ -117,7 +117,8 @@ def run_counted(store: Store, config: Config, step: Ingest | Build, console: Con
                 )
             return counts
         ingested = _ingest(store, config, step, reporter)
-    if without := no_logs(config, ingested.missing.intersection(days(step.first, step.last))):
+    asked = frozenset(days(step.first, step.last))
+    if asked <= ingested.missing and (without := no_logs(config, asked)):
         raise ConfigError(without)
     return ingested.counts
 

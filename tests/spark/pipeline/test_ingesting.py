@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.methods.planning import Build, Ingest
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.pipeline.raw_check import looked_at
+from ecdctr_spark.pipeline.run import run_counted
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
@@ -123,6 +126,19 @@ def test_of_an_event_that_comes_again_the_first_row_is_kept_whatever_day_is_inge
     for date in order:
         logs.ingest(date, date, impressions=f"drop/{date}")
     assert logs.events() == {"e1": "2024-01-05", "e2": "2024-01-06", "e3": "2024-01-05"}
+
+
+def test_the_command_fails_where_no_day_asked_for_has_logs_and_else_reports_those_without(
+    logs: Logs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.write("impressions", day(5))
+    config, console = logs.config(), Console()
+    assert run_counted(logs.store, config, Ingest(FIFTH, SIXTH), console).rows_kept == 6
+    assert "no logs of 2024-01-04, 2024-01-06" in capsys.readouterr().out.replace("\n", " ")
+    with pytest.raises(ConfigError, match="no logs of 2024-01-06 in "):
+        run_counted(logs.store, config, Ingest(SIXTH, SIXTH), console)
+    with pytest.raises(ConfigError, match="nothing is ingested of 2024-01-20"):
+        run_counted(logs.store, config, Build(dt.date(2024, 1, 20), dt.date(2024, 1, 20)), console)
 
 
 def test_days_before_all_logs_are_refused(logs: Logs) -> None:
