@@ -71,7 +71,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     planned = plan(planner, config, first, last, existing)
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
-        steps.tell_maturity(store.root, config, methods, existing.built)
+        steps.update_maturity(store.root, config, methods, existing.built)
         return planned
     with Reporter(console, len(planned)) as reporter, open_ranks(config.training, store.spark) as ranks:
         under_way = Run(store, config, first, last, planner, ranks, reporter)
@@ -83,7 +83,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
             raise ConfigError("; ".join(filter(None, (_no_logs(under_way), str(error))))) from error
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
         steps.evaluate_overall(store, methods)
-        steps.tell_maturity(store.root, config, methods, under_way.existing.built)
+        steps.update_maturity(store.root, config, methods, under_way.existing.built)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))
     if without := _no_logs(under_way):
@@ -240,20 +240,20 @@ def _ingest(store: Store, config: Config, step: Ingest, reporter: Reporter) -> I
         done = {**asdict(ingested.counts), "seconds": time.monotonic() - started}
         tried = ingested.missing.union(days(step.first, step.last))
         registry.record_ingest(store.root, config, ingested.covered, tried, **done)
-        update(ingested.counts.rows_read, _told(ingested))
+        update(ingested.counts.rows_read, _reported(ingested))
     return ingested
 
 
-def _told(ingested: Ingested) -> str:
+def _reported(ingested: Ingested) -> str:
     """What a user should know of an ingest, beside the number of rows."""
     counts = ingested.counts
     outside = counts.outside_asked + counts.outside_any
-    told = [f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"]
-    told += [f"{table} of {day} has {rows:,} rows fewer than before" for table, day, rows in ingested.fewer]
-    told += [f"no logs of {_named(sorted(ingested.missing))}"] if ingested.missing else []
-    told += [f"left out: {', '.join(ingested.left_out[:_NAMED])}"] if ingested.left_out else []
+    reported = [f"{counts.duplicates:,} duplicates, {counts.quarantined:,} quarantined, {outside:,} of other days"]
+    reported += [f"{table} of {day} has {rows:,} rows fewer than before" for table, day, rows in ingested.fewer]
+    reported += [f"no logs of {_named(sorted(ingested.missing))}"] if ingested.missing else []
+    reported += [f"left out: {', '.join(ingested.left_out[:_NAMED])}"] if ingested.left_out else []
     more = len(ingested.left_out) - _NAMED
-    return ", ".join([*told, *([f"{more:,} more"] if more > 0 else [])])
+    return ", ".join([*reported, *([f"{more:,} more"] if more > 0 else [])])
 
 
 def _build(store: Store, config: Config, step: Build, reporter: Reporter) -> Counts:

@@ -102,12 +102,12 @@ def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
     _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
 
 
-def tell_maturity(root: Root, config: Config, methods: Sequence[str], built: Collection[dt.date]) -> None:
+def update_maturity(root: Root, config: Config, methods: Sequence[str], built: Collection[dt.date]) -> None:
     """Brings up to date whether the metrics of these methods are mature, where `built` days are."""
     rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
-    told = with_maturity(rows, built, maturing(config))
-    if told != rows:
-        replace_rows(root, METRICS, told, among("method", methods))
+    rated = with_maturity(rows, built, maturing(config))
+    if rated != rows:
+        replace_rows(root, METRICS, rated, among("method", methods))
 
 
 def maturing(config: Config) -> dt.timedelta:

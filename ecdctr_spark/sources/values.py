@@ -1,7 +1,7 @@
 """Raw values of any type as canonical text, identifiers and times.
 
 Logs come from writers that agree on nothing: one has ids as integers, another as floats or text; one has times as epoch
-seconds, another as ISO 8601. The same thing must come out the same, and what cannot be told must not come out at all:
+seconds, another as ISO 8601. The same thing must come out the same, and what is ambiguous must not come out at all:
 these functions give null for it, and ingest quarantines the row with a reason.
 """
 
@@ -124,7 +124,7 @@ def is_missing(value: Column, kind: DataType) -> Column:
 
 
 def as_time(value: Column, kind: DataType, clock: Clock) -> Column:
-    """A timestamp, null where none can be told.
+    """A timestamp, null where none can be read.
 
     Read are timestamps with and without a zone, dates (their midnight), ISO 8601 text, extended or basic, with or
     without a zone, and numbers: by magnitude, epoch seconds, milliseconds, microseconds or nanoseconds of the years

@@ -111,7 +111,7 @@ def test_metrics_do_not_depend_on_how_the_rows_are_split(spark: SparkSession, dr
 
 
 def test_the_columns_are_those_of_the_metrics_table(spark: SparkSession) -> None:
-    expected = spark.createDataFrame([], METRICS.columns).drop("mature").dtypes  # told by the ledger
+    expected = spark.createDataFrame([], METRICS.columns).drop("mature").dtypes  # known from the ledger
     rows = predictions(spark, [("u", 1, 0.9)], "actr")
     assert metrics(rows).dtypes == expected
     assert overall(rows).dtypes == expected

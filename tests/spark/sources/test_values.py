@@ -1,4 +1,4 @@
-"""The same thing comes out the same whatever its type, and what cannot be told comes out as null."""
+"""The same thing comes out the same whatever its type, and what is ambiguous comes out as null."""
 
 from __future__ import annotations
 

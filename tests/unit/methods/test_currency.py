@@ -89,5 +89,5 @@ def test_a_day_is_mature_once_all_days_are_built_in_which_its_rows_and_clicks_co
 
 def test_all_days_together_are_mature_once_each_of_the_method_is() -> None:
     rows = [metric(None), metric(DAYS[0]), metric(DAYS[1]), metric(None, "ads_only"), metric(DAYS[0], "ads_only")]
-    told = with_maturity(rows, DAYS[:2], dt.timedelta(1))
-    assert [row["mature"] for row in told] == [False, True, False, True, True]
+    rated = with_maturity(rows, DAYS[:2], dt.timedelta(1))
+    assert [row["mature"] for row in rated] == [False, True, False, True, True]

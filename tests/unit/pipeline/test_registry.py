@@ -45,7 +45,7 @@ def registered(
 
 
 def content(root: Root, config: Config, domain: str, day: dt.date, checksum: int, hours: float = -1) -> None:
-    """The samples of a slice, as they are since so many hours from now."""
+    """The samples of a slice, as they are from that number of hours from now on."""
     changed = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=hours)
     row = {"domain": domain, "ds": day, "rows": int(checksum > 0), "checksum": checksum, "changed": changed}
     where = f"domain = '{domain}' and ds = date'{day}'"
