@@ -39,6 +39,21 @@ _KNOWN = (
         "run it again when that has ended: it resumes",
     ),
     (
+        r"PYTHON_VERSION_MISMATCH",
+        "Spark's executors have another Python than the driver",
+        "set spark.pyspark.python to a Python on the executors of the driver's version",
+    ),
+    (
+        r"Cannot run program \"[^\"]*python",
+        "Spark's executors have no such Python",
+        "set spark.pyspark.python to where it is on the executors",
+    ),
+    (
+        r"ModuleNotFoundError",
+        "a Python package is missing",
+        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
+    ),
+    (
         r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|NoSuchFile|No such file or directory",
         "a file is missing",
         "restore it, or remove the folder of its table and run it again",

@@ -27,6 +27,11 @@ from urllib.parse import unquote, urlsplit
 from ecdctr_spark.settings.base import ConfigError, Settings
 
 SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
+# What pyarrow, delta-rs and Hadoop's client read from the environment.
+S3_VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+)  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
