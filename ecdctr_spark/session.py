@@ -59,7 +59,7 @@ LOCAL_SETTINGS = {
 }
 
 _SDK = "software.amazon.awssdk"
-_SDK_BUNDLE = f"{_SDK}:bundle"  # all of Amazon's services in half a gigabyte; the parts for S3 take 15 MB
+SDK_BUNDLE = f"{_SDK}:bundle"  # all of Amazon's services in half a gigabyte; the parts for S3 take 15 MB
 _SDK_PARTS = ("s3", "s3-transfer-manager", "sts")
 _SDK_VERSION = "2.25.53"
 
@@ -85,10 +85,10 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
     builder = builder.master(master).config("spark.driver.memory", driver_memory)
-    packages = _s3_packages() if root is not None and root.scheme == "s3a" else []
+    packages = s3_packages() if root is not None and root.scheme == "s3a" else []
     if packages:
         builder = builder.config("spark.jars.packages", ",".join(packages))
-        builder = builder.config("spark.jars.excludes", _SDK_BUNDLE)
+        builder = builder.config("spark.jars.excludes", SDK_BUNDLE)
     if not any(_SPARK_JARS.glob("delta-spark_*.jar")):
         from delta import (
             configure_spark_with_delta_pip,
@@ -185,7 +185,7 @@ def _s3_settings() -> dict[str, str]:
     return settings
 
 
-def _s3_packages() -> list[str]:
+def s3_packages() -> list[str]:
     """Hadoop's S3 client and the parts of Amazon's SDK that it needs; none if Spark's jars include them."""
     if any(_SPARK_JARS.glob("hadoop-aws-*.jar")):
         return []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,9 +77,8 @@ def submit(master: str, job: Path, arguments: Sequence[str], conf: Mapping[str, 
         env={
             **_environment(),
             **variables,
-            "PYSPARK_PYTHON": sys.executable,
             "SPARK_SUBMIT_OPTS": JVM,
-            "ON_DRIVER": "1",
+            "ON_DRIVER": "yes",
         },
         capture_output=True,
         text=True,
