@@ -39,6 +39,21 @@ _KNOWN = (
         "run it again when that has ended: it resumes",
     ),
     (
+        r"DATA_SOURCE_NOT_FOUND\].*\bdelta\b|ClassNotFoundException: .*(?:io\.delta|\bdelta)\.",
+        "Spark has no Delta Lake",
+        "give spark-submit --packages io.delta:delta-spark_2.13 of Spark's version",
+    ),
+    (
+        r"Class org\.apache\.hadoop\.fs\.\S+ not found|No FileSystem for scheme",
+        "Spark has no client for this store",
+        "give spark-submit --packages with it, such as org.apache.hadoop:hadoop-aws of Spark's Hadoop version",
+    ),
+    (
+        r"ExecutorLostFailure|Container killed by YARN",
+        "Spark has lost an executor: its machine is gone, or it had too little memory",
+        "raise spark.executor.memoryOverhead (Python's memory) or spark.executor.memory, and run it again: it resumes",
+    ),
+    (
         r"PYTHON_VERSION_MISMATCH",
         "Spark's executors have another Python than the driver",
         "set spark.pyspark.python to a Python on the executors of the driver's version",
