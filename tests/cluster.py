@@ -96,7 +96,7 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=1800,
         )
         return Submitted(done.returncode, done.stdout, done.stderr)
 

@@ -1,4 +1,4 @@
-"""Every job on a standalone cluster, in each store with the world that CI does not try there (`make test-cluster`)."""
+"""Every job on a standalone cluster, in a folder with Horovod and on S3 with torch (`make test-cluster`)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 import ecdctr_spark
+from ecdctr_spark import session
 from ecdctr_spark.session import check_executors
 from ecdctr_spark.settings.base import ConfigError
 
@@ -74,3 +76,20 @@ def test_other_code_of_the_package_is_refused(
     changed = starting(tmp_path / "python", f'import sys; sys.path.insert(0, "{tmp_path}")')
     monkeypatch.setattr(spark.sparkContext, "pythonExec", changed)
     assert "has other code of ecdctr_spark" in refused(spark)
+
+
+def test_workers_are_told_the_credentials_and_have_a_wheel_of_py_files_on_their_path(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "the driver's")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the driver's")
+    monkeypatch.setattr(session, "archive", lambda: Path("/home/me/ecdctr_spark-1.whl"))
+    monkeypatch.setattr(spark.sparkContext, "environment", {"PYTHONPATH": "theirs", "AWS_SESSION_TOKEN": "theirs"})
+    for _ in range(2):  # of each command in this process
+        session._with_environment(spark)
+    names = ["AWS_REGION", "AWS_SESSION_TOKEN", "PYTHONPATH"]
+    ((region, token, path),) = (
+        spark.sparkContext.parallelize(range(1), 1).map(lambda _: [os.environ[name] for name in names]).collect()
+    )
+    assert (region, token) == ("the driver's", "theirs")
+    assert "ecdctr_spark-1.whl:theirs:" in path + ":" and path.count("ecdctr_spark-1.whl") == 1
