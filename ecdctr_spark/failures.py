@@ -54,6 +54,11 @@ _KNOWN = (
         "raise spark.executor.memoryOverhead (Python's memory) or spark.executor.memory, and run it again: it resumes",
     ),
     (
+        r"Barrier execution mode does not",
+        "Spark cannot start all ranks at once",
+        "set spark.dynamicAllocation.enabled=false, and give it at least training.ranks cores",
+    ),
+    (
         r"PYTHON_VERSION_MISMATCH",
         "Spark's executors have another Python than the driver",
         "set spark.pyspark.python to a Python on the executors of the driver's version",

@@ -93,6 +93,7 @@ class Cluster:
         done = subprocess.run(
             [*command, str(ROOT / "jobs" / f"{job}.py"), *arguments, "--set", f"storage.root={root}"],
             env={**_environment(), **s3, "SPARK_SUBMIT_OPTS": _JVM, _ON_DRIVER: "yes"},
+            cwd=self.wheel.parent,
             capture_output=True,
             text=True,
             check=False,
