@@ -271,6 +271,18 @@ def forget(
 
 
 @app.command()
+def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
+    """Copy the entry points for spark-submit, one per command, out of the installed package."""
+    from ecdctr_spark.shipped import folder
+
+    target = Root.parse(to)
+    scripts = [entry for entry in folder("jobs").iterdir() if entry.name.endswith(".py")]
+    for script in scripts:
+        target.at(script.name).write_bytes(script.read_bytes())
+    typer.echo(f"{len(scripts)} jobs in {target}: spark-submit {target.at('run.py')} --conf FILE --from DAY --to DAY")
+
+
+@app.command()
 def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Compact the tables and remove files that no model and no version of the last week needs."""
     from ecdctr_spark.pipeline.care import tidy as clean

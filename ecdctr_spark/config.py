@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from omegaconf import OmegaConf
@@ -23,10 +23,13 @@ from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explaine
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 from ecdctr_spark.settings.streaming import Streaming
+from ecdctr_spark.shipped import folder
 from ecdctr_spark.storage import Root
 
-_INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
-CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+CONF = folder("conf")
 
 
 class Storage(Settings):
@@ -216,7 +219,7 @@ def load_config(
     ConfigError with one line that names the key at fault, and for an unknown key the nearest known one.
     """
     try:
-        shipped = {path.stem: _loaded(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
+        shipped = {name: _loaded(file) for name, file in _settings(CONF / "methods").items()}
         files = [_loaded(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
@@ -243,10 +246,17 @@ def _merged(layers: Iterable[Any]) -> Any:
     return tree
 
 
-def _loaded(path: Path) -> Any:
+def _settings(place: Traversable) -> dict[str, Traversable]:
+    """The YAML files of a folder by their names without the ending, in order."""
+    found = {file.name.removesuffix(".yaml"): file for file in place.iterdir() if file.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
+
+
+def _loaded(path: Traversable) -> Any:
     """The settings of a file. Raises ConfigError that names the file where it holds no mapping of settings."""
     try:
-        tree = OmegaConf.load(path)
+        with path.open(encoding="utf-8") as file:
+            tree = OmegaConf.load(file)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"configuration: {path} cannot be read: {_one_line(error)}") from error
     if not OmegaConf.is_dict(tree) or not all(isinstance(key, str) for key in tree):
@@ -258,12 +268,11 @@ def _one_line(said: object) -> str:
     return " ".join(str(said).split())
 
 
-def _overlay(name: str | Path) -> Path:
+def _overlay(name: str | Path) -> Traversable:
     for path in (Path(name), CONF / f"{name}.yaml"):
         if path.is_file():
             return path
-    known = sorted(path.stem for path in CONF.glob("*.yaml"))
-    raise ConfigError(f"configuration: no file {name}; give a path or one of {', '.join(known)}")
+    raise ConfigError(f"configuration: no file {name}; give a path or one of {', '.join(_settings(CONF))}")
 
 
 def _dotlist(overrides: Sequence[str]) -> Any:

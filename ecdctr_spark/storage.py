@@ -27,6 +27,11 @@ from urllib.parse import unquote, urlsplit
 from ecdctr_spark.settings.base import ConfigError, Settings
 
 SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
+# What pyarrow, delta-rs and Hadoop's client read from the environment.
+S3_VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+)  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
@@ -356,15 +361,18 @@ def scratch() -> Iterator[Path]:
 
 
 def _scratch_folder() -> Path:
-    """A folder named after its process, so that folders of killed processes can be removed."""
+    """A folder named after its process, so that folders of killed processes can be removed. In an executor it is on the
+    disk that Spark was given for temporary files: on a cluster the system's own may be small."""
     prefix = f"ecdctr-{socket.gethostname()}-"
-    _sweep(prefix)
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+    disk = Path(os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir())
+    disk.mkdir(parents=True, exist_ok=True)
+    _sweep(disk, prefix)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=disk))
 
 
 @lru_cache(maxsize=4)  # once per process
-def _sweep(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _sweep(disk: Path, prefix: str) -> None:
+    for folder in disk.glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).split("-", 1)[0]
         if owner.isdigit() and not _runs(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it as well

@@ -67,6 +67,24 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
         (ConnectionRefusedError(111, "Connection refused"), "Spark's JVM has ended"),
         (RuntimeError("[JAVA_GATEWAY_EXITED] Java gateway process exited"), "Java did not start"),
         (java(ABORTED, "java.net.ConnectException: Connection refused"), "a server does not answer"),
+        (
+            java("SparkClassNotFoundException: [DATA_SOURCE_NOT_FOUND] Failed to find: delta. Make"),
+            "Spark has no Delta",
+        ),
+        (java("java.lang.ClassNotFoundException: io.delta.sql.DeltaSparkSessionExtension"), "Spark has no Delta"),
+        (java("Class org.apache.hadoop.fs.s3a.S3AFileSystem not found"), "Spark has no client for this store"),
+        (java('UnsupportedFileSystemException: No FileSystem for scheme "gs"'), "Spark has no client for this store"),
+        (java("Job aborted: ExecutorLostFailure (executor 0 exited)"), "Spark has lost an executor"),
+        (java("[SPARK-24942]: Barrier execution mode does not support"), "Spark cannot start all ranks at once"),
+        (java("[PYTHON_VERSION_MISMATCH] Python in worker has 3.12"), "Spark's executors have another Python"),
+        (
+            java('java.io.IOException: Cannot run program "/b/python": error=2, No such file'),
+            "Spark's executors have no",
+        ),
+        (
+            java("PythonException: Traceback", "ModuleNotFoundError: No module named 'torch'"),
+            "a Python package is missing",
+        ),
     ],
 )
 def test_a_known_cause_is_found_anywhere_in_the_chain_and_is_the_users(error: Exception, said: str) -> None:

@@ -205,3 +205,9 @@ def test_parsing_a_place_loads_no_file_system() -> None:
     code = "import sys; from ecdctr_spark.storage import Root; Root.parse('s3://b/x'); print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_scratch_folders_of_an_executor_are_on_sparks_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", f"{tmp_path}/a,{tmp_path}/b")
+    with scratch() as folder:
+        assert folder.parent == tmp_path / "a"
