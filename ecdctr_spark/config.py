@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
-from ecdctr_spark.methods.method import Method
+from ecdctr_spark.methods.method import Every, Method
 from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
@@ -115,6 +115,9 @@ class Launching(Settings):
     ranks: int = Field(gt=0)
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
+    clocks: tuple[Every, ...] = Field(
+        min_length=1, description="levels of these clocks are trained; those of others are taken as they stand"
+    )
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
     )
