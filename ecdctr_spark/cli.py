@@ -302,6 +302,10 @@ def _store(config: Config) -> Any:
     root = _root(config)
     root.prepare()
     spark = spark_session(config.spark.master, config.spark.driver_memory, root)
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import check_schema
+
+        check_schema(spark, config.storage.catalog)
     return Store(spark, root, config.logs_id, config.data_set_id)
 
 
@@ -313,7 +317,17 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     check_kinds(config)  # before a session is started
     tracking.check(config)
     _say_terms(config.source.kind)
-    carry_out(_store(config), config, first, last, Console())
+    store = _store(config)
+    carry_out(store, config, first, last, Console())
+    _name_tables(store, config)
+
+
+def _name_tables(store: Any, config: Config) -> None:
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import register
+
+        for name in register(store, config.storage.catalog, config.features):
+            typer.echo(f"table {name}")
 
 
 def _check_raw(config: Config, days: Sequence[str]) -> None:
@@ -330,7 +344,10 @@ def _counted(config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
     _say_terms(config.source.kind)
-    return run_counted(_store(config), config, step, Console())
+    store = _store(config)
+    counts = run_counted(store, config, step, Console())
+    _name_tables(store, config)
+    return counts
 
 
 def _metrics(config: Config) -> list[dict[str, Any]]:

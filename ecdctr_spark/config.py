@@ -30,12 +30,24 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
 
 class Storage(Settings):
     root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
+    catalog: str | None = Field(
+        default=None, pattern=r"^[^.`\s/]+\.[^.`\s/]+$", description="catalog.schema in which the tables get names"
+    )
 
     @field_validator("root")
     @classmethod
     def _known(cls, root: str) -> str:
         Root.parse(root)
         return root
+
+    @model_validator(mode="after")
+    def _nameable(self) -> Storage:
+        if self.catalog and Root.parse(self.root).in_volume:
+            raise ValueError(
+                f"catalog is {self.catalog}, but root is {self.root}, and Unity Catalog has no tables in volumes:"
+                " put root in an external location (s3://, abfss://, gs://), or leave catalog out"
+            )
+        return self
 
 
 class Spark(Settings):
