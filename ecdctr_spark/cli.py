@@ -44,8 +44,8 @@ _INTERRUPTED = 130  # what typer returns then
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 1 a bug or a failed training, 2 what the user can act on, 130 interrupted. An
-    error is reported on one line."""
+    """Runs a command and returns when it is done. Otherwise exits, with the error on one line: 1 for a bug or a failed
+    training, 2 for what the user can act on, 130 if interrupted. A Databricks task fails on any exit, even with 0."""
     try:
         code = app(args=arguments, standalone_mode=False) or 0
     except ConfigError as error:
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(f"{line} (log: {failures.keep(error)})", code)
     if code == _INTERRUPTED:
         _end("interrupted; the same command resumes", code)
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _end(text: str, code: int) -> None:

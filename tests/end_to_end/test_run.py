@@ -43,9 +43,13 @@ class Output(NamedTuple):
 def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Output:
     """Runs one command as the shell would, but on the Spark session of the tests."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        main([command, *arguments, *settings(overlay, root)])
-    return Output(int(end.value.code or 0), out.getvalue(), err.getvalue())
+    code: object = 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main([command, *arguments, *settings(overlay, root)])
+        except SystemExit as end:
+            code = end.code
+    return Output(int(str(code)), out.getvalue(), err.getvalue())
 
 
 def settings(overlay: Path, root: Path) -> list[str]:

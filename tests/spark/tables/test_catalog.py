@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from ecdctr_spark import cli
 from ecdctr_spark.config import Config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -16,6 +17,8 @@ from ecdctr_spark.tables.catalog import check_schema, register
 from ecdctr_spark.tables.schemas import MODELS, USERS
 from ecdctr_spark.tables.small import append_rows
 from ecdctr_spark.tables.store import Store
+from tests.configured import FIRST_DAY
+from tests.raw_logs import HEADER, laid, line
 
 CATALOG = "spark_catalog.named_tables"
 NOW = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
@@ -78,3 +81,24 @@ def test_a_schema_that_is_not_there_is_named_before_and_after_the_work(
     with pytest.raises(ConfigError, match=r"nowhere\.users_1a2b3c4d cannot be registered at .*CREATE TABLE") as refused:
         register(filled(spark, tmp_path / "root"), "spark_catalog.nowhere", config.features)
     assert "\n" not in str(refused.value)
+
+
+def test_a_command_names_the_tables_that_it_made(
+    spark: SparkSession,
+    tmp_path: Path,
+    catalog: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ecdctr_spark.session.spark_session", lambda *_: spark)
+    logs = laid(tmp_path / "logs", {"part.csv": f"{HEADER}\n{line(1)}\n"})
+    source = [f"source.impressions={logs}", "source.format=csv", f"storage.root={tmp_path / 'root'}", FIRST_DAY]
+    settings = [part for each in source for part in ("--set", each)]
+    ingest = ["ingest", "--from", "2024-01-01", "--to", "2024-01-01", *settings]
+    cli.main([*ingest, "--set", f"storage.catalog={catalog}"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*ingest, "--set", "storage.catalog=spark_catalog.nowhere"])
+    said = capsys.readouterr()
+    assert f"table {catalog}.impressions_" in said.out and f"table {catalog}.steps" in said.out
+    assert "no schema spark_catalog.nowhere" in said.err
+    assert "ingest" in {row.step for row in spark.read.table(f"{catalog}.steps").collect()}
