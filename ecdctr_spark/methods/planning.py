@@ -176,14 +176,13 @@ class Planner:
 
         Raises ConfigError where a day cannot be planned.
         """
-        served = [method for method in self.methods if self._trains(method.levels[method.serves])]
-        names = {self.method_identity(method) for method in served}
+        names = {self.method_identity(method) for method in self.served}
         before = {day for day, name in existing.evaluated if name in names}
         predictions = [
-            step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, served, existing))
+            step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, existing))
         ]
         serving = [model for step in predictions for _, model in step.models]
-        wanted = [self.serving(method, day) for method in served for day in days(first - DAY, last)]
+        wanted = [self.serving(method, day) for method in self.served for day in days(first - DAY, last)]
         struck = [
             self.training(method, level.name, date)
             for method in self.methods
@@ -197,6 +196,11 @@ class Planner:
         day_by_day: list[Training | Prediction] = [*missing, *predictions]
         day_by_day.sort(key=self._moment)
         return (*self._counted(first, last, existing), *day_by_day)
+
+    @property
+    def served(self) -> tuple[Method, ...]:
+        """The methods whose serving level is trained, and which predict."""
+        return tuple(method for method in self.methods if self._trains(method.levels[method.serves]))
 
     def serving(self, method: Method, day: dt.date) -> Training:
         """The training of the method's newest serving model that has seen no day after `day`. Raises ConfigError where
@@ -248,9 +252,9 @@ class Planner:
         unbuilt = [day for day in asked if day not in existing.built]
         return [*ingests, *([Build(unbuilt[0], max([last, *existing.built]))] if unbuilt else [])]
 
-    def _prediction(self, day: dt.date, served: Sequence[Method], existing: Existing) -> Prediction | None:
+    def _prediction(self, day: dt.date, existing: Existing) -> Prediction | None:
         due = []
-        for method in served:
+        for method in self.served:
             name = self.method_identity(method)
             held = existing.evaluated.get((day, name), "")
             if held == "" and ("ad", day) in self.void:
