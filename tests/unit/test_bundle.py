@@ -141,6 +141,7 @@ def test_each_command_line_is_one_that_ecdctr_reads(job: dict[str, Any], tmp_pat
     config = configured(parsed, tmp_path)
     assert config.training.launcher == "spark"
     assert config.calendar.timezone == job["schedule"]["timezone_id"]
+    assert config.tracking.uri == "databricks" and config.tracking.experiment.startswith("/")
 
 
 @pytest.mark.parametrize("planted", ["--nonsense=1", "surplus"])
