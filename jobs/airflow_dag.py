@@ -50,6 +50,7 @@ for priority, (name, (clock, schedule, executors, hours)) in enumerate(DAGS.item
     ) as dag:
         SparkSubmitOperator(
             task_id="run",
+            name=name,
             application=JOB,
             application_args=[
                 f"--from={DAY}",
@@ -60,7 +61,8 @@ for priority, (name, (clock, schedule, executors, hours)) in enumerate(DAGS.item
                 "--set=training.launcher=spark",
                 f"--set=training.ranks={executors * CORES}",
             ],
-            num_executors=executors,
+            num_executors=executors,  # on YARN and Kubernetes
+            total_executor_cores=executors * CORES,  # on a standalone cluster
             executor_cores=CORES,
             packages=PACKAGES,
             pool="ecdctr",
