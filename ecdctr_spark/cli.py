@@ -44,8 +44,8 @@ _INTERRUPTED = 130  # what typer returns then
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 1 a bug or a failed training, 2 what the user can act on, 130 interrupted. An
-    error is reported on one line."""
+    """Runs a command and returns when it is done. Otherwise exits, with the error on one line: 1 for a bug or a failed
+    training, 2 for what the user can act on, 130 if interrupted. A Databricks task fails on any exit, even with 0."""
     try:
         code = app(args=arguments, standalone_mode=False) or 0
     except ConfigError as error:
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(f"{line} (log: {failures.keep(error)})", code)
     if code == _INTERRUPTED:
         _end("interrupted; the same command resumes", code)
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _end(text: str, code: int) -> None:
@@ -314,6 +315,10 @@ def _store(config: Config) -> Any:
     root = _root(config)
     root.prepare()
     spark = spark_session(config.spark.master, config.spark.driver_memory, root)
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import check_schema
+
+        check_schema(spark, config.storage.catalog)
     return Store(spark, root, config.logs_id, config.data_set_id)
 
 
@@ -325,7 +330,17 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     check_kinds(config)  # before a session is started
     tracking.check(config)
     _say_terms(config.source.kind)
-    carry_out(_store(config), config, first, last, Console())
+    store = _store(config)
+    carry_out(store, config, first, last, Console())
+    _name_tables(store, config)
+
+
+def _name_tables(store: Any, config: Config) -> None:
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import register
+
+        for name in register(store, config.storage.catalog, config.features):
+            typer.echo(f"table {name}")
 
 
 def _check_raw(config: Config, days: Sequence[str]) -> None:
@@ -342,7 +357,10 @@ def _counted(config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
     _say_terms(config.source.kind)
-    return run_counted(_store(config), config, step, Console())
+    store = _store(config)
+    counts = run_counted(store, config, step, Console())
+    _name_tables(store, config)
+    return counts
 
 
 def _metrics(config: Config) -> list[dict[str, Any]]:

@@ -63,6 +63,10 @@ def bare(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, int]
     return line, int(str(ended.value.code))
 
 
+def test_a_command_that_is_done_returns_since_a_databricks_task_fails_on_any_exit(tmp_path: Path) -> None:
+    cli.main(["plan", *DAYS, "--set", f"storage.root={tmp_path}", "--set", FIRST_DAY])
+
+
 @pytest.mark.parametrize("command", [name for name, arguments in COMMANDS.items() if len(arguments) > 1])
 def test_a_missing_option_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
     line, code = said(capsys, tmp_path, *COMMANDS[command][:1], *COMMANDS[command][3:])
