@@ -187,7 +187,7 @@ def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
     ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
-    launcher: Annotated[str | None, typer.Option(help="inline, horovodrun or spark")] = None,
+    launcher: Annotated[str | None, typer.Option(help="inline, local or spark")] = None,
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006

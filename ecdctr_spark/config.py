@@ -22,6 +22,7 @@ from ecdctr_spark.methods.method import Method
 from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
+from ecdctr_spark.settings.streaming import Streaming
 from ecdctr_spark.storage import Root
 
 _INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
@@ -111,7 +112,8 @@ class Evaluation(Settings):
 class Launching(Settings):
     """Where trainings run. None of it is part of a model's identity; the number of ranks is recorded with the model."""
 
-    launcher: Literal["inline", "horovodrun", "spark"]
+    launcher: Literal["inline", "local", "spark"]
+    world: Literal["auto", "horovod", "torch"] = Field(description="what joins the ranks")
     ranks: int = Field(gt=0)
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
@@ -159,6 +161,7 @@ class Config(Settings):
     sampling: Sampling
     samples: Samples
     check: Check
+    streaming: Streaming
     training: Launching
     methods: dict[str, Method]
     evaluation: Evaluation

@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 from tests.configured import FIRST_DAY
+
+settings.register_profile("busy", deadline=None)  # of a machine that is busy, a test is not timed
+settings.load_profile("busy")
 
 # Expected values were computed on a CPU; `make test-device` tests a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

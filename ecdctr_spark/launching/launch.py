@@ -1,27 +1,24 @@
-"""How a training reaches its ranks: this process, horovodrun on this machine, or horovod.spark.run on a cluster.
+"""How a training reaches its ranks: this process, ranks on this machine, or ranks in Spark's executors.
 
-All three take the same jobs. horovodrun's ranks stay up between jobs, so that their start is paid once; Spark's return
-their slots after each job. Only ranks import torch, Petastorm and Horovod, so the driver stays light.
+All three take the same jobs. Ranks on this machine stay up between jobs, so that their start is paid once; Spark's
+return their slots after each job. Only ranks import torch, Petastorm and Horovod, so the driver stays light.
 """
 
 from __future__ import annotations
 
-import re
-import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol
 
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Launching
-from ecdctr_spark.launching.horovodrun import Horovodrun, Progress, last_words
+from ecdctr_spark.launching.local import LocalRanks, Progress
+from ecdctr_spark.launching.on_spark import OnSpark
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
-
-_START_SECONDS = 120
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 
 class Ranks(Protocol):
@@ -60,13 +57,22 @@ def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Rank
 
     `spark` is used by launcher spark only. Raises ConfigError where the ranks are not available.
     """
-    if settings.launcher == "horovodrun":
-        with closing(Horovodrun(settings.ranks, settings.threads_per_rank)) as ranks:
+    if settings.launcher == "local":
+        with closing(LocalRanks(world_of(settings), settings.ranks, settings.threads_per_rank)) as ranks:
             yield _elastic(ranks, settings)
     elif settings.launcher == "spark":
         yield _elastic(_on_spark(settings, spark), settings)
     else:
         yield Inline(settings.threads_per_rank)
+
+
+def world_of(settings: Launching) -> WorldKind:
+    """What joins the ranks: for auto, Horovod where it is installed, else torch. Raises ConfigError where Horovod is
+    asked for and is not installed."""
+    installed = find_spec("horovod") is not None
+    if settings.world == "horovod" and not installed:
+        raise ConfigError("training.world is horovod, which is not installed: use torch, or run `make setup`")
+    return "horovod" if installed and settings.world != "torch" else "torch"
 
 
 @dataclass(frozen=True)
@@ -86,68 +92,18 @@ class Inline:
         return train(job, ALONE, progress)
 
 
-@dataclass(frozen=True)
-class OnSpark:
-    """Ranks in Spark tasks, one each, started for each job."""
-
-    ranks: int
-    threads: int
-
-    def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See Ranks. Progress is reported at the end only: executors may reach the driver through Spark alone."""
-        import horovod.spark
-
-        from ecdctr_spark.launching.rank import train_once
-
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as log, _signal_handlers_kept():
-            try:
-                results = horovod.spark.run(
-                    train_once,
-                    args=(job.model_dump_json(), self.threads),
-                    num_proc=ranks or self.ranks,
-                    use_gloo=True,
-                    start_timeout=_START_SECONDS,
-                    stdout=log,
-                    stderr=log,
-                    verbose=0,
-                )
-            except Exception as error:  # Horovod raises bare exceptions that do not say what happened
-                log.seek(0)
-                raise _cause(log.read()) from error
-        result = TrainingResult.model_validate_json(results[0])
-        progress(result.rows, result.loss)
-        return result
-
-
 def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
     if not isinstance(spark, SparkSession):
         raise ConfigError(
-            "training.launcher spark needs a classic Spark session, but got none (Spark Connect?): use horovodrun"
+            "training.launcher spark needs a classic Spark session, but got none (Spark Connect?): use local"
         )
     slots = spark.sparkContext.defaultParallelism
     if slots < settings.ranks:
         raise ConfigError(
             f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, or give Spark more cores"
         )
-    return OnSpark(settings.ranks, settings.threads_per_rank)
+    return OnSpark(spark, world_of(settings), settings.ranks, settings.threads_per_rank)
 
 
 def _elastic(ranks: Ranks, settings: Launching) -> Ranks:
     return Elastic(ranks, settings.ranks, settings.min_ranks) if settings.min_ranks else ranks
-
-
-def _cause(log: str) -> RuntimeError:
-    """The error of the first rank that failed: the others fail because it is gone. A rank that died reports none."""
-    reported = re.search(r"rank \d+ failed: .*", log)
-    return RuntimeError(reported.group()) if reported else RankDiedError(f"a rank died: {last_words(log)}")
-
-
-@contextmanager
-def _signal_handlers_kept() -> Iterator[None]:
-    """Restores the signal handlers that Horovod's launcher replaces for good: Ctrl-C would do nothing afterwards."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -1,6 +1,7 @@
-"""One rank's process: `python -m ecdctr_spark.launching.rank SOCKET`, started by horovodrun, runs job after job.
+"""One rank's process: `python -m ecdctr_spark.launching.rank SOCKET WORLD`, started by horovodrun or torchrun, runs job
+after job.
 
-It talks to the launcher (launching/horovodrun.py) over a socket, one line of JSON per message. It introduces itself
+It talks to the driver (launching/local.py) over a socket, one line of JSON per message. It introduces itself
 with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and one {"result"} or
 {"error"}.
 """
@@ -15,11 +16,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
-from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.job import TrainingJob, TrainingResult, WorldKind
 from ecdctr_spark.training.trainer import Progress, train
 from ecdctr_spark.training.world import World, join_world
 
@@ -40,11 +41,11 @@ def serve(train: Train, world: World, address: str) -> None:
             _send(messages, _answer(train, jobs.get(), world, messages))
 
 
-def train_once(job: str, threads: int) -> str:
-    """One job from and to JSON, as one of the ranks that horovod.spark.run started. An error is also written to stderr
-    on one line: Horovod reports to the driver only that something failed."""
+def train_once(job: str, threads: int, kind: WorldKind) -> str:
+    """One job from and to JSON, as one of the ranks that Spark's launchers started. An error is also written to stderr
+    on one line: Horovod and TorchDistributor report to the driver only that something failed."""
     torch.set_num_threads(threads)
-    world = join_world()
+    world = join_world(kind)
     try:
         return train(TrainingJob.model_validate_json(job), world, _unreported).model_dump_json()
     except Exception as error:
@@ -85,4 +86,5 @@ def _send(messages: IO[str], message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(train, join_world(), sys.argv[1])
+    address, kind = sys.argv[1:]
+    serve(train, join_world(cast(WorldKind, kind)), address)

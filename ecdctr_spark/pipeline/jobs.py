@@ -61,6 +61,7 @@ def training_job(
         snapshots=_snapshot_files(store, training, versions),
         teacher=_taught_by(store.root, training),
         keeps=training.level.keeps,
+        reader=config.streaming.reader,
     )
     return job, versions
 

@@ -1,4 +1,4 @@
-"""Samples to batches: Petastorm reads the rank's files of a pinned table version. The only import of petastorm.
+"""Samples to batches: the rank's files of a pinned table version, read by Petastorm or by pyarrow.
 
 A rank reads one pool of files after another (streaming/shards.py), the next one in the background while it trains on
 the present one. It shuffles the rows of each pool and cuts it into batches. The order of rows depends only on the seed,
@@ -8,34 +8,41 @@ the order of the files and the number of ranks.
 from __future__ import annotations
 
 import datetime as dt
-import re
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from petastorm import make_batch_reader
 
 from ecdctr_spark.contract import PADDING, Contract
 from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch, to_batch
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.streaming.shards import Unit, advanced, batch_rows, cuts, lengths, pools, shard, steps, taken
-from ecdctr_spark.streaming.staging import staged
+from ecdctr_spark.settings.streaming import Reader
+from ecdctr_spark.streaming.shards import (
+    Columns,
+    Unit,
+    advanced,
+    batch_rows,
+    cuts,
+    lengths,
+    pools,
+    shard,
+    steps,
+    taken,
+)
 
 _EPOCH = dt.date(1970, 1, 1)
+_BREAKS_PETASTORM = 15  # the first version of pyarrow with which Petastorm 0.12 reads nothing
 
-Columns = dict[str, np.ndarray[Any, Any]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# Petastorm 0.12 uses the dataset reader that pyarrow calls legacy, and pyarrow warns at each call.
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 
 
 @dataclass
@@ -52,6 +59,7 @@ class Stream:
     until: dt.date
     rank: int = 0
     size: int = 1
+    reader: Reader = "auto"
     waited: float = field(default=0.0, init=False)
 
     def batches(self, epoch: int, done: Sequence[int] | None = None) -> Generator[Batch, None, None]:
@@ -99,10 +107,14 @@ class Stream:
                     yield _Portion(pool, [self.train.seed, epoch, shard_, number], held, passed)
                 passed = max(0, passed - held)
 
+    def _read(self, files: Sequence[Unit]) -> Batch:
+        read = reading(self.reader)
+        return _labelled(files, read([file.path for file in files], self.contract.columns), self.contract, self.until)
+
     def _batches(self, epoch: int, done: Sequence[int]) -> Generator[Batch, None, None]:
         portions = list(self._portions(epoch, done))
         made = 0
-        with closing(_ahead(lambda portion: _read(portion.pool, self.contract, self.until), portions)) as read:
+        with closing(_ahead(lambda portion: self._read(portion.pool), portions)) as read:
             for portion, held in zip(portions, read, strict=True):
                 mixed = np.random.default_rng(portion.seed).permutation(len(held))
                 # Cuts of nearly equal size: a last batch of a row or two would give batch norm poor statistics.
@@ -111,6 +123,31 @@ class Stream:
                     made += 1
         for _ in range(self.steps(epoch, done) - made):
             yield _filler(self.contract)
+
+
+def reading(reader: Reader) -> Callable[[Sequence[str], Sequence[str]], list[Columns]]:
+    """The function that reads columns of files. Raises ConfigError where Petastorm is asked for and cannot be used."""
+    if reader == "arrow" or (reader == "auto" and _misses_petastorm()):
+        from ecdctr_spark.streaming import arrow_reader
+
+        return arrow_reader.read
+    if missing := _misses_petastorm():
+        raise ConfigError(f"streaming.reader is petastorm, but {missing}: use arrow")
+    from ecdctr_spark.streaming import petastorm_reader
+
+    return petastorm_reader.read
+
+
+@cache
+def _misses_petastorm() -> str:
+    """Why Petastorm cannot be used here; empty where it can."""
+    try:
+        petastorm, pyarrow = version("petastorm"), version("pyarrow")
+    except PackageNotFoundError:
+        return "Petastorm is not installed"
+    if int(pyarrow.split(".")[0]) >= _BREAKS_PETASTORM:
+        return f"Petastorm {petastorm} reads nothing with pyarrow {pyarrow}"
+    return ""
 
 
 class _Portion(NamedTuple):
@@ -136,22 +173,13 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[R
         thread.shutdown(cancel_futures=True)
 
 
-def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
-    """All rows of the files, in order, labelled as of the end of the day `until`."""
-    with (
-        staged([file.path for file in files]) as urls,
-        make_batch_reader(
-            urls,
-            schema_fields=[f"^{re.escape(column)}$" for column in contract.columns],
-            workers_count=1,  # more would return row groups in any order
-            shuffle_row_groups=False,
-        ) as reader,
-    ):
-        groups = [group._asdict() for group in reader]
+def _labelled(files: Sequence[Unit], groups: Sequence[Columns], contract: Contract, until: dt.date) -> Batch:
+    """All rows of the files, in order, labelled as of the end of the day `until`, from the columns of their row
+    groups."""
     _check_rows(files, [len(next(iter(group.values()))) for group in groups])
     columns = {name: _concatenated(groups, name, files) for name in contract.columns}
     for name in contract.ids:
-        if columns[name].dtype.kind != "i":  # a null turns Petastorm's integers into floats
+        if columns[name].dtype.kind != "i":  # a null turns integers into floats
             raise ConfigError(
                 f"samples column {name} holds nulls in {files[0].path} or a file read with it: build the samples again"
             )
@@ -161,7 +189,7 @@ def _read(files: Sequence[Unit], contract: Contract, until: dt.date) -> Batch:
     return to_batch(columns, contract)
 
 
-def _concatenated(groups: list[Columns], name: str, files: Sequence[Unit]) -> np.ndarray[Any, Any]:
+def _concatenated(groups: Sequence[Columns], name: str, files: Sequence[Unit]) -> np.ndarray[Any, Any]:
     if any(name not in group for group in groups):
         raise ConfigError(f"{files[0].path}: no column {name}; build the samples again with this configuration")
     return np.concatenate([group[name] for group in groups])

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ecdctr_spark.settings.base import ConfigError, Settings
+
+Columns = dict[str, np.ndarray[Any, Any]]  # values of equal length, by the name of their column
 
 
 class Unit(Settings):

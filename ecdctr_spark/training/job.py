@@ -8,7 +8,11 @@ from typing import Literal
 from ecdctr_spark.methods.method import Optimisation, Policy, Product
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.settings.streaming import Reader
 from ecdctr_spark.streaming.shards import Unit
+
+WorldKind = Literal["horovod", "torch"]
+BROKEN_EXCHANGE = "BrokenExchangeError"  # the name of the error that a rank raises where another one is gone
 
 
 class RankDiedError(RuntimeError):
@@ -29,7 +33,8 @@ class TrainingJob(Settings):
     `until` is the last day that the model sees: a later click does not count. `parent` is the URI of a published
     checkpoint, taken over by `how` and `policy` (training/transfer.py). `snapshots` are the Parquet files of the pinned
     snapshots table that hold the models `model.memory.snapshots`. The model is published at `output`. A checkpoint is
-    written every train.checkpoint_steps steps, and the newest `keep_checkpoints` of them are kept.
+    written every train.checkpoint_steps steps, and the newest `keep_checkpoints` of them are kept. Every `reader` gives
+    the same batches.
     """
 
     model_id: str
@@ -46,6 +51,7 @@ class TrainingJob(Settings):
     teacher: TaughtBy | None = None
     keeps: tuple[Product, ...] = ()
     keep_checkpoints: int = 2
+    reader: Reader = "auto"
 
 
 class Cursor(Settings):

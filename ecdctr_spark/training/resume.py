@@ -75,7 +75,7 @@ def digest(job: TrainingJob) -> str:
         "parent": job.parent and _name(job.parent),
         "teacher": job.teacher and job.teacher.model_copy(update={"checkpoint": _name(job.teacher.checkpoint)}),
     }
-    meaning = job.model_copy(update=named).model_dump_json(exclude={"output", "keep_checkpoints"})
+    meaning = job.model_copy(update=named).model_dump_json(exclude={"output", "keep_checkpoints", "reader"})
     return sha256(meaning.encode())
 
 

@@ -104,7 +104,7 @@ def fit(state: TrainState, batches: Iterable[Batch], progress: Progress, done: M
 
 
 def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
-    return Stream(files, job.model.contract, job.train, job.until, world.rank, world.size)
+    return Stream(files, job.model.contract, job.train, job.until, world.rank, world.size, job.reader)
 
 
 def _objective(job: TrainingJob, world: World) -> Objective:

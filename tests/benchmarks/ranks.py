@@ -27,7 +27,7 @@ def main(rows: int, steps: int, how: str) -> None:
     """`rows` per field, `steps` of the whole batch."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    world = join_world()
+    world = join_world("horovod")
     those: World = world if how == "together" else ALONE
     state = start_state(Deep(rows, those), TRAIN, those)
     own = slice(world.rank, None, world.size)

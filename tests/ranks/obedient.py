@@ -1,4 +1,4 @@
-"""A rank that does what the job's name says instead of training: what test_launch.py starts under horovodrun."""
+"""A rank that does what the job's name says instead of training: what test_launch.py starts in each world."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
 
 
 if __name__ == "__main__":
-    serve(obey, join_world(), sys.argv[1])
+    serve(obey, join_world(sys.argv[2]), sys.argv[1])  # type: ignore[arg-type]

@@ -21,15 +21,15 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, Launching
 from ecdctr_spark.contract import Contract
-from ecdctr_spark.launching.horovodrun import Horovodrun
 from ecdctr_spark.launching.launch import open_ranks
+from ecdctr_spark.launching.local import LocalRanks
 from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import Checkpoint
-from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
+from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
 SPEC = ModelSpec(
@@ -50,18 +50,21 @@ def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "
     )
 
 
-def training(launcher: str, ranks: int) -> Launching:
-    return Launching.model_validate({"launcher": launcher, "ranks": ranks, "threads_per_rank": 1})
+WORLDS: tuple[WorldKind, ...] = ("horovod", "torch")
 
 
-@pytest.fixture(scope="module")
-def obedient() -> Iterator[Horovodrun]:
+def training(launcher: str, ranks: int, world: str = "auto") -> Launching:
+    return Launching.model_validate({"launcher": launcher, "world": world, "ranks": ranks, "threads_per_rank": 1})
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def obedient(request: pytest.FixtureRequest) -> Iterator[LocalRanks]:
     """Two ranks that do as tests/ranks/obedient.py says."""
-    with closing(Horovodrun(2, 3, "tests.ranks.obedient")) as ranks:
+    with closing(LocalRanks(request.param, 2, 3, "tests.ranks.obedient")) as ranks:
         yield ranks
 
 
-def run_job(ranks: Horovodrun, given: TrainingJob) -> tuple[TrainingResult, set[int]]:
+def run_job(ranks: LocalRanks, given: TrainingJob) -> tuple[TrainingResult, set[int]]:
     """The job's result, and the process ids of the ranks that worked on it."""
     pids: set[int] = set()
     return ranks.train(given, lambda pid, _: pids.add(pid)), pids
@@ -75,10 +78,12 @@ def ended(pids: set[int], seconds: float = 10.0) -> bool:
     return not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def horovodruns() -> list[psutil.Process]:
+def launchers() -> list[psutil.Process]:
+    """The horovodruns and torchruns of this process."""
     children = psutil.Process().children(recursive=True)
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]  # one has no command line any more
-    return [child for child in alive if "horovod.runner.launch" in child.cmdline()]
+    names = {"horovod.runner.launch", "torch.distributed.run"}
+    return [child for child in alive if names.intersection(child.cmdline())]
 
 
 def serving() -> list[psutil.Process]:
@@ -89,42 +94,42 @@ def serving() -> list[psutil.Process]:
 
 
 @pytest.mark.ranks
-def test_ranks_start_once_for_many_jobs(obedient: Horovodrun, config: Config) -> None:
+def test_ranks_start_once_for_many_jobs(obedient: LocalRanks, config: Config) -> None:
     result, pids = run_job(obedient, job(config, "answer"))
     assert result.rows == len(pids) == 2
     assert run_job(obedient, job(config, "answer")) == (result, pids)
-    assert len(horovodruns()) == 1
+    assert len(launchers()) == 1
 
 
 @pytest.mark.ranks
-def test_ranks_have_the_threads_that_were_asked_for(obedient: Horovodrun, config: Config) -> None:
+def test_ranks_have_the_threads_that_were_asked_for(obedient: LocalRanks, config: Config) -> None:
     threads: set[float] = set()
     obedient.train(job(config, "answer"), lambda _, number: threads.add(number))
     assert threads == {3.0}
 
 
 @pytest.mark.ranks
-def test_an_exception_on_one_rank_ends_all_with_its_error(obedient: Horovodrun, config: Config) -> None:
+def test_an_exception_on_one_rank_ends_all_with_its_error(obedient: LocalRanks, config: Config) -> None:
     _, pids = run_job(obedient, job(config, "answer"))
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"^rank 1 failed: ValueError: nothing works here \(log: (.*)\)") as failed:
         run_job(obedient, job(config, "raise"))
-    assert ended(pids, seconds=1) and not horovodruns()
+    assert ended(pids, seconds=1) and not launchers()
     assert time.monotonic() - started < 20
     log = Path(str(failed.value).split("log: ")[1].rstrip(")"))
     assert "Traceback" in log.read_text()
 
 
 @pytest.mark.ranks
-def test_the_next_job_starts_new_ranks_and_a_dead_one_ends_all(obedient: Horovodrun, config: Config) -> None:
+def test_the_next_job_starts_new_ranks_and_a_dead_one_ends_all(obedient: LocalRanks, config: Config) -> None:
     _, pids = run_job(obedient, job(config, "answer"))
-    with pytest.raises(RuntimeError, match=r"^rank 1 died: .*Killed"):
+    with pytest.raises(RuntimeError, match=r"^rank 1 died: .*(Killed|SIGKILL)"):
         run_job(obedient, job(config, "die"))
-    assert ended(pids, seconds=1) and not horovodruns()
+    assert ended(pids, seconds=1) and not launchers()
 
 
 @pytest.mark.ranks
-def test_an_interrupt_of_the_driver_ends_all(obedient: Horovodrun, config: Config) -> None:
+def test_an_interrupt_of_the_driver_ends_all(obedient: LocalRanks, config: Config) -> None:
     pids: set[int] = set()
 
     def interrupt(pid: int, _: float) -> None:
@@ -134,41 +139,45 @@ def test_an_interrupt_of_the_driver_ends_all(obedient: Horovodrun, config: Confi
 
     with pytest.raises(KeyboardInterrupt):
         obedient.train(job(config, "wait"), interrupt)
-    assert ended(pids, seconds=1) and not horovodruns()
+    assert ended(pids, seconds=1) and not launchers()
 
 
 DRIVER = """
+import sys
 from ecdctr_spark.config import load_config
-from ecdctr_spark.launching.horovodrun import Horovodrun
+from ecdctr_spark.launching.local import LocalRanks
 from tests.configured import FIRST_DAY
 from tests.ranks.test_launch import job
 config = load_config([], [FIRST_DAY])
-Horovodrun(2, 1, "tests.ranks.obedient").train(job(config, "wait"), lambda pid, _: print(pid, flush=True))
+ranks = LocalRanks(sys.argv[1], 2, 1, "tests.ranks.obedient")
+ranks.train(job(config, "wait"), lambda pid, _: print(pid, flush=True))
 """
 
 
 @pytest.mark.ranks
-def test_a_killed_driver_leaves_no_rank() -> None:
-    with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, text=True) as driver:
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_killed_driver_leaves_no_rank(world: WorldKind) -> None:
+    with subprocess.Popen([sys.executable, "-c", DRIVER, world], stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         pids = {int(driver.stdout.readline()) for _ in range(2)}
-        horovodrun = {process.pid for process in horovodruns()}
+        launcher = {process.pid for process in launchers()}
         driver.kill()
-    assert horovodrun and ended(pids | horovodrun)
+    assert launcher and ended(pids | launcher)
 
 
 @pytest.mark.ranks
-def test_ranks_that_do_not_start_say_why(config: Config) -> None:
-    ranks = Horovodrun(2, 1, "tests.ranks.no_such_module")
+@pytest.mark.parametrize("world", WORLDS)
+def test_ranks_that_do_not_start_say_why(config: Config, world: WorldKind) -> None:
+    ranks = LocalRanks(world, 2, 1, "tests.ranks.no_such_module")
     with pytest.raises(RuntimeError, match=r"the ranks did not start: .*No module named tests.ranks.no_such_module"):
         ranks.train(job(config, "answer"), lambda *_: None)
-    assert not horovodruns()
+    assert not launchers()
 
 
 @pytest.mark.ranks
 def test_no_rank_idles_before_the_first_job() -> None:
-    with open_ranks(training("horovodrun", 2), None):
-        assert not horovodruns()
+    with open_ranks(training("local", 2), None):
+        assert not launchers()
 
 
 @pytest.mark.ranks
@@ -178,31 +187,36 @@ def test_ranks_that_are_interrupted_while_they_start_end(config: Config, monkeyp
     def interrupted(group: object) -> None:
         until = time.monotonic() + 30  # a process has its command line once it has been replaced by the command
         while not started and time.monotonic() < until:
-            started.update(process.pid for process in horovodruns())
+            started.update(process.pid for process in launchers())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecdctr_spark.launching.horovodrun._Group.gather", interrupted)
-    with closing(Horovodrun(2, 1, "tests.ranks.obedient")) as ranks, pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr("ecdctr_spark.launching.local._Group.gather", interrupted)
+    with closing(LocalRanks("torch", 2, 1, "tests.ranks.obedient")) as ranks, pytest.raises(KeyboardInterrupt):
         ranks.train(job(config, "answer"), lambda *_: None)
     assert len(started) == 1 and ended(started)
 
 
 @pytest.mark.ranks
-def test_every_launcher_trains_the_same_model(spark: SparkSession, config: Config, tmp_path: Path) -> None:
-    units = write_units(tmp_path)
+def test_every_launcher_world_and_reader_makes_the_same_model(
+    spark: SparkSession, config: Config, tmp_path: Path
+) -> None:
     models: list[dict[str, bytes]] = []
-    for launcher in ("horovodrun", "spark"):
+    for launcher, world, reader in (
+        ("local", "horovod", "petastorm"),
+        ("local", "torch", "arrow"),
+        ("spark", "horovod", "arrow"),
+        ("spark", "torch", "petastorm"),
+    ):
         reported: list[tuple[int, float]] = []
-        output = tmp_path / launcher
-        with open_ranks(training(launcher, 2), spark) as ranks:
-            result = ranks.train(
-                job(config, "tpm", units, str(output)), lambda *done, reported=reported: reported.append(done)
-            )
+        output = tmp_path / f"{launcher} {world}"
+        task = job(config, "tpm", write_units(tmp_path), str(output)).model_copy(update={"reader": reader})
+        with open_ranks(training(launcher, 2, world), spark) as ranks:
+            result = ranks.train(task, lambda *done, reported=reported: reported.append(done))
         assert reported[-1] == (result.rows, result.loss)
         assert result.rows == 600
         models.append({path.name: path.read_bytes() for path in output.glob("*.safetensors")})
     assert len(models[0]) > 1
-    assert models[0] == models[1]
+    assert all(model == models[0] for model in models)
 
 
 @pytest.mark.ranks
@@ -218,7 +232,7 @@ def test_ranks_killed_in_the_middle_of_a_training_and_started_again_end_with_the
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    with open_ranks(training("horovodrun", 2), None) as ranks:
+    with open_ranks(training("local", 2), None) as ranks:
         whole = ranks.train(long(job(config, "tpm", units, str(tmp_path / "whole"))), lambda *_: None)
         with pytest.raises(RankDiedError):
             ranks.train(long(job(config, "tpm", units, str(tmp_path / "killed"))), kill)
@@ -239,13 +253,13 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
             killed.append(max(process.pid for process in serving()))
             os.kill(killed[0], signal.SIGKILL)
 
-    elastic = training("horovodrun", 2).model_copy(update={"min_ranks": 1})
+    elastic = training("local", 2).model_copy(update={"min_ranks": 1})
     with open_ranks(elastic, None) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
     assert result.rows == 8 * 600  # each row once per epoch, the dead rank's share included
     assert Checkpoint.open(Root.parse(tmp_path / "model")).manifest.ranks == 1
-    assert not serving() and not horovodruns()
+    assert not serving() and not launchers()
 
 
 def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:

@@ -1,32 +1,45 @@
-"""Real Horovod ranks make the model that one rank makes of the same global batches."""
+"""Real ranks make the model that one rank makes of the same global batches, the same one in every world."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from torch.testing import assert_close
 
+from ecdctr_spark.launching.local import _LAUNCHERS
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint, load
+from ecdctr_spark.training.job import WorldKind
 from tests.ranks.train_one_of_many import SPECS, train_share
 
 pytestmark = pytest.mark.ranks
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of checkpoints that two ranks under horovodrun have published together."""
-    folder = tmp_path_factory.mktemp("two_ranks")
-    launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", "2", "--gloo"]
-    rank = [sys.executable, "-m", "tests.ranks.train_one_of_many", str(folder)]
-    ended = subprocess.run([*launcher, *rank], cwd=Path(__file__).parents[2], capture_output=True, timeout=240)
+def published(folder: Path, world: WorldKind) -> Path:
+    """A folder of checkpoints that two ranks of a world have published together."""
+    rank = ["tests.ranks.train_one_of_many", world, str(folder)]
+    command = [*_LAUNCHERS[world](2, folder), *rank]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, timeout=240)
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
     return folder
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return published(tmp_path_factory.mktemp("horovod"), "horovod")
+
+
+def test_every_world_makes_the_same_model(two_ranks: Path, tmp_path: Path) -> None:
+    again = published(tmp_path, "torch")
+    for name in SPECS:
+        files = sorted((two_ranks / name).glob("*.safetensors"))
+        assert len(files) == 4
+        for file in files:
+            assert file.read_bytes() == (again / name / file.name).read_bytes(), file.name
 
 
 @pytest.mark.parametrize("name", SPECS)

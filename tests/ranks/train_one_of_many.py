@@ -45,6 +45,6 @@ def train_share(spec: ModelSpec, world: World, output: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    joined = join_world()
+    joined = join_world(sys.argv[1])  # type: ignore[arg-type]
     for name, chosen in SPECS.items():
-        train_share(chosen, joined, Path(sys.argv[1]) / name)
+        train_share(chosen, joined, Path(sys.argv[2]) / name)

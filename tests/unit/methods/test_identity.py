@@ -54,6 +54,7 @@ def test_a_setting_that_changes_samples_makes_another_data_set_of_the_same_logs(
     "setting",
     [
         "storage.root=/elsewhere", "spark.master=local[8]", "training.ranks=8", "training.launcher=spark",
+        "training.world=torch", "streaming.reader=arrow",
         "training.min_ranks=1", "check.least_rows=5", "evaluation.bootstrap=9", "tracking.experiment=x",
         "methods.ecdctr.levels.tpm.train.epochs=2",
     ],
@@ -90,6 +91,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "methods.*.levels.*.when_it_fails": NOTHING,  # what a run does without the model
     "storage": NOTHING,  # a root may be moved
     "spark": NOTHING,  # where it runs
+    "streaming": NOTHING,  # every reader gives the same batches
     "training": NOTHING,  # how ranks are started; their number is recorded
     "check": NOTHING,  # refuses days, and changes none
     "evaluation": NOTHING,  # which methods a run is of, and how many resamples its intervals have
@@ -99,7 +101,8 @@ CHANGES: dict[str, tuple[str, ...]] = {
 # Values to try for a setting, beside those near its own.
 OTHERS = (
     True, 7, 0.5, "2024-08-20", "natural", "ad", "event", "clicks", "impressions", "basic", "all", "csv", "json",
-    "spark", "horovodrun", "inline", "use the previous one", "stop", "bfloat16", "float32", "fbgemm", "torch", "copied",
+    "spark", "local", "inline", "horovod", "petastorm", "arrow",
+    "use the previous one", "stop", "bfloat16", "float32", "fbgemm", "torch", "copied",
     "kept", "mean", "last", "reset", "Asia/Tokyo", "item_id", "user_id", "user.age", "tpm", "cpm", "actr", "snapshot",
     "5g", "seconds", ";", "latin-1", "keep",
     ["2024-08-20"], "ecdctr", "ads_only", {"x": "y"}, {"level": "tpm", "share": 0.5, "max_age_days": 9},

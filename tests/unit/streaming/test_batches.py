@@ -1,10 +1,12 @@
-"""Samples in a rank: every row once per epoch over all ranks, as many batches on each, always the same order."""
+"""Samples in a rank: every row once per epoch over all ranks, as many batches on each, always the same order; the same
+batches by every reader."""
 
 from __future__ import annotations
 
 import datetime as dt
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.streaming.batches import Stream, _ahead
+from ecdctr_spark.settings.streaming import Reader
+from ecdctr_spark.streaming.batches import Stream, _ahead, reading
 from ecdctr_spark.streaming.shards import Unit
 
 CONTRACT = Contract(
@@ -31,6 +34,7 @@ CONTRACT = Contract(
 )
 DAY = dt.date(2024, 1, 1)
 CLICKED = (DAY - dt.date(1970, 1, 1)).days
+READERS = ("petastorm", "arrow")
 FIRST_ID = 2**24  # from here on a float32 no longer distinguishes one integer from the next
 
 
@@ -139,8 +143,9 @@ def test_pools_that_were_made_before_are_not_read_again(tmp_path: Path) -> None:
     assert len(list(source.batches(epoch=0, done=done))) == 5
 
 
-def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:
-    batches = list(stream(write_sizes(tmp_path, [30])).batches(epoch=0))
+@pytest.mark.parametrize("reader", READERS)
+def test_a_batch_holds_the_rows_as_written(tmp_path: Path, reader: Reader) -> None:
+    batches = list(replace(stream(write_sizes(tmp_path, [30])), reader=reader).batches(epoch=0))
     for batch in batches:
         user = batch.ids[:, 0]
         assert batch.ids.dtype == batch.sequences["clicks"].dtype == torch.int32
@@ -149,6 +154,27 @@ def test_a_batch_holds_the_rows_as_written(tmp_path: Path) -> None:
         assert torch.equal(batch.numbers[:, 0], (user - FIRST_ID).float())
         assert torch.equal(batch.labels, (user % 2).float())
         assert batch.weights.tolist() == [2.0] * len(batch)
+
+
+def test_every_reader_gives_the_same_batches_bit_for_bit(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{number}.parquet", list(range(number, number + 40)), 7) for number in (1, 50, 100)]
+    by_petastorm, by_arrow = (
+        [batch for rank in range(2) for batch in replace(stream(files, rank, 2), reader=reader).batches(epoch=0)]
+        for reader in READERS
+    )
+    for one, other in zip(by_petastorm, by_arrow, strict=True):
+        assert all(map(torch.equal, every_tensor(one), every_tensor(other)))
+
+
+def every_tensor(batch: Batch) -> list[torch.Tensor]:
+    return [batch.ids, batch.numbers, *batch.sequences.values(), batch.labels, batch.weights]
+
+
+def test_a_reader_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecdctr_spark.streaming.batches._misses_petastorm", lambda: "Petastorm is not installed")
+    assert reading("auto") is reading("arrow")
+    with pytest.raises(ConfigError, match=r"streaming.reader is petastorm, but Petastorm is not installed: use arrow"):
+        reading("petastorm")
 
 
 def test_a_click_after_the_last_day_seen_is_none(tmp_path: Path) -> None:
@@ -184,37 +210,46 @@ def test_rows_are_shuffled_again_each_epoch_and_the_same_way_each_time(tmp_path:
     assert order != sorted(order)
 
 
-def test_order_follows_the_list_of_files_and_not_their_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_order_follows_the_list_of_files_and_not_their_names(tmp_path: Path, reader: Reader) -> None:
     groups = [list(range(start, start + 5)) for start in range(FIRST_ID, FIRST_ID + 20, 5)]
     forth = [write(tmp_path / f"{number}.parquet", ids, row_group=2) for number, ids in enumerate(groups)]
     back = [write(tmp_path / f"{9 - number}.parquet", ids) for number, ids in enumerate(groups)]
-    read = [users(list(stream(files, shuffle_rows=100).batches(epoch=0))) for files in (forth, back)]
+    read = [
+        users(list(replace(stream(files, shuffle_rows=100), reader=reader).batches(epoch=0))) for files in (forth, back)
+    ]
     assert read[0] == read[1]
 
 
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("counted", [4, 6])
 @pytest.mark.parametrize("position", [0, 2])
-def test_a_file_with_other_rows_than_its_table_says_is_named(tmp_path: Path, counted: int, position: int) -> None:
+def test_a_file_with_other_rows_than_its_table_says_is_named(
+    tmp_path: Path, counted: int, position: int, reader: Reader
+) -> None:
     files = write_sizes(tmp_path, [5, 5, 5])
     files[position] = files[position].model_copy(update={"rows": counted})
     with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {counted} rows"):
-        list(stream(files, shuffle_rows=100).batches(epoch=0))
+        list(replace(stream(files, shuffle_rows=100), reader=reader).batches(epoch=0))
 
 
-def test_a_null_id_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_a_null_id_is_refused(tmp_path: Path, reader: Reader) -> None:
     file = write(tmp_path / "a.parquet", [1, 2], item_id=pa.array([1, None], pa.int32()))
     with pytest.raises(ConfigError, match="column item_id holds nulls"):
-        list(stream([file]).batches(epoch=0))
+        list(replace(stream([file]), reader=reader).batches(epoch=0))
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_a_missing_column_is_named(tmp_path: Path, reader: Reader) -> None:
     with pytest.raises(ConfigError, match=r"a.parquet: no column rate"):
-        list(stream([write(tmp_path / "a.parquet", [1, 2], rate=None)]).batches(epoch=0))
+        list(replace(stream([write(tmp_path / "a.parquet", [1, 2], rate=None)]), reader=reader).batches(epoch=0))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", READERS)
+def test_a_missing_file_is_named(tmp_path: Path, reader: Reader) -> None:
     with pytest.raises(OSError, match=r"gone.parquet"):
-        list(stream([Unit(path=str(tmp_path / "gone.parquet"), rows=1)]).batches(epoch=0))
+        list(replace(stream([Unit(path=str(tmp_path / "gone.parquet"), rows=1)]), reader=reader).batches(epoch=0))
 
 
 def test_waiting_is_measured(tmp_path: Path) -> None:

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from ecdctr_spark.launching import horovodrun
-from ecdctr_spark.launching.horovodrun import Message, _Group
+from ecdctr_spark.launching import local
+from ecdctr_spark.launching.local import Message, _Group
 from ecdctr_spark.training.job import TrainingJob
 from tests.made_up import TRAIN, ctr_spec
 
-BROKEN: Message = {"error": "HorovodInternalError: Horovod has been shut down"}
+BROKEN: Message = {"error": "BrokenExchangeError: Horovod has been shut down"}
 
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
     """Two ranks whose messages the test puts into the inbox."""
-    monkeypatch.setattr(horovodrun, "_CAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(local, "_CAUSE_SECONDS", 0.1)
     group = _Group(2)
     group.log.write_text("Killed")
     yield group
@@ -58,4 +58,4 @@ def test_a_rank_that_failed_is_named_though_another_reported_first(group: _Group
 
 
 def test_a_broken_exchange_alone_is_reported_as_it_is(group: _Group) -> None:
-    assert failure(group, (0, BROKEN)).startswith("rank 0 failed: HorovodInternalError")
+    assert failure(group, (0, BROKEN)).startswith("rank 0 failed: BrokenExchangeError")

@@ -1,13 +1,14 @@
-"""Ranks on this machine: started once by horovodrun, then fed jobs over a socket (launching/rank.py).
+"""Ranks on this machine: started once by horovodrun or torchrun, then fed jobs over a socket (launching/rank.py).
 
 A run trains many small models: one or more for each day, and now and then a weekly or monthly one. Ranks that stay up
-start only once: Python, the imports of torch, Petastorm and Horovod, and Horovod's rendezvous. The alternatives:
+start only once: Python, the imports of torch and Petastorm, and the rendezvous of Horovod or torch.distributed. The
+alternatives:
 
-- A horovodrun for each training pays the start each time. horovod.spark.run does so, for 17 to 20 s on two local
-  cores, and is the launcher for clusters: executors' slots must go back between jobs (launching/launch.py).
+- A start for each training pays for it each time. Spark's launchers do so (launching/on_spark.py), for 17 to 20 s on
+  two local cores: executors' slots must go back between jobs.
 - Training in the driver's process needs no start, but is one rank (launcher inline), and the driver then imports torch
   beside Spark.
-- A TCP port in place of a socket file would be open to other users. A password would not protect it: horovodrun passes
+- A TCP port in place of a socket file would be open to other users. A password would not protect it: a launcher passes
   what it hands to its ranks on their command line, which everyone can read. The socket is in a folder that only this
   user can open.
 
@@ -42,7 +43,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult
+from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
 Message = dict[str, Any]
@@ -50,13 +51,14 @@ Message = dict[str, Any]
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _CAUSE_SECONDS = 2.0
-_BROKEN_EXCHANGE = "HorovodInternalError"
 
 
-class Horovodrun:
-    """`ranks` processes of `threads` threads each that run `module`. The first job starts them, `close` ends them."""
+class LocalRanks:
+    """`ranks` processes of `threads` threads each that run `module` as a world of this kind. The first job starts them,
+    `close` ends them."""
 
-    def __init__(self, ranks: int, threads: int, module: str = "ecdctr_spark.launching.rank") -> None:
+    def __init__(self, world: WorldKind, ranks: int, threads: int, module: str = "ecdctr_spark.launching.rank") -> None:
+        self._world: WorldKind = world
         self._ranks = ranks
         self._threads = threads
         self._module = module
@@ -87,7 +89,7 @@ class Horovodrun:
             self.close()
         if self._group is None:
             self._group = _Group(size)
-            self._group.start(self._module, self._threads)
+            self._group.start(self._world, self._module, self._threads)
         return self._group
 
 
@@ -104,26 +106,25 @@ class _Group:
     size: int
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ecdctr-ranks-")))
     connections: dict[int, _Connection] = field(default_factory=dict)
-    horovodrun: subprocess.Popen[bytes] | None = None
+    launcher: subprocess.Popen[bytes] | None = None
     listener: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_UNIX))
     inbox: queue.Queue[tuple[int, Message | None]] = field(default_factory=queue.Queue)  # None: the rank is gone
 
     @property
     def log(self) -> Path:
-        """What horovodrun and its ranks print."""
+        """What the launcher and its ranks print."""
         return self.folder / "ranks.log"
 
-    def start(self, module: str, threads: int) -> None:
+    def start(self, world: WorldKind, module: str, threads: int) -> None:
         """Starts the ranks without waiting for them."""
         address = str(self.folder / "socket")
-        launcher = [sys.executable, "-m", "horovod.runner.launch", "-np", str(self.size), "--gloo"]
         self.listener.bind(address)
         self.listener.listen(self.size)
         self.listener.settimeout(0.2)
         with self.log.open("wb") as log:
-            self.horovodrun = subprocess.Popen(
-                [*launcher, sys.executable, "-m", module, address],
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            self.launcher = subprocess.Popen(
+                [*_LAUNCHERS[world](self.size, self.folder), module, address, world],
+                env={**_loopback(), **os.environ, "OMP_NUM_THREADS": str(threads)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -137,7 +138,7 @@ class _Group:
             try:
                 self._greet(self.listener.accept()[0])
             except TimeoutError:
-                if self.horovodrun is None or self.horovodrun.poll() is not None or time.monotonic() > deadline:
+                if self.launcher is None or self.launcher.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"the ranks did not start: {self._final_words()}") from None
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
@@ -159,20 +160,20 @@ class _Group:
         return results[0]
 
     def stop(self) -> None:
-        """Closes the sockets, which ends every rank and then horovodrun; what is left is terminated, then killed."""
+        """Closes the sockets, which ends every rank and then the launcher; what is left is terminated, then killed."""
         self.listener.close()
-        if self.horovodrun is not None and len(self.connections) < self.size:
-            self.horovodrun.terminate()  # a rank that is still starting cannot connect, and ends
+        if self.launcher is not None and len(self.connections) < self.size:
+            self.launcher.terminate()  # a rank that is still starting cannot connect, and ends
         for connection in self.connections.values():
             with suppress(OSError):  # gone already
                 connection.socket.shutdown(socket.SHUT_RDWR)
-        if self.horovodrun is not None and not _ends(self.horovodrun):
-            self.horovodrun.terminate()
-            if not _ends(self.horovodrun):
-                for pid in (*(connection.pid for connection in self.connections.values()), self.horovodrun.pid):
+        if self.launcher is not None and not _ends(self.launcher):
+            self.launcher.terminate()
+            if not _ends(self.launcher):
+                for pid in (*(connection.pid for connection in self.connections.values()), self.launcher.pid):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                self.horovodrun.wait()
+                self.launcher.wait()
         for connection in self.connections.values():
             connection.socket.close()
 
@@ -180,7 +181,7 @@ class _Group:
         """What ended a job. A broken exchange is what a rank sees of another that died or failed. It may be reported
         first, so the other rank's own report is waited for."""
         deadline = time.monotonic() + _CAUSE_SECONDS
-        while message is not None and message["error"].startswith(_BROKEN_EXCHANGE):
+        while message is not None and message["error"].startswith(BROKEN_EXCHANGE):
             try:
                 other, later = self.inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -195,7 +196,7 @@ class _Group:
         connection.setblocking(True)
         lines = connection.makefile("r", encoding="utf-8")
         first = lines.readline()
-        if not first:  # it died at once, and horovodrun is about to end
+        if not first:  # it died at once, and the launcher is about to end
             return
         hello = json.loads(first)
         self.connections[hello["rank"]] = _Connection(hello["pid"], connection)
@@ -212,11 +213,33 @@ class _Group:
         return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'), rank)} (log: {self.log})"
 
 
+def _horovodrun(size: int, folder: Path) -> list[str]:
+    """The beginning of the command line that starts a module in `size` ranks."""
+    return [sys.executable, "-m", "horovod.runner.launch", "-np", str(size), "--gloo", sys.executable, "-m"]
+
+
+def _torchrun(size: int, folder: Path) -> list[str]:
+    """See _horovodrun. Ranks' lines are marked by their number in the log."""
+    ours = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(size)]
+    marked = ["--role", "rank", "--tee", "3", "--log-dir", str(folder / "torchrun")]
+    return [sys.executable, "-m", "torch.distributed.run", *ours, *marked, "-m"]
+
+
+_LAUNCHERS: dict[WorldKind, Callable[[int, Path], list[str]]] = {"horovod": _horovodrun, "torch": _torchrun}
+
+
+def _loopback() -> dict[str, str]:
+    """Keeps Gloo of torch.distributed on the loopback interface, as horovodrun does its own."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
+
+
 def last_words(log: str, rank: int | None = None) -> str:
-    """The end of a log of Horovod's launchers on one line, for an error message: the output of the rank (of all ranks
-    for None), or the launcher's where there is none."""
+    """The end of a launcher's log on one line, for an error message: the output of the rank (of all ranks for None) and
+    the signal that ended it, or the launcher's own output where there is neither."""
     who = r"\d+" if rank is None else str(rank)
-    said = re.findall(rf"^\[{who}\]<std(?:out|err)>:(.*)$", log, flags=re.MULTILINE)
+    horovodrun, torchrun, signal_ = rf"\[{who}\]<std(?:out|err)>:", rf"\[rank{who}\]:", r".*(?=Signal \d+ \(SIG)"
+    said = re.findall(rf"^(?:{horovodrun}|{torchrun}|{signal_})(.*)$", log, flags=re.MULTILINE)
     return f"... {' '.join(' '.join(said or [log]).split())[-500:]}"
 
 

@@ -1,0 +1,33 @@
+"""Reads samples by Petastorm. The only import of petastorm.
+
+Petastorm 0.12 with pyarrow 14 reads local files only, so files of an object store are staged on this machine's disk.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+from petastorm import make_batch_reader
+
+from ecdctr_spark.streaming.shards import Columns
+from ecdctr_spark.streaming.staging import staged
+
+# Petastorm 0.12 uses the dataset reader that pyarrow calls legacy, and pyarrow warns at each call.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
+
+
+def read(files: Sequence[str], names: Sequence[str]) -> list[Columns]:
+    """The columns `names` of Parquet files given by their URIs: those of each row group, in the order of the files. A
+    column that a file lacks is left out. Raises OSError where a file is missing."""
+    with (
+        staged(files) as urls,
+        make_batch_reader(
+            urls,
+            schema_fields=[f"^{re.escape(name)}$" for name in names],
+            workers_count=1,  # more would return row groups in any order
+            shuffle_row_groups=False,
+        ) as reader,
+    ):
+        return [group._asdict() for group in reader]
