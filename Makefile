@@ -62,7 +62,8 @@ test-spark41: $(SPARK41)/ready ## test with Spark and Delta 4.1, current pyarrow
 	@$(call TEST_IN,$(SPARK41))
 
 test-runtimes: ## test a slice in both
-	@$(MAKE) test-dbr154 TESTS='$(SLICE)' && $(MAKE) test-spark41 TESTS='$(SLICE)'
+	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-dbr154
+	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-spark41
 
 # A runtime's own packages, as far as ecdctr_spark and its tests need any; then Spark and Delta, which pip lacks there.
 $(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages.py | $(STAMPS)/venv

@@ -49,9 +49,7 @@ def compared(runtime: Mapping[str, str], before: Iterable[str], installed: Mappi
     """What an installation made of a runtime, where packages named `before` were there already."""
     common = {name for name in installed if name in runtime}
     replaced = {
-        name: f"{runtime[name]} by {installed[name]}"
-        for name in sorted(common)
-        if installed[name] != runtime[name]
+        name: f"{runtime[name]} by {installed[name]}" for name in sorted(common) if installed[name] != runtime[name]
     }
     return Comparison(sorted(common - replaced.keys()), sorted(installed.keys() - common - set(before)), replaced)
 
