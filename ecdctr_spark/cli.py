@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import typer
@@ -40,7 +40,7 @@ ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed b
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
 _USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
-_INTERRUPTED = 130  # what typer returns then
+_INTERRUPTED = 130  # what typer returns then, from 0.12 on; before, it raised Abort
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(str(error), 2)
     except _USAGE as error:
         _end(error.format_message(), 2)
+    except typer.Abort:
+        code = _INTERRUPTED
     except Exception as error:
         line, code = failures.explain(error)
         _end(f"{line} (log: {failures.keep(error)})", code)
@@ -116,8 +118,8 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 @app.command()
 def check(
-    from_: Annotated[str | None, typer.Option("--from", metavar="DAY", help="first day")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="DAY", help="last day")] = None,
+    from_: Annotated[Optional[str], typer.Option("--from", metavar="DAY", help="first day")] = None,
+    to: Annotated[Optional[str], typer.Option("--to", metavar="DAY", help="last day")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="look at the raw logs instead: what an ingest would read")] = False,
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
@@ -187,8 +189,8 @@ def run(
 def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
-    ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
-    launcher: Annotated[str | None, typer.Option(help="inline, local or spark")] = None,
+    ranks: Annotated[Optional[int], typer.Option(help="number of ranks")] = None,
+    launcher: Annotated[Optional[str], typer.Option(help="inline, local or spark")] = None,
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006

@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) ->
     root = () if arguments[0] in ("doctor", "nonsense") else ("--set", f"storage.root={tmp_path}", "--set", FIRST_DAY)
     with pytest.raises(SystemExit) as ended:
         cli.main([*arguments, *root])
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]  # click ends the line of a Ctrl-C
     assert len(lines) == 1, lines
     return lines[0].removeprefix("error: "), int(str(ended.value.code))
 
