@@ -347,7 +347,7 @@ def _report(config: Config) -> None:
     place, headline = write_report(_store(config), config)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)
-    typer.echo(f"report: {place}")
+    typer.echo(f"report: {place} ({(place.size() or 0) / 1000:,.0f} kB)")
 
 
 def _say_terms(kind: str) -> None:
