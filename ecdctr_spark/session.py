@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
+from ecdctr_spark.events import standard_error
 from ecdctr_spark.failures import log_file
+from ecdctr_spark.progress import Tasks, Watch
 from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
 DELTA_SETTINGS = {
@@ -88,22 +88,44 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
         )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
-    with _standard_error(log_file()):
+    with standard_error(log_file()):
         return builder.getOrCreate()
 
 
-@contextmanager
-def _standard_error(log: Path) -> Iterator[None]:
-    """Lets processes that are started in the block write their standard error to the end of a file."""
-    sys.stderr.flush()
-    ours, theirs = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(theirs, 2)
+def watching(spark: SparkSession) -> Watch:
+    """A function that says what Spark is doing, None while no job is active. Any thread may call it.
+
+    Rows are those that the active jobs have read so far, from files and shuffles. Spark counts them when a task ends
+    and every ten seconds.
+    """
+
+    def tasks() -> Tasks | None:
+        try:
+            tracker = spark.sparkContext.statusTracker()
+            jobs = [job for name in tracker.getActiveJobsIds() if (job := tracker.getJobInfo(name))]
+            stages = [stage for job in jobs for name in job.stageIds if (stage := tracker.getStageInfo(name))]
+        except Exception:  # the JVM has ended, or forbids it: a step that needs it says so, and none fails for this
+            return None
+        if not stages:
+            return None
+        return Tasks(
+            job=max(job.jobId for job in jobs),
+            done=sum(stage.numCompletedTasks for stage in stages),
+            total=sum(stage.numTasks for stage in stages),
+            rows=sum(_rows_read(spark, stage.stageId) for stage in stages),
+        )
+
+    return tasks
+
+
+def _rows_read(spark: SparkSession, stage: int) -> int:
+    """The rows that a stage has read. Spark's public tracker does not have them."""
+    context: Any = spark.sparkContext
     try:
-        yield
-    finally:
-        os.dup2(ours, 2)
-        os.close(theirs)
-        os.close(ours)
+        found = context._jsc.sc().statusStore().lastStageAttempt(stage)
+        return int(found.inputRecords() + found.shuffleReadRecords())
+    except Exception:  # a cluster may allow the public methods alone
+        return 0
 
 
 def _s3_settings() -> dict[str, str]:
