@@ -56,8 +56,8 @@ def everywhere(quiet: Quiet = False, json_logs: JsonLogs = False) -> None:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes a function a command, which also accepts the options of `everywhere`. Those decide how an error in any other
-    is reported, so `main` looks for them."""
+    """Makes a function a command that also accepts the options of `everywhere`. They decide how an error in any other
+    option is reported, so it is `main` that reads them."""
     own, common = (inspect.signature(each, eval_str=True).parameters for each in (function, everywhere))
 
     @functools.wraps(function)

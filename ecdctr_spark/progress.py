@@ -29,12 +29,13 @@ _REPORT = 10.0  # seconds between two events of one step
 
 
 class Tasks(NamedTuple):
-    """What Spark is doing: the newest job, how many tasks of all active jobs are done, and the rows that they read."""
+    """What Spark is doing: the newest job, how many tasks of all active jobs are done, and the rows that they read per
+    second, 0 where that is not known."""
 
     job: int
     done: int
     total: int
-    rows: int
+    rows_per_second: float
 
 
 Watch = Callable[[], Tasks | None]
@@ -148,7 +149,7 @@ class _Step:
         self.rows, self.note = 0, ""
         self._bars = bars
         self._started = self._reported = time.monotonic()
-        self._job: tuple[int, float] = (-1, self._started)  # Spark's newest one, and since when it is seen
+        self._job = -1  # Spark's newest one
 
     @property
     def seconds(self) -> float:
@@ -172,15 +173,16 @@ class _Step:
         """Shows what Spark is doing, unless the step reports its rows itself."""
         if self.rows or (tasks := watch()) is None:
             return
-        if tasks.job != self._job[0]:
-            self._job = tasks.job, time.monotonic()
-            self._bars.reset(self.bar, total=tasks.total)
-        reading = tasks.rows / max(time.monotonic() - self._job[1], 1e-3)
-        rate = f"tasks of Spark's job {tasks.job}" + (f", {reading:,.0f} rows/s read" if tasks.rows else "")
+        if tasks.job != self._job:
+            self._job = tasks.job
+            self._bars.reset(self.bar, total=tasks.total)  # another job says nothing about the time left of this one
+        read = f", {tasks.rows_per_second:,.0f} rows/s" if tasks.rows_per_second else ""
+        rate = f"tasks of Spark's job {tasks.job}{read}"
         self._bars.update(self.bar, completed=tasks.done, total=tasks.total, rate=rate)
         if self._due():
-            counts = {"spark_job": tasks.job, "tasks_done": tasks.done, "tasks": tasks.total, "rows_read": tasks.rows}
-            event("step progress", step=self.name, seconds=round(self.seconds, 3), **counts)
+            figures = {"seconds": round(self.seconds, 3), "rows_per_second": round(tasks.rows_per_second, 1)}
+            counts = {"spark_job": tasks.job, "tasks_done": tasks.done, "tasks": tasks.total}
+            event("step progress", **{"step": self.name, **figures, **counts})
 
     def report(self, name: str, **more: int | None) -> None:
         """Reports an event with the step's figures."""

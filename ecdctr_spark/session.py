@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -93,10 +94,10 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
 
 
 def watching(spark: SparkSession) -> Watch:
-    """A function that says what Spark is doing, None while no job is active. Any thread may call it.
+    """A function that says what Spark is doing, None while no task was started. Any thread may call it.
 
-    Rows are those that the active jobs have read so far, from files and shuffles. Spark counts them when a task ends
-    and every ten seconds.
+    Tasks are those of the stages that have begun: a stage that has not may be skipped. Rows are those that stages under
+    way have read, from files and shuffles; Spark counts them when a task ends and every ten seconds.
     """
 
     def tasks() -> Tasks | None:
@@ -106,26 +107,28 @@ def watching(spark: SparkSession) -> Watch:
             stages = [stage for job in jobs for name in job.stageIds if (stage := tracker.getStageInfo(name))]
         except Exception:  # the JVM has ended, or forbids it: a step that needs it says so, and none fails for this
             return None
-        if not stages:
+        begun = [stage for stage in stages if stage.numActiveTasks or stage.numCompletedTasks]
+        if not begun:
             return None
         return Tasks(
             job=max(job.jobId for job in jobs),
-            done=sum(stage.numCompletedTasks for stage in stages),
-            total=sum(stage.numTasks for stage in stages),
-            rows=sum(_rows_read(spark, stage.stageId) for stage in stages),
+            done=sum(stage.numCompletedTasks for stage in begun),
+            total=sum(stage.numTasks for stage in begun),
+            rows_per_second=sum(_rows_per_second(spark, stage.stageId) for stage in begun if stage.numActiveTasks),
         )
 
     return tasks
 
 
-def _rows_read(spark: SparkSession, stage: int) -> int:
-    """The rows that a stage has read. Spark's public tracker does not have them."""
+def _rows_per_second(spark: SparkSession, stage: int) -> float:
+    """The rows that a stage under way has read per second. Spark's public tracker does not have them."""
     context: Any = spark.sparkContext
     try:
         found = context._jsc.sc().statusStore().lastStageAttempt(stage)
-        return int(found.inputRecords() + found.shuffleReadRecords())
+        rows = found.inputRecords() + found.shuffleReadRecords()
+        return float(rows / max(time.time() - found.submissionTime().get().getTime() / 1000, 1e-3))
     except Exception:  # a cluster may allow the public methods alone
-        return 0
+        return 0.0
 
 
 def _s3_settings() -> dict[str, str]:

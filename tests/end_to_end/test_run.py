@@ -73,13 +73,19 @@ def one_day(spark: SparkSession, overlay: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="module")
-def finished(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage root of an uninterrupted run over the second predicted day too."""
+def second_day(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Output]:
+    """The storage root of an uninterrupted run over the second predicted day too, and what it printed for machines."""
     root = tmp_path_factory.mktemp("finished") / "root"
     shutil.copytree(one_day, root)
-    done = ecdctr("run", overlay, root, *DAYS)
+    done = ecdctr("run", overlay, root, *DAYS, "--json-logs")
     assert done.code == 0, done.out + done.err
-    return root
+    return root, done
+
+
+@pytest.fixture(scope="module")
+def finished(second_day: tuple[Path, Output]) -> Path:
+    """The storage root of a finished run over both predicted days."""
+    return second_day[0]
 
 
 def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, overlay: Path) -> None:
@@ -92,6 +98,21 @@ def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, ove
         assert row["impressions"] == (80 if row["date"] == "all" else 40)
         assert 0 < row["gauc_coverage"] <= 1
         assert 0 <= row["gauc"] <= 1
+
+
+def test_a_run_reports_each_step_to_machines_with_its_rows_and_seconds(second_day: tuple[Path, Output]) -> None:
+    _, done = second_day
+    events = [json.loads(line) for line in done.err.splitlines()]
+    assert done.out == ""
+    assert (events[0]["event"], events[-1]["event"], events[-1]["exit_code"]) == (
+        "command started",
+        "command finished",
+        0,
+    )
+    finished = [event for event in events if event["event"] == "step finished"]
+    assert {event["step"].split()[0] for event in finished} == {"ingest", "build", "train", "predict"}
+    assert all(event["rows"] > 0 and event["seconds"] > 0 for event in finished)
+    assert [event["number"] for event in finished] == list(range(1, finished[-1]["steps"] + 1))
 
 
 def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path, tmp_path: Path) -> None:
