@@ -94,7 +94,7 @@ def by_day(days: Rows, methods: Titles, field: str, title: str, target: float | 
         marks += drawn
         strokes += _joined(drawn, style)
     return Plot(
-        label=f"{title} by day of {_listed(methods.values())}",
+        label=f"{title} by day of {listed(methods.values())}",
         height=_HEIGHT,
         across=_dates(dates, lambda day: _between(day, dates)),
         down=level.ticks(level.down),
@@ -123,7 +123,7 @@ def calibration(reliability: Rows, methods: Titles) -> Plot:
         marks += drawn
         strokes += _joined(drawn, style)
     return Plot(
-        label=f"Observed click rate by predicted click probability of {_listed(methods.values())}",
+        label=f"Observed click rate by predicted click probability of {listed(methods.values())}",
         height=_HEIGHT,
         across=reach.ticks(reach.across),
         down=reach.ticks(reach.down),
@@ -146,7 +146,7 @@ def intervals(against: Mapping[str, Interval], methods: Titles) -> Plot:
         marks.append(Mark(scale.across(interval.difference), y, 0, said))
         captions.append(Caption(y - 16, f"Difference to {methods[name]}"))
     return Plot(
-        label=f"GAUC difference to {_listed(methods[name] for name in measured)}, with 95 % intervals",
+        label=f"GAUC difference to {listed(methods[name] for name in measured)}, with 95 % intervals",
         height=46 * len(measured) + 4,
         across=scale.ticks(scale.across, "{:+g}"),
         strokes=strokes,
@@ -178,7 +178,7 @@ def lineage(models: Sequence[Member], lines: Sequence[Line]) -> Plot:
     ]
     marks = [Mark(*at[member.row["model_id"]], lines.index(member.line), member.row["model_id"]) for member in models]
     return Plot(
-        label=f"The models of {_listed(line.title for line in drawn)} by date, and what each was made from",
+        label=f"The models of {listed(line.title for line in drawn)} by date, and what each was made from",
         height=72 * len(drawn) + 6,
         across=_dates(dates, place.__getitem__),
         strokes=strokes,
@@ -271,5 +271,7 @@ def _dates(dates: Sequence[dt.date], place: Callable[[dt.date], float]) -> list[
     ]
 
 
-def _listed(titles: Iterable[str]) -> str:
-    return " and ".join(titles)
+def listed(titles: Iterable[str]) -> str:
+    """Titles in words."""
+    *others, last = [*titles] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last

@@ -140,9 +140,10 @@ def render(report: Report) -> str:
     )
     made = {link.how for member in report.models for link in member.links}
     page: str = environment.get_template("report.html").render(
-        methods=" and ".join(report.methods.values()),
+        methods=plots.listed(report.methods.values()),
         headline=headline(report),
-        reading=[_reading(report, baseline) for baseline, interval in report.against.items() if interval.users],
+        pairs=_pairs(report),
+        chances=[_chance(report, baseline) for baseline, interval in report.against.items() if interval.users],
         cards=_cards(report),
         failures=[row["detail"] for row in report.steps if row["step"] == "failed"],
         immature=_immature(report),
@@ -192,10 +193,20 @@ def _compared(report: Report, baseline: str, interval: Interval) -> str:
     )
 
 
-def _reading(report: Report, baseline: str) -> str:
-    """The comparison in words that need no statistics."""
-    interval, (ours, theirs) = report.against[baseline], (report.methods[report.method], report.methods[baseline])
-    first, second = (_shown(_all_days(report, name).get("gauc"), "{:.1%}") for name in (report.method, baseline))
+def _pairs(report: Report) -> str:
+    """GAUC in words that need no statistics."""
+    shares = {title: _all_days(report, method).get("gauc") for method, title in report.methods.items()}
+    (ours, share), *others = shares.items()
+    theirs = "".join(f", {title} in {_shown(gauc, '{:.1%}')}" for title, gauc in others)
+    return (
+        f"Take two ads shown to one user, who clicked one of them: {ours} ranks the clicked one first in"
+        f" {_shown(share, '{:.1%}')} of such pairs{theirs}."
+    )
+
+
+def _chance(report: Report, baseline: str) -> str:
+    """What the interval of a difference says, and what it does not."""
+    interval = report.against[baseline]
     if interval.low > 0:
         verdict = "It stays above 0, so the gain is hardly chance"
     elif interval.high < 0:
@@ -203,8 +214,7 @@ def _reading(report: Report, baseline: str) -> str:
     else:
         verdict = "That includes 0, so these days do not show which of the two ranks better; more of them may"
     return (
-        f"Take two ads shown to one user, who clicked one of them: {ours} ranks the clicked one first in {first} of"
-        f" such pairs, {theirs} in {second}. If users are drawn at random again, the difference lies between"
+        f"If users are drawn at random again, the difference to {report.methods[baseline]} lies between"
         f" {100 * interval.low:+.2f} and {100 * interval.high:+.2f} points in 95 of 100 draws. {verdict}."
     )
 

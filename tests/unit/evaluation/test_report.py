@@ -193,7 +193,8 @@ def test_a_day_that_an_older_model_predicted_is_named(report: Report, page: str)
 def test_the_comparison_is_put_in_words_without_statistics(report: Report, interval: Interval, verdict: str) -> None:
     text = render(replace(report, against={THEIRS: interval}))
     assert "E-CDCTR ranks the clicked one first in 65.1% of such pairs, ads only in 63.0%" in text
-    assert f"between {100 * interval.low:+.2f} and {100 * interval.high:+.2f} points in 95 of 100 draws" in text
+    ends = f"{100 * interval.low:+.2f} and {100 * interval.high:+.2f}"
+    assert f"the difference to ads only lies between {ends} points in 95 of 100 draws" in text
     assert verdict in text
 
 
