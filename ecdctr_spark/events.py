@@ -1,7 +1,18 @@
 """What a command does, for machines: one JSON object per line on standard error (`--json-logs`).
 
 Events are records of Python's logging, so a program that calls the package may handle them in its own way; without a
-handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `event`; the README lists the others.
+handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `event`:
+
+    command started     command
+    step started        step, number, steps
+    step progress       step, seconds, rows_per_second; and rows, total, note, or spark_job, tasks_done, tasks
+    step finished       step, number, steps, rows, seconds, rows_per_second, note
+    step failed         step, seconds, error
+    nothing is due      first, last
+    report written      place, bytes
+    log                 logger, message: a warning of a library
+    command finished    command, seconds, exit_code: the last line
+    command failed      command, seconds, exit_code, error: the last line
 """
 
 from __future__ import annotations

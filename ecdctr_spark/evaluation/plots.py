@@ -24,7 +24,8 @@ Titles = Mapping[str, str]  # name to title of what is drawn, in order
 STYLES = 8
 _HEIGHT = 260
 _DATES = 8  # labels on an axis of dates
-_APART, _WIDEST = 15, 4000  # pixels between marks, and of a whole plot
+_APART, _WIDEST = 16, 4000  # pixels between models of the lineage, and of a whole plot
+_DAY = 2.5  # pixels of a day: a year fits a desktop
 _CLOCKS = {"month": "monthly", "week": "weekly", "day": "daily"}
 
 
@@ -101,6 +102,7 @@ def by_day(days: Rows, methods: Titles, field: str, title: str, target: float | 
         strokes=strokes,
         marks=marks,
         legend=list(enumerate(methods.values())),
+        width=min(math.ceil(_DAY * len(dates)), _WIDEST),
     )
 
 

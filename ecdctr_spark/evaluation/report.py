@@ -13,6 +13,7 @@ from ecdctr_spark.evaluation import plots
 from ecdctr_spark.evaluation.lineage import How, Line, Member, Replaced
 from ecdctr_spark.evaluation.plots import Rows, Titles
 from ecdctr_spark.evaluation.significance import Interval
+from ecdctr_spark.events import without_secrets
 
 ALL_DAYS = "all"  # the date of metrics over all days together
 
@@ -163,7 +164,7 @@ def render(report: Report) -> str:
         health=_grid(_health(report.health), _HEALTH),
         unhealthy=_grid(_health([row for row in report.health if row["outside"]]), _HEALTH),
         models=_grid(_models(report), _MODELS),
-        configuration=report.configuration,
+        configuration=without_secrets(report.configuration),
     )
     return page
 

@@ -52,8 +52,11 @@ def test_equal_levels_of_several_methods_are_one_line_and_others_name_their_meth
 
 
 def test_a_level_is_another_line_where_what_it_refers_to_differs() -> None:
-    found = lines(configured(NO_MEMORY, methods=("ecdctr", "no_memory")).chosen)
-    assert found["ecdctr", "actr"] != found["no_memory", "actr"]
+    other = "methods.other={like: ecdctr, title: other, levels: {tpm: {train: {seed: 9}}}}"
+    config = configured(other, methods=("ecdctr", "other"))
+    (ours, theirs), found = config.chosen, lines(config.chosen)
+    assert ours.levels["actr"] == theirs.levels["actr"]
+    assert found["ecdctr", "actr"] != found["other", "actr"]
 
 
 def test_each_model_says_how_it_was_made_from_each_parent() -> None:

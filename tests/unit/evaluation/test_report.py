@@ -290,3 +290,8 @@ def test_the_health_of_the_data_is_shown_with_its_limits(page: str) -> None:
     assert "Outside limits" in page
     text = re.sub(r"<[^>]+>|\s+", " ", page)
     assert re.search(r"null rate +ad +item_category +9 +0\.01 +0\.2 +- +0\.125 +1 ", text)
+
+
+def test_the_configuration_shows_no_password(report: Report) -> None:
+    page = render(replace(report, configuration="tracking:\n  uri: http://me:secret@mlflow:5000\n"))
+    assert "http://***@mlflow:5000" in page and "secret" not in page
