@@ -1,20 +1,24 @@
-"""The only builder of a SparkSession: local, on a cluster under spark-submit, or the existing one on Databricks."""
+"""The only builder of a SparkSession: local, on a cluster under spark-submit, or the existing one on Databricks; and
+what the executors of a cluster must be told and asked."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from importlib.resources import as_file
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
+from ecdctr_spark.events import standard_error
+from ecdctr_spark.executors import with_environment
 from ecdctr_spark.failures import log_file
+from ecdctr_spark.progress import Tasks, Watch
 from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
 DELTA_SETTINGS = {
@@ -48,11 +52,10 @@ LOCAL_SETTINGS = {
     # If no partition of one side is larger, that side is hashed and neither is sorted. Hashed rows cannot be spilled
     # and take several times the bytes that were shuffled.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "16m",
-    "spark.driver.extraJavaOptions": f"{_JVM} -Dlog4j2.configurationFile={CONF / 'log4j2.properties'}",
 }
 
 _SDK = "software.amazon.awssdk"
-_SDK_BUNDLE = f"{_SDK}:bundle"  # all of Amazon's services in half a gigabyte; the parts for S3 take 15 MB
+SDK_BUNDLE = f"{_SDK}:bundle"  # all of Amazon's services in half a gigabyte; the parts for S3 take 15 MB
 _SDK_PARTS = ("s3", "s3-transfer-manager", "sts")
 _SDK_VERSION = "2.25.53"
 
@@ -73,37 +76,62 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     for key, value in {**DELTA_SETTINGS, **_s3_settings()}.items():
         builder = builder.config(key, value)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # set by spark-submit, which has started the JVM
-        return builder.getOrCreate()
+        return with_environment(builder.getOrCreate())
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
     builder = builder.master(master).config("spark.driver.memory", driver_memory)
-    packages = _s3_packages() if root is not None and root.scheme == "s3a" else []
+    packages = s3_packages() if root is not None and root.scheme == "s3a" else []
     if packages:
         builder = builder.config("spark.jars.packages", ",".join(packages))
-        builder = builder.config("spark.jars.excludes", _SDK_BUNDLE)
+        builder = builder.config("spark.jars.excludes", SDK_BUNDLE)
     if not any(_SPARK_JARS.glob("delta-spark_*.jar")):
         from delta import (
             configure_spark_with_delta_pip,
         )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
-    with _standard_error(log_file()):
-        return builder.getOrCreate()
+    with as_file(CONF / "log4j2.properties") as logging, standard_error(log_file()):
+        options = f"{_JVM} -Dlog4j2.configurationFile={logging}"
+        return builder.config("spark.driver.extraJavaOptions", options).getOrCreate()
 
 
-@contextmanager
-def _standard_error(log: Path) -> Iterator[None]:
-    """Lets processes that are started in the block write their standard error to the end of a file."""
-    sys.stderr.flush()
-    ours, theirs = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(theirs, 2)
+def watching(spark: SparkSession) -> Watch:
+    """A function that says what Spark is doing, None while no task was started. Any thread may call it.
+
+    Tasks are those of the stages that have begun: a stage that has not may be skipped. Rows are those that stages under
+    way have read, from files and shuffles; Spark counts them when a task ends and every ten seconds.
+    """
+
+    def tasks() -> Tasks | None:
+        try:
+            tracker = spark.sparkContext.statusTracker()
+            jobs = [job for name in tracker.getActiveJobsIds() if (job := tracker.getJobInfo(name))]
+            stages = [stage for job in jobs for name in job.stageIds if (stage := tracker.getStageInfo(name))]
+        except Exception:  # the JVM has ended, or forbids it: a step that needs it says so, and none fails for this
+            return None
+        begun = [stage for stage in stages if stage.numActiveTasks or stage.numCompletedTasks]
+        if not begun:
+            return None
+        return Tasks(
+            job=max(job.jobId for job in jobs),
+            done=sum(stage.numCompletedTasks for stage in begun),
+            total=sum(stage.numTasks for stage in begun),
+            rows_per_second=sum(_rows_per_second(spark, stage.stageId) for stage in begun if stage.numActiveTasks),
+        )
+
+    return tasks
+
+
+def _rows_per_second(spark: SparkSession, stage: int) -> float:
+    """The rows that a stage under way has read per second. Spark's public tracker does not have them."""
+    context: Any = spark.sparkContext
     try:
-        yield
-    finally:
-        os.dup2(ours, 2)
-        os.close(theirs)
-        os.close(ours)
+        found = context._jsc.sc().statusStore().lastStageAttempt(stage)
+        rows = found.inputRecords() + found.shuffleReadRecords()
+        return float(rows / max(time.time() - found.submissionTime().get().getTime() / 1000, 1e-3))
+    except Exception:  # a cluster may allow the public methods alone
+        return 0.0
 
 
 def _s3_settings() -> dict[str, str]:
@@ -117,7 +145,7 @@ def _s3_settings() -> dict[str, str]:
     return settings
 
 
-def _s3_packages() -> list[str]:
+def s3_packages() -> list[str]:
     """Hadoop's S3 client and the parts of Amazon's SDK that it needs; none if Spark's jars include them."""
     if any(_SPARK_JARS.glob("hadoop-aws-*.jar")):
         return []

@@ -1,0 +1,48 @@
+"""What Spark is doing can be asked while it does it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pyspark.sql import Row, SparkSession
+
+from ecdctr_spark.session import watching
+
+
+def test_the_tasks_of_a_job_are_counted_while_it_runs(spark: SparkSession, tmp_path: Path) -> None:
+    watch, gate = watching(spark), tmp_path / "gate"
+
+    def wait(rows: Iterable[Row]) -> Iterator[int]:
+        """Only the first part of the rows passes before the gate is there."""
+        for row in rows:
+            while row.id >= 100 and not gate.exists():
+                time.sleep(0.02)
+            yield row.id
+
+    done = threading.Thread(target=spark.range(0, 400, 1, 4).rdd.mapPartitions(wait).count)
+    assert watch() is None
+    done.start()
+    try:
+        found, until = None, time.monotonic() + 60
+        while (found is None or not found.rows_per_second) and time.monotonic() < until:
+            time.sleep(0.05)
+            found = watch()
+    finally:
+        gate.touch()
+        done.join()
+    assert found is not None
+    assert (found.done, found.total) == (1, 4)
+    assert found.rows_per_second > 0
+    assert watch() is None
+
+
+def test_nothing_is_known_of_a_session_that_has_ended() -> None:
+    class Ended:
+        @property
+        def sparkContext(self) -> object:
+            raise ConnectionRefusedError("the JVM is gone")
+
+    assert watching(Ended())() is None  # type: ignore[arg-type]
