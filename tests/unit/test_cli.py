@@ -173,9 +173,7 @@ def test_a_root_that_is_a_file_is_refused_before_a_session_is_started(tmp_path: 
 def test_every_command_knows_how_to_speak(
     capsys: pytest.CaptureFixture[str], command: tuple[str, ...], option: str
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main([command[0], "--help", option])
-    assert ended.value.code == 0
+    cli.main([command[0], "--help", option])
     assert option in capsys.readouterr().out
 
 
