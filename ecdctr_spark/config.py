@@ -7,7 +7,9 @@ base < overlays in their order < dotted overrides (`training.ranks=4`).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.method import Method
-from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
+from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained, masked
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 from ecdctr_spark.storage import Root
@@ -133,11 +135,43 @@ class Launching(Settings):
 
 
 class Tracking(Settings):
+    """Where the records of trainings go: MLflow's tracking server, and its model registry."""
+
     uri: str | None = Field(
         description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
         " in the folder .ecdctr of the working directory"
     )
-    experiment: str
+    experiment: str = Field(min_length=1)
+    registry_uri: str | None = Field(default=None, description="of the model registry; null: that of uri")
+    registered_model: str | None = Field(
+        default=None,
+        pattern=r"^[^/:'\"]+$",
+        description="its name in the registry, catalog.schema.model in Unity Catalog; null: no model is registered",
+    )
+    system_metrics: bool = Field(default=True, description="processor, memory, disk and network while a model trains")
+
+    @field_validator("uri", "registry_uri")
+    @classmethod
+    def _known(cls, uri: str | None) -> str | None:
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9-]*)(\+\w+)?:", uri or "")
+        if scheme and scheme[1] not in _MLFLOW:
+            plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+            if scheme[1] not in plugins:
+                raise ValueError(
+                    f"{masked(str(uri))}: unknown scheme {scheme[1]}; expected one of {', '.join(_MLFLOW)}"
+                )
+        return uri
+
+    @model_validator(mode="after")
+    def _three_parts(self) -> Tracking:
+        name = self.registered_model
+        if name and (self.registry_uri or "").startswith("databricks-uc") and name.count(".") != 2:
+            raise ValueError(f"registered_model is {name}: Unity Catalog's names are catalog.schema.model")
+        return self
+
+
+# MLflow's own schemes; a plug-in may add others.
+_MLFLOW = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file")
 
 
 class Demo(Settings):

@@ -10,23 +10,28 @@ from typing import Any
 
 from rich.console import Console
 
-from ecdctr_spark import tracking
 from ecdctr_spark.config import Config
 from ecdctr_spark.launching.launch import Ranks, open_ranks
 from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training, days, ranges
 from ecdctr_spark.models import checked
-from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline import registry, steps, tracked
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.progress import Reporter
+from ecdctr_spark.serving.pyfunc import served
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.small import Row
+from ecdctr_spark.tables.schemas import METRICS, MODELS
+from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tracking.spool import Record, now
+from ecdctr_spark.tracking.tracker import Tracker, open_tracker
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 _NAMED = 3  # files left out that are named
+
+Watch = tuple[Reporter, Tracker]  # what shows and what tracks a training
 
 
 @dataclass
@@ -41,6 +46,7 @@ class Run:
     planner: Planner
     ranks: Ranks
     reporter: Reporter
+    tracker: Tracker
     existing: Existing = field(default_factory=Existing)
     done: list[Step] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -65,6 +71,13 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     Raises ConfigError for days that cannot be planned and, after all that is possible is done, for days without logs.
     Raises RuntimeError where a training failed, after everything else is done where it was skipped.
     """
+    with open_tracker(config, console.print) as tracker:
+        return _run(store, config, first, last, console, tracker)
+
+
+def _run(
+    store: Store, config: Config, first: dt.date, last: dt.date, console: Console, tracker: Tracker
+) -> tuple[Step, ...]:
     existing = registry.existing(store.root, config)
     planner = registry.planner(config, existing)
     methods = method_identities(planner)
@@ -74,7 +87,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
         steps.update_maturity(store.root, config, methods, existing.built)
         return planned
     with Reporter(console, len(planned)) as reporter, open_ranks(config.training, store.spark) as ranks:
-        under_way = Run(store, config, first, last, planner, ranks, reporter)
+        under_way = Run(store, config, first, last, planner, ranks, reporter, tracker)
         _carry_out(under_way, Ingest)
         try:
             _carry_out(under_way, Build)
@@ -84,6 +97,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
         steps.evaluate_overall(store, methods)
         steps.update_maturity(store.root, config, methods, under_way.existing.built)
+        _offer(under_way)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))
     if without := _no_logs(under_way):
@@ -156,8 +170,12 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         raise ConfigError(
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
         )
-    with Reporter(console, 1) as reporter, open_ranks(config.training, store.spark) as ranks:
-        return train_one(store, config, training, ranks, reporter)
+    with (
+        open_tracker(config, console.print) as tracker,
+        Reporter(console, 1) as reporter,
+        open_ranks(config.training, store.spark) as ranks,
+    ):
+        return train_one(store, config, training, ranks, (reporter, tracker))
 
 
 def training_of(root: Root, config: Config, level: str, date: dt.date) -> Training:
@@ -177,18 +195,27 @@ def training_of(root: Root, config: Config, level: str, date: dt.date) -> Traini
     raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
 
 
-def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
-    """One training, with its progress shown, registered and tracked."""
-    with reporter.step(f"train {training.model_id}") as update:
+def train_one(store: Store, config: Config, training: Training, ranks: Ranks, watch: Watch) -> Row:
+    """One training, with its progress shown and tracked, and registered."""
+    reporter, tracker = watch
+    with (
+        reporter.step(f"train {training.model_id}") as update,
+        tracker.training(training.model_id, tracked.opened(config, training)) as track,
+    ):
 
         def trained(job: TrainingJob) -> TrainingResult:
             total = sum(unit.rows for unit in job.units) * job.train.epochs
-            return ranks.train(job, lambda rows, loss: update(rows, f"of {total:,}, loss {loss:.4f}"))
+
+            def progress(rows: int, loss: float) -> None:
+                update(rows, f"of {total:,}, loss {loss:.4f}")
+                track(rows, loss)
+
+            return ranks.train(job, progress)
 
         row, result = steps.train(store, config, training, trained)
         update(result.rows, f"loss {result.loss:.4f}")
-    figures = {"rows": result.rows, "seconds": result.seconds, "loss": result.loss, "waiting": result.waiting}
-    tracking.log_model(config, row, figures)
+        for record in (*tracked.validated(result), tracked.trained(store, config, row, result)):
+            tracker.record(training.model_id, record)
     return row
 
 
@@ -279,7 +306,7 @@ def _train(run: Run, step: Training) -> bool:
     """Returns whether the rest must be planned anew: a model that was trained again may be as it was, and one that
     failed and may be skipped is not there."""
     try:
-        train_one(run.store, run.config, step, run.ranks, run.reporter)
+        train_one(run.store, run.config, step, run.ranks, (run.reporter, run.tracker))
     except RuntimeError as error:
         if step.level.when_it_fails == "stop":
             raise
@@ -307,7 +334,25 @@ def _predict(run: Run, step: Prediction) -> bool:
         ]
         registry.record(run.store.root, entries)
         update(rows, "")
+    methods = {method for method, _ in step.models}
+    rated = [row for row in read_rows(run.store.root, METRICS) if row["date"] == step.day and row["method"] in methods]
+    for model_id, record in tracked.judged(rated).items():
+        run.tracker.record(model_id, record)
     return False
+
+
+def _offer(run: Run) -> None:
+    """Offers the first method's model that serves next to the model registry, where this run has trained it."""
+    name, method = run.config.tracking.registered_model, run.config.chosen[0]
+    if name is None:
+        return
+    trained = {step.model_id: step for step in run.done if isinstance(step, Training)}
+    same = {"level": method.serves, "data_set": run.config.data_set_id}
+    rows = [row for row in read_rows(run.store.root, MODELS) if row.items() >= same.items()]
+    newest = max(rows, key=lambda row: row["date"], default=None)
+    if newest and newest["model_id"] in trained:
+        export = steps.exported(run.store.root, newest["model_id"])
+        run.tracker.record(newest["model_id"], Record(time=now(), served=served(export, name)))
 
 
 # The function of each kind of step. It returns whether the rest must be planned anew.

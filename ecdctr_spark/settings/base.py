@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast, get_args
 from zoneinfo import available_timezones
@@ -18,6 +19,16 @@ class Settings(BaseModel):
     """Base of every node: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# The user and password of a URI; an Azure container (abfss://container@account) is neither.
+_CREDENTIALS = re.compile(r"\b(?!abfss:)([a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
+_NAMED_SECRET = re.compile(r"\b((?:password|passwd|pwd|token|secret|api_?key|sig)=)[^&;\s'\"]+", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """The text with `***` in place of passwords and tokens in URIs, to be shown or stored."""
+    return _NAMED_SECRET.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 def _timezone(name: str) -> str:
