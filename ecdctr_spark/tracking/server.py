@@ -1,6 +1,6 @@
 """The only import of mlflow: hands the spool's records over to the configured server. Works with MLflow 2.13 and 3.
 
-Nothing here touches MLflow's global state (its tracking URI, its active run), which is that of the user's notebook.
+MLflow's global state (its tracking URI, its active run) is that of the user's notebook and is left as it was.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ from ecdctr_spark.storage import Root, scratch
 from ecdctr_spark.tracking.curve import learning_curve
 from ecdctr_spark.tracking.spool import Column, DeltaInput, Record, Segment, Served
 
-# MLflow by default asks a server that is away seven times, for minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# MLflow by default asks a server that is away seven times, for minutes, and prints the URI of each run, secrets too.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 _LONGEST = 500  # characters of a parameter's value that every server takes
 _BATCH = 500  # metrics at a time; MLflow takes 1,000
 _MODEL, _ROOT = "ecdctr.model_id", "ecdctr.root"  # tags that find the run of a model
@@ -64,7 +69,7 @@ class Server:
     _runs: dict[str, _Run] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in _PATIENCE.items():
+        for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.ERROR)
@@ -95,8 +100,10 @@ class Server:
         eventful = [record for record in records if record.eventful]
         self._client.log_batch(run.run_id, metrics, _params(new), [*tags, *([] if eventful else [done])])
         for record in eventful:
-            self._keep_files(run, record)
             self._set_status(run, record)
+        with self._as_default():
+            for record in eventful:
+                self._keep_files(run, record)
         if eventful:
             self._client.set_tag(run.run_id, done.key, done.value)
         run.params.update(new)
@@ -132,10 +139,24 @@ class Server:
         if record.status == "RUNNING":
             self._client.update_run(run.run_id, status="RUNNING")
         elif record.status:
-            self._draw(run.run_id)
             self._client.set_terminated(run.run_id, record.status, record.time)
 
+    @contextmanager
+    def _as_default(self) -> Iterator[None]:
+        """Makes this server MLflow's global one for a moment: MLflow 2 uploads files through no other."""
+        before = mlflow.get_tracking_uri()
+        if before == self.uri:
+            yield
+            return
+        mlflow.set_tracking_uri(self.uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)
+
     def _keep_files(self, run: _Run, record: Record) -> None:
+        if record.status not in (None, "RUNNING"):
+            self._draw(run.run_id)
         if record.inputs:
             self._client.log_inputs(run.run_id, [_data_set(table) for table in record.inputs])
         for name, place in record.artifacts.items():

@@ -66,12 +66,13 @@ class Tracker:
             self.record(model, Record(time=now(), status="KILLED"))
             self._spool.release(model)
         if self._earlier:
-            self._wake()
+            self._delivery.waiting = True
+            self._start()
 
     def record(self, model: str, record: Record) -> None:
         """Writes a record of a model's run."""
         self._write(model, [record])
-        self._wake()
+        self._start()
 
     @contextmanager
     def training(self, model: str, opened: Record) -> Iterator[Progress]:
@@ -91,6 +92,8 @@ class Tracker:
                 point = Record(time=now(), step=rows, metrics={"loss": loss, "rows": float(rows)})
                 with self._lock:
                     self._points[model].append(point)
+            if training.writes.due():
+                self._write(model, [])
 
         ended = Record(time=0, status="FINISHED")
         try:
@@ -122,8 +125,7 @@ class Tracker:
         elif self._earlier:
             self._say(f"{server}: {self._earlier:,} records of earlier commands were handed over")
 
-    def _wake(self) -> None:
-        self._delivery.waiting = True
+    def _start(self) -> None:
         if self._thread.ident is None:
             self._thread.start()
 
@@ -131,6 +133,7 @@ class Tracker:
         with self._lock:
             if written := [*self._points.pop(model, []), *records]:
                 self._spool.append(model, written)
+                self._delivery.waiting = True
 
     def _work(self) -> None:
         """The thread. Its last turn comes after `close`."""
@@ -144,9 +147,8 @@ class Tracker:
 
     def _turn(self) -> None:
         for model, training in list(self._trainings.items()):
-            if training.writes.due():
+            if training.samples.due():
                 self._write(model, self._sample(training))
-                self._delivery.waiting = True
             if training.renewals.due():
                 with self._lock:
                     if model in self._trainings:
@@ -195,6 +197,7 @@ class _Training:
         self.started = time.monotonic()
         self.points = _Pace(1.0, 0.005)
         self.writes = _Pace(2.0, 0.02)
+        self.samples = _Pace(2.0, 0.02)
         self.renewals = _Pace(60.0)  # of the lease
 
 
