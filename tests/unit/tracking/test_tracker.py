@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from werkzeug.serving import make_server
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tracking import tracker as tracking
-from ecdctr_spark.tracking.spool import DeltaInput, Record, Spool, now
+from ecdctr_spark.tracking.spool import DeltaInput, Record, now
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.configured import FIRST_DAY
 
@@ -164,30 +169,65 @@ def test_a_killed_training_is_marked_by_the_next_command_and_resumed_as_the_same
     assert resumed.data.tags["resumed.ranks"] == "1"
 
 
-def test_a_server_that_is_away_gets_everything_once_when_it_is_back(config: Config, store: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    started = time.monotonic()
-    train(at(AWAY, tmp_path), said)
-    train(at(AWAY, tmp_path), said)
-    assert len(said) == 2 and time.monotonic() - started < LONG
-    assert said[0].startswith("MLflow at http://***@127.0.0.1:9: ")
+@contextmanager
+def serving(store: str, port: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """A real MLflow server, in a thread."""
+    from mlflow import server
+
+    monkeypatch.setenv(server.BACKEND_STORE_URI_ENV_VAR, store)
+    monkeypatch.setenv(server.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
+    monkeypatch.setenv(server.ARTIFACTS_DESTINATION_ENV_VAR, str(folder / "artifacts"))
+    monkeypatch.setenv(server.SERVE_ARTIFACTS_ENV_VAR, "true")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    listening = make_server("127.0.0.1", port, server.app, threaded=True)
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield
+    listening.shutdown()
+    thread.join()
+
+
+def test_a_server_that_is_away_gets_everything_once_when_it_is_back(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config, said, spool = at(f"http://me:secret@127.0.0.1:{port}", tmp_path), [], tmp_path / "tracking" / "records"
+    for _ in range(2):
+        train(config, said)
+    assert [line.split(": ")[0] for line in said] == [f"MLflow at http://***@127.0.0.1:{port}"] * 2
     assert "4 records are kept in" in said[0] and "8 records are kept in" in said[1]
-    spool = tmp_path / "tracking" / "records"
     assert "secret" not in "".join([*said, *(file.read_text() for file in spool.iterdir())])
     shutil.copytree(spool, tmp_path / "kept")
-    Tracker(config, said.append).close(LONG)
-    assert list(spool.iterdir()) == [] and "8 records of earlier commands were handed over" in said[2]
-    (run,) = runs(store, config)
-    assert run.info.status == "FINISHED"
     once = [(100, 0.5), (200, 0.25), (100, 0.5), (200, 0.25)]  # of two trainings
-    assert history(store, run, "loss") == once
-    newest = max((tmp_path / "kept").iterdir(), key=lambda file: file.name)
-    for again in (tmp_path / "kept").iterdir():  # as if it was killed before it could remove them
-        shutil.copy(again, spool)
-    Tracker(config, said.append).close(LONG)
+    with serving(store, port, monkeypatch, tmp_path):
+        Tracker(config, said.append).close(LONG)
+        assert list(spool.iterdir()) == [] and "8 records of earlier commands were handed over" in said[2]
+        (run,) = runs(store, config)
+        assert run.info.status == "FINISHED" and history(store, run, "loss") == once
+        assert [file.name for file in (tmp_path / "artifacts").rglob("*.*")] == ["learning_curve.svg"]
+        for again in (tmp_path / "kept").iterdir():  # as if it was killed before it could remove them
+            shutil.copy(again, spool)
+        Tracker(config, said.append).close(LONG)
     (run,) = runs(store, config)
-    assert history(store, run, "loss") == once
-    assert run.data.tags["ecdctr.handed_over"] == newest.stem
+    assert history(store, run, "loss") == once and list(spool.iterdir()) == []
+
+
+def test_a_server_that_comes_back_while_it_trains_gets_everything_by_its_end(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "_RETRY_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tracker = Tracker(at(f"http://127.0.0.1:{port}", tmp_path, "tracking.system_metrics=false"), pytest.fail)
+    with tracker.training(MODEL, opened()):
+        deadline = time.monotonic() + LONG
+        while not tracker._delivery.refused:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with serving(store, port, monkeypatch, tmp_path):
+        tracker.close(LONG)
+    assert [run.info.status for run in runs(store, at(store, tmp_path))] == ["FINISHED"]
 
 
 def test_a_server_that_does_not_answer_holds_nothing_up(tmp_path: Path) -> None:
