@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -30,8 +31,6 @@ from ecdctr_spark.tracking.tracker import Tracker, open_tracker
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 _NAMED = 3  # files left out that are named
-
-Watch = tuple[Reporter, Tracker]  # what shows and what tracks a training
 
 
 @dataclass
@@ -71,7 +70,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     Raises ConfigError for days that cannot be planned and, after all that is possible is done, for days without logs.
     Raises RuntimeError where a training failed, after everything else is done where it was skipped.
     """
-    with open_tracker(config, console.print) as tracker:
+    with open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker:
         return _run(store, config, first, last, console, tracker)
 
 
@@ -171,11 +170,11 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
         )
     with (
-        open_tracker(config, console.print) as tracker,
+        open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker,
         Reporter(console, 1) as reporter,
         open_ranks(config.training, store.spark) as ranks,
     ):
-        return train_one(store, config, training, ranks, (reporter, tracker))
+        return train_one(store, config, training, ranks, reporter, tracker)
 
 
 def training_of(root: Root, config: Config, level: str, date: dt.date) -> Training:
@@ -195,9 +194,10 @@ def training_of(root: Root, config: Config, level: str, date: dt.date) -> Traini
     raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
 
 
-def train_one(store: Store, config: Config, training: Training, ranks: Ranks, watch: Watch) -> Row:
+def train_one(
+    store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter, tracker: Tracker
+) -> Row:
     """One training, with its progress shown and tracked, and registered."""
-    reporter, tracker = watch
     with (
         reporter.step(f"train {training.model_id}") as update,
         tracker.training(training.model_id, tracked.opened(config, training)) as track,
@@ -214,8 +214,7 @@ def train_one(store: Store, config: Config, training: Training, ranks: Ranks, wa
 
         row, result = steps.train(store, config, training, trained)
         update(result.rows, f"loss {result.loss:.4f}")
-        for record in (*tracked.validated(result), tracked.trained(store, config, row, result)):
-            tracker.record(training.model_id, record)
+        tracker.record(training.model_id, *tracked.trained(store, config, row, result))
     return row
 
 
@@ -306,7 +305,7 @@ def _train(run: Run, step: Training) -> bool:
     """Returns whether the rest must be planned anew: a model that was trained again may be as it was, and one that
     failed and may be skipped is not there."""
     try:
-        train_one(run.store, run.config, step, run.ranks, (run.reporter, run.tracker))
+        train_one(run.store, run.config, step, run.ranks, run.reporter, run.tracker)
     except RuntimeError as error:
         if step.level.when_it_fails == "stop":
             raise
@@ -332,12 +331,11 @@ def _predict(run: Run, step: Prediction) -> bool:
             {**entry, "subject": method, "detail": model.model_id, "inputs": inputs, "seconds": seconds}
             for (method, model), inputs in zip(step.models, made_from, strict=True)
         ]
+        rated = [row for row in read_rows(run.store.root, METRICS) if row["date"] == step.day]
+        for model_id, record in tracked.judged(rated, {method for method, _ in step.models}).items():
+            run.tracker.record(model_id, record)  # before the ledger says that it is done
         registry.record(run.store.root, entries)
         update(rows, "")
-    methods = {method for method, _ in step.models}
-    rated = [row for row in read_rows(run.store.root, METRICS) if row["date"] == step.day and row["method"] in methods]
-    for model_id, record in tracked.judged(rated).items():
-        run.tracker.record(model_id, record)
     return False
 
 

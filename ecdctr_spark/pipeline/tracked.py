@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ecdctr_spark.config import Config
@@ -45,30 +45,26 @@ def opened(config: Config, training: Training) -> Record:
     }
     return Record(
         time=now(),
-        params={name: str(value) for name, value in params.items()},
+        params={name: str(value) for name, value in params.items() if value is not None},
         tags={name: value for name, value in tags.items() if value},
     )
 
 
-def trained(store: Store, config: Config, row: Row, result: TrainingResult) -> Record:
-    """What a finished training made: its figures, and the versions of the tables that it read."""
+def trained(store: Store, config: Config, row: Row, result: TrainingResult) -> list[Record]:
+    """What a finished training made: the validation loss of each epoch, by the rows trained on until then; its figures,
+    and the versions of the tables that it read."""
+    losses = [
+        Record(time=now(), step=result.rows * epoch // len(result.held_out), metrics=_finite({"validation_loss": loss}))
+        for epoch, loss in enumerate(result.held_out, start=1)
+    ]
     figures = {name: getattr(result, name) for name in ("rows", "steps", "seconds", "loss", "waiting", "resumed")}
     places = {table.name: store.place(table) for table in (samples_table(config.features), VOCABULARY, SNAPSHOTS)}
     inputs = [DeltaInput(name=name, place=str(places[name]), version=at) for name, at in row["tables"].items()]
-    return Record(time=now(), step=result.rows, metrics=_finite(figures), inputs=tuple(inputs))
+    return [*losses, Record(time=now(), step=result.rows, metrics=_finite(figures), inputs=tuple(inputs))]
 
 
-def validated(result: TrainingResult) -> list[Record]:
-    """The validation loss of each epoch, by the rows trained on until then."""
-    epochs = len(result.held_out)
-    return [
-        Record(time=now(), step=result.rows * epoch // epochs, metrics=_finite({"validation_loss": loss}))
-        for epoch, loss in enumerate(result.held_out, start=1)
-    ]
-
-
-def judged(rows: Iterable[Row]) -> dict[str, Record]:
-    """By model, how it did on a day's ads (rows of METRICS of one day). The step is the day as a number, YYYYMMDD."""
+def judged(rows: Iterable[Row], methods: Collection[str]) -> dict[str, Record]:
+    """By model, how it did on the ads of a day, from rows of METRICS of that day. The step is the day, as YYYYMMDD."""
     return {
         row["model_id"]: Record(
             time=now(),
@@ -76,7 +72,7 @@ def judged(rows: Iterable[Row]) -> dict[str, Record]:
             metrics=_finite({f"next_day.{name}": row[name] for name in _JUDGED}),
         )
         for row in rows
-        if row["model_id"] and row["domain"] == "ad"
+        if row["model_id"] and row["domain"] == "ad" and row["method"] in methods
     }
 
 

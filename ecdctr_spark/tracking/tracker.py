@@ -11,7 +11,7 @@ import importlib.util
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +69,9 @@ class Tracker:
             self._delivery.waiting = True
             self._start()
 
-    def record(self, model: str, record: Record) -> None:
-        """Writes a record of a model's run."""
-        self._write(model, [record])
+    def record(self, model: str, *records: Record) -> None:
+        """Writes records of a model's run."""
+        self._write(model, records)
         self._start()
 
     @contextmanager
@@ -93,7 +93,7 @@ class Tracker:
                 with self._lock:
                     self._points[model].append(point)
             if training.writes.due():
-                self._write(model, [])
+                self._write(model)
 
         ended = Record(time=0, status="FINISHED")
         try:
@@ -129,7 +129,7 @@ class Tracker:
         if self._thread.ident is None:
             self._thread.start()
 
-    def _write(self, model: str, records: list[Record]) -> None:
+    def _write(self, model: str, records: Iterable[Record] = ()) -> None:
         with self._lock:
             if written := [*self._points.pop(model, []), *records]:
                 self._spool.append(model, written)

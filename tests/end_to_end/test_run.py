@@ -18,12 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.cli import main
+from ecdctr_spark.config import load_config
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import PREDICTIONS
+from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
+from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.end_to_end.conftest import PREDICTED, USERS
 
 pytestmark = pytest.mark.end_to_end
@@ -109,10 +113,12 @@ def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Pa
 
 
 def test_a_second_run_finds_nothing_to_do(finished: Path, overlay: Path) -> None:
+    before = len(mlflow_runs(finished, overlay))
     again = ecdctr("run", overlay, finished, *DAYS)
     assert again.code == 0
     assert "nothing is due" in again.out
     assert "train" not in again.out
+    assert len(mlflow_runs(finished, overlay)) == before
 
 
 def test_killed_in_the_middle_and_run_again_it_ends_the_same(
@@ -196,6 +202,35 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: P
     assert not re.search(r'(src|href)="(https?:)?//', page)
     for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-04", "actr-2024-03-06"):
         assert subject in page
+
+
+def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finished: Path, overlay: Path) -> None:
+    assert ecdctr("report", overlay, finished).code == 0
+    found = mlflow_runs(finished, overlay)
+    models = {row["model_id"]: row for row in read_rows(Root.parse(finished), MODELS)}
+    assert sorted(run.info.run_name for run in found) == sorted(models)
+    for run in found:
+        model, row = run.info.run_name, models[run.info.run_name]
+        assert run.info.status == "FINISHED"
+        assert (run.data.params["level"], run.data.params["training.ranks"]) == (row["level"], "2")
+        assert run.data.metrics["rows"] == row["rows"] and run.data.metrics["loss"] > 0
+        assert run.data.tags.get("parents", "") == ", ".join(row["parents"])
+        read = {data_set.dataset.name: data_set.dataset.source for data_set in run.inputs.dataset_inputs}
+        assert {name: json.loads(source)["delta_table_version"] for name, source in read.items()} == row["tables"]
+        assert all((Path(json.loads(source)["path"]) / "_delta_log").is_dir() for source in read.values()), model
+    gaucs = {row["model_id"]: row["gauc"] for row in metrics(overlay, finished) if row["date"] != "all"}
+    judged = {run.info.run_name: run.data.metrics.get("next_day.gauc") for run in found}
+    assert {model: gauc for model, gauc in judged.items() if gauc is not None} == gaucs
+    newest = next(run for run in found if run.info.run_name.startswith("actr-2024-03-05"))
+    files = {path.name for path in Path(newest.info.artifact_uri.removeprefix("file://")).iterdir()}
+    assert files == {"learning_curve.svg", "report.html"}
+
+
+def mlflow_runs(root: Path, overlay: Path) -> list[Any]:
+    """The runs in the SQLite file of a root, once all records are there."""
+    Tracker(load_config([overlay], [f"storage.root={root}"]), lambda said: None).close(patience=300)
+    client = MlflowClient(sqlite(Root.parse(root)))
+    return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
 def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_path: Path) -> None:
