@@ -23,7 +23,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tracking import tracker as tracking
-from ecdctr_spark.tracking.spool import DeltaInput, Record, now
+from ecdctr_spark.tracking.spool import DeltaInput, Record, Spool, now
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.configured import FIRST_DAY
 
@@ -211,6 +211,22 @@ def test_a_server_that_is_away_gets_everything_once_when_it_is_back(
         Tracker(config, said.append).close(LONG)
     (run,) = runs(store, config)
     assert history(store, run, "loss") == once and list(spool.iterdir()) == []
+
+
+def test_a_segment_that_the_run_has_is_not_handed_over_again(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecdctr_spark.tracking.server import Server  # takes seconds to import
+
+    spool = Spool(Root.parse(tmp_path))
+    spool.append(MODEL, [Record(time=now(), params={"level": "actr"}, metrics={"loss": 0.5})])
+    (segment,) = spool.segments()
+    for again in (False, True):
+        server = Server(store, tmp_path.name, spool.identity())
+        server.find()
+        if again:
+            monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: pytest.fail("handed over twice"))
+        server.hand_over(segment)
 
 
 def test_a_server_that_comes_back_while_it_trains_gets_everything_by_its_end(
