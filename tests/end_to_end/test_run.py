@@ -81,7 +81,7 @@ def finished(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFact
     """The storage root of an uninterrupted run over the second predicted day too."""
     root = tmp_path_factory.mktemp("finished") / "root"
     shutil.copytree(one_day, root)
-    done = ecdctr("run", overlay, root, *DAYS)
+    done = ecdctr("run", overlay, root, *DAYS, "--set", "tracking.registered_model=ctr")
     assert done.code == 0, done.out + done.err
     return root
 
@@ -226,6 +226,12 @@ def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finish
     newest = next(run for run in found if run.info.run_name.startswith("actr-2024-03-05"))
     files = {path.name for path in Path(newest.info.artifact_uri.removeprefix("file://")).iterdir()}
     assert files == {"learning_curve.svg", "report.html"}
+
+
+def test_the_model_that_serves_next_is_the_newest_registered_one(finished: Path, overlay: Path) -> None:
+    names = {run.info.run_id: run.info.run_name for run in mlflow_runs(finished, overlay)}
+    (version,) = MlflowClient(sqlite(Root.parse(finished))).search_model_versions("name = 'ctr'")
+    assert names[version.run_id].startswith("actr-2024-03-06")
 
 
 def mlflow_runs(root: Path, overlay: Path) -> list[Any]:
