@@ -82,12 +82,9 @@ class Server:
             found.experiment_id if found else self._client.create_experiment(self.experiment, self.artifacts)
         )
 
-    def hand_over(self, segment: Segment) -> None:
+    def hand_over(self, segment: Segment, records: Sequence[Record]) -> None:
         """Brings the records of a segment to the run of its model, once: a tag of the run names the last segment that
         it has. Raises whatever MLflow raises."""
-        records = segment.records()
-        if not records:
-            return
         run = self._run(segment.model, records[0])
         if run.last == segment.name:
             return

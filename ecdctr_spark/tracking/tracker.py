@@ -109,11 +109,14 @@ class Tracker:
             self._spool.release(model)
 
     def close(self, patience: float) -> None:
-        """Waits up to `patience` seconds for what is handed over, and says what is not."""
+        """Waits up to `patience` seconds for what is handed over, longer only for a model that is being registered, and
+        says what is not."""
         self._closing.set()
         if self._thread.ident is None:
             return
         self._thread.join(patience)
+        while self._delivery.registering:
+            self._thread.join(_TICK_SECONDS)
         server = f"MLflow at {masked(self._config.tracking.uri or sqlite(Root.parse(self._config.storage.root)))}"
         left = sum(segment.count for segment in self._spool.segments())
         if left:
@@ -202,13 +205,14 @@ class _Training:
 
 
 class _Delivery:
-    """Hands over what waits in the spool. `refused` says why something could not be."""
+    """Hands over what waits in the spool. `refused` says why something could not be; while it is `registering` a model,
+    gigabytes may be on their way."""
 
     def __init__(self, config: Config, spool: Spool) -> None:
         self._config, self._spool = config, spool
         self._server: Server | None = None
         self._next = 0.0
-        self.waiting = False
+        self.waiting = self.registering = False
         self.refused = ""
 
     def attempt(self) -> None:
@@ -231,13 +235,18 @@ class _Delivery:
             if segment.model in kept:
                 continue
             try:
-                server.hand_over(segment)
+                records = segment.records()
+                self.registering = any(record.served for record in records)
+                if records:
+                    server.hand_over(segment, records)
             except Exception as error:  # see attempt
                 server.find()  # raises where the server is away: then the others would wait for it in vain
                 kept.add(segment.model)
                 self.refused = f"{segment.model}: {_said(error)}"
             else:
                 segment.place.remove()
+            finally:
+                self.registering = False
 
     def _found(self) -> Server:
         from ecdctr_spark.tracking.server import Server

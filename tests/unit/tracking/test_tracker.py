@@ -226,7 +226,7 @@ def test_a_segment_that_the_run_has_is_not_handed_over_again(
         server.find()
         if again:
             monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: pytest.fail("handed over twice"))
-        server.hand_over(segment)
+        server.hand_over(segment, segment.records())
 
 
 def test_a_server_that_comes_back_while_it_trains_gets_everything_by_its_end(
