@@ -152,11 +152,14 @@ def test_a_killed_training_is_marked_by_the_next_command_and_resumed_as_the_same
     config: Config, store: str, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", KILLED, AWAY, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
         assert killed.stdout and killed.stdout.readline() == "training\n"
         Tracker(config, pytest.fail).close(LONG)
         assert runs(store, config) == []  # it is under way: its own process hands it over
+    finally:
         killed.kill()
+        killed.communicate()
     said: list[str] = []
     Tracker(config, said.append).close(LONG)
     (run,) = runs(store, config)
