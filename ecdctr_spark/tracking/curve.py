@@ -11,7 +11,7 @@ _COLOURS = ("#1f77b4", "#d62728")
 
 
 def learning_curve(lines: Mapping[str, Points]) -> str:
-    """The lines by their names, each as points (rows trained on, loss), in one plot."""
+    """The lines by their names, each of one or more points (rows trained on, loss), in one plot."""
     every = [point for points in lines.values() for point in points]
     rows, losses = [point[0] for point in every], [point[1] for point in every]
     low, high = min(losses, default=0.0), max(losses, default=1.0)
@@ -24,8 +24,10 @@ def learning_curve(lines: Mapping[str, Points]) -> str:
 
     drawn = []
     for place, ((name, points), colour) in enumerate(zip(lines.items(), _COLOURS, strict=False)):
-        path = " ".join(map(at, sorted(points)))
-        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        ordered = sorted(points)
+        path = " ".join(map(at, [*ordered, ordered[-1]]))  # a line to itself shows a single point
+        stroke = f'stroke="{colour}" stroke-width="3" stroke-linecap="round"'
+        drawn.append(f'<polyline points="{path}" fill="none" {stroke}/>')
         drawn.append(f'<text x="{_LEFT + 160 * place}" y="20" fill="{colour}">{name}</text>')
     floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     return (
