@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -83,6 +84,26 @@ def demo(
         raise ConfigError(f"--data {data}: conf/{data}.yaml names no demo days; use movielens")
     _run(config, config.demo.first, config.demo.last)
     _report(config)
+
+
+@app.command()
+def init(
+    folders: Annotated[list[str], typer.Argument(help="folders of your logs, or one that holds them all")] = [],  # noqa: B006
+    impressions: Annotated[str | None, typer.Option(help="the folder of impressions")] = None,
+    ads: Annotated[str | None, typer.Option(help="that of impressions of ads, if they are logged apart")] = None,
+    clicks: Annotated[str | None, typer.Option(help="that of clicks")] = None,
+    users: Annotated[str | None, typer.Option(help="that of users")] = None,
+    items: Annotated[str | None, typer.Option(help="that of items")] = None,
+    output: Annotated[Path, typer.Option(help="the configuration to write")] = Path("mine.yaml"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it is there")] = False,
+) -> None:
+    """Propose a configuration for your own logs, with the reason of each guess."""
+    from ecdctr_spark.pipeline.initial import initialise
+
+    named = {"impressions": impressions, "ads": ads, "clicks": clicks, "users": users, "items": items}
+    given = {log: folder for log, folder in named.items() if folder is not None}
+    for line in initialise(folders, given, output, overwrite):
+        typer.echo(line)
 
 
 @app.command()

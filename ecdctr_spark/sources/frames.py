@@ -67,7 +67,7 @@ def with_domains(frame: DataFrame, values: Mapping[str, Sequence[str]]) -> DataF
     """The frame with `domain` in the words of the raw contract, where `values` has those that the log has for them.
     Other values stay as they are."""
     text = as_text(frame["domain"], frame.schema["domain"].dataType)
-    meant = F.coalesce(*(F.when(text.isin(*own), word) for word, own in values.items() if own), text)
+    meant = F.coalesce(*(F.when(F.trim(text).isin(*own), word) for word, own in values.items() if own), text)
     return frame.withColumn("domain", meant)
 
 
