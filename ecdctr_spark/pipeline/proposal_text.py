@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from ecdctr_spark.pipeline.proposing import Feature, Guess, Proposal
+from ecdctr_spark.pipeline.proposed_features import LEFT_OUT, Feature
+from ecdctr_spark.pipeline.proposing import Guess, Proposal
 
 _WIDTH = 120
 _HEADER = """\
@@ -19,8 +20,10 @@ _HEADER = """\
 # are in conf/base.yaml.
 """
 _FEATURES = """\
+# Beside these, features are those of conf/base.yaml: ids of user and item, their counts and click rates up to
+# yesterday, and the user's last clicks.
 # CHECK: a column of the impressions (context.X) may be used only if it is known before the impression is shown.
-# Where nothing else is said, the distinct values are those of an excerpt."""
+# Numbers of different values are those of the excerpt."""
 
 
 def yaml_of(proposal: Proposal) -> str:
@@ -40,8 +43,8 @@ def yaml_of(proposal: Proposal) -> str:
         lines += _entry(1, name, guess)
     lines += ["", *_part(0, "calendar", proposal.calendar)]
     if proposal.features:
-        lines += ["", _FEATURES, "features:", "  inherit: false  # only the fields below"]
-        lines += ["  fields:", *(line for feature in proposal.features for line in _field(feature))]
+        lines += ["", _FEATURES, "features:", "  fields:"]
+        lines += [*(line for feature in proposal.features for line in _field(feature))]
     return "\n".join(lines) + "\n"
 
 
@@ -56,12 +59,9 @@ def lines_of(proposal: Proposal) -> Iterator[str]:
             yield f"{_mark(guess):<6} {above}.{name} = {_scalar(guess.value)}  ({guess.why})"
     for note in proposal.notes:
         yield f"CHECK  {note}"
-    used = [feature.name for feature in proposal.features if feature.declared]
-    if used:
-        yield f"CHECK  features = {', '.join(used)}"
     for feature in proposal.features:
-        if feature.declared is None:
-            yield f"CHECK  no feature {feature.name}: {feature.why}"
+        said = "left out" if feature.declared == LEFT_OUT else _field_value(feature)
+        yield f"{'sure' if feature.sure else 'CHECK':<6} features.fields.{feature.name} = {said}  ({feature.why})"
 
 
 def _part(depth: int, key: str, part: Mapping[str, Guess]) -> list[str]:
@@ -88,14 +88,16 @@ def _entry(depth: int, key: str, guess: Guess) -> list[str]:
 
 
 def _field(feature: Feature) -> list[str]:
-    if feature.declared is None:
-        return _comment(2, f"no {feature.name}: {feature.why}")
-    line = f"    {feature.name}: {_scalar(dict(feature.declared))}"
-    if not feature.why:
-        return [line]
+    if feature.declared == LEFT_OUT:
+        return _comment(2, f"{'' if feature.sure else 'CHECK: '}no {feature.name}: {feature.why}")
+    line = f"    {feature.name}: {_field_value(feature)}"
     if len(line) + len(feature.why) + 4 <= _WIDTH:
         return [f"{line}  # {feature.why}"]
     return [*_comment(2, feature.why), line]
+
+
+def _field_value(feature: Feature) -> str:
+    return "null" if feature.declared is None else _scalar(dict(feature.declared))
 
 
 def _comment(depth: int, text: str) -> list[str]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ecdctr_spark.settings.base import ConfigError
@@ -107,13 +107,13 @@ def _starts(file: Root, size: int) -> bytes:
 
 
 def _of_delta(place: Root) -> Excerpt:
-    table = DeltaTable(place.addresses.deltalake, storage_options=place.storage_options)
-    count = "select count(*) from logs"
-    rows = pa.table(QueryBuilder().register("logs", table).execute("select * from logs limit 20000"))
-    total = pa.table(QueryBuilder().register("logs", table).execute(count)).column(0)[0].as_py()
-    return Excerpt(
-        str(place), "delta", len(table.file_uris()), rows.num_rows, rows.num_rows == total, _arrow_values(rows)
-    )
+    """That of the Parquet files of the current version. Columns that it partitions by are folders' names."""
+    address = place.addresses.deltalake
+    current = {uri.split(f"{address}/", 1)[-1] for uri in DeltaTable(address, None, place.storage_options).file_uris()}
+    found = [one for one in listed(place).read if str(one.file).removeprefix(f"{place}/") in current]
+    if not found:
+        raise Unusable(f"{place}: the table is empty")
+    return _of_parquet(place, found, _spread(found))._replace(form="delta")
 
 
 def _of_parquet(place: Root, found: Sequence[Found], chosen: Sequence[Found]) -> Excerpt:
