@@ -273,7 +273,9 @@ def _column(name: str, excerpt: Excerpt, free: Sequence[str], keys: Mapping[str,
     if others:
         return Guess(chosen, False, f"{evidence}; {', '.join(others)} would fit too")
     doubtful = fitting[chosen] > 2 or (name == "clicked" and fitting[chosen] > 1)
-    return Guess(chosen, not doubtful and "repeat" not in evidence, evidence)
+    if doubtful:
+        return Guess(chosen, False, f"{evidence}{_VAGUE}")
+    return Guess(chosen, "repeat" not in evidence, evidence)
 
 
 def _clicked_event(clicks: Excerpt, found: Mapping[str, Excerpt], before: Mapping[str, Mapping[str, Guess]]) -> Guess:
@@ -312,8 +314,8 @@ def _domain(excerpt: Excerpt, free: Sequence[str]) -> Guess:
         return Guess(
             None,
             False,
-            f"no column has values such as natural, ad, feed, sponsored ({seen}); if ads are logged apart, name their"
-            " folder with --ads",
+            f"no column has values such as natural, ad, feed, sponsored ({seen}); give one, and source.domains for its"
+            " values; or, if ads are logged apart, name their folder with --ads",
         )
     best = by_tier[min(by_tier)]
     if len(best) > 1:
@@ -323,7 +325,8 @@ def _domain(excerpt: Excerpt, free: Sequence[str]) -> Guess:
             "several columns fit as well: "
             + "; ".join(f"{column} ({common(excerpt.columns[column])})" for column in best),
         )
-    return Guess(best[0], min(by_tier) < 2, common(excerpt.columns[best[0]]))
+    seen = common(excerpt.columns[best[0]])
+    return Guess(best[0], True, seen) if min(by_tier) < 2 else Guess(best[0], False, f"{seen}; by its values{_VAGUE}")
 
 
 def _domains(found: Mapping[str, Excerpt], columns: Mapping[str, Mapping[str, Guess]]) -> dict[str, Guess]:
@@ -426,6 +429,7 @@ _FIT: dict[str, Callable[[Values], bool]] = {
     "event_id": _is_event_id, "event_time": mostly_times, "click_time": mostly_times, "valid_from": mostly_times,
     "clicked": _is_flag,
 }  # fmt: skip
+_VAGUE = "; the name could mean something else"
 _REMEDY = {
     "event_id": "; rows without an id of their own need one where they are written",
     "clicked": "; or name the folder of clicks with --clicks",

@@ -10,6 +10,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -195,7 +196,9 @@ def _encodings(place: Root, pieces: Sequence[_Piece]) -> dict[str, str]:
         return {}
     strange = next(line for line in content.splitlines() if not line.isascii())
     found = {}
-    for encoding in ("utf-8", *_LEGACY):
+    # Two bytes make a character of Chinese, Japanese and Korean text, and a western one stands alone between letters.
+    legacy = _LEGACY if re.search(rb"[\x80-\xff]{2}", content) else ("cp1252",)
+    for encoding in ("utf-8", *legacy):
         try:
             content.decode(encoding)
         except UnicodeDecodeError:
