@@ -275,7 +275,7 @@ def _column(name: str, excerpt: Excerpt, free: Sequence[str], keys: Mapping[str,
     doubtful = fitting[chosen] > 2 or (name == "clicked" and fitting[chosen] > 1)
     if doubtful:
         return Guess(chosen, False, f"{evidence}{_VAGUE}")
-    return Guess(chosen, "repeat" not in evidence, evidence)
+    return Guess(chosen, name != "event_id" or not _repeated(excerpt.columns[chosen]), evidence)
 
 
 def _clicked_event(clicks: Excerpt, found: Mapping[str, Excerpt], before: Mapping[str, Mapping[str, Guess]]) -> Guess:
@@ -401,7 +401,7 @@ def _evidence(name: str, excerpt: Excerpt, column: str) -> str:
         return f"{' and '.join(forms)}: {said}" + (f"; {bad:,} cannot be read" if bad else "")
     if name == "event_id":
         there = [value for value in values.values if value]
-        repeated = len(there) - len(set(there))
+        repeated = _repeated(values)
         said = f"{repeated:,} of {len(there):,} values repeat" if repeated else f"{len(there):,} values, all different"
         return f"{said}: {examples(values)}"
     if name == "clicked":
@@ -410,6 +410,11 @@ def _evidence(name: str, excerpt: Excerpt, column: str) -> str:
             f"{sum(value in ('1', '1.0', 'true') for value in there) / max(1, len(there)):.2%} of the rows are clicked"
         )
     return f"{len(set(filter(None, values.values))):,} different values: {examples(values)}"
+
+
+def _repeated(values: Values) -> int:
+    there = [value for value in values.values if value]
+    return len(there) - len(set(there))
 
 
 def _identifies(values: Values) -> bool:
