@@ -1,16 +1,30 @@
-"""Values of a column in a few words, as the evidence of a guess."""
+"""A guess, and the values of a column in a few words, as its evidence."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from ecdctr_spark.pipeline.words import CLICKED
 from ecdctr_spark.sources.excerpts import Values
 
 _EXAMPLES = 3
 _MOST = 8
 _LONGEST = 40
+
+
+class Guess(NamedTuple):
+    """A proposed value with its evidence; None: it must be given by hand."""
+
+    value: Any
+    sure: bool
+    why: str
+
+
+def is_flag(values: Values) -> bool:
+    """Whether values say of each row whether it was clicked."""
+    return bool(there := {value.lower() for value in values.values if value}) and there <= CLICKED
 
 
 def examples(values: Values) -> str:

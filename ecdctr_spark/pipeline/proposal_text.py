@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from ecdctr_spark.pipeline.evidence import Guess
 from ecdctr_spark.pipeline.proposed_features import LEFT_OUT, Feature
-from ecdctr_spark.pipeline.proposing import Guess, Proposal
+from ecdctr_spark.pipeline.proposing import Proposal
 
 _WIDTH = 120
 _HEADER = """\

@@ -11,20 +11,17 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from ecdctr_spark.pipeline.evidence import common, examples, spread
+from ecdctr_spark.pipeline.evidence import Guess, common, examples, is_flag, spread
 from ecdctr_spark.pipeline.proposed_features import Feature, proposed_features
+from ecdctr_spark.pipeline.proposed_logs import proposed_form, proposed_logs
 from ecdctr_spark.pipeline.words import (
     AD_WORDS,
-    CLICKED,
     FLAGS,
-    LOG_WORDS,
     NATURAL_WORDS,
     normal,
     tier_of,
 )
-from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import LOGS
 from ecdctr_spark.sources.excerpts import Excerpt, Values
 from ecdctr_spark.sources.times import Time, all_iso, mostly_times, read_time
@@ -38,14 +35,6 @@ _WANTED = {
 }
 _OPTIONAL = ("clicked", "valid_from")
 _SHOWN = ("impressions", "ads")
-
-
-class Guess(NamedTuple):
-    """A proposed value with its evidence; None: it must be given by hand."""
-
-    value: Any
-    sure: bool
-    why: str
 
 
 @dataclass(frozen=True)
@@ -77,9 +66,10 @@ def propose(excerpts: Sequence[Excerpt], given: Mapping[str, Excerpt]) -> Propos
 
     Raises ConfigError where no impressions are among them, or they cannot be read with one source.format.
     """
-    logs, notes = _logs(excerpts, given)
-    found = {log: _by_place(log, guess, excerpts, given) for log, guess in logs.items() if guess.value is not None}
-    form, dialect = _form(found)
+    logs, notes = proposed_logs(excerpts, given)
+    places = {one.place: one for one in (*excerpts, *given.values())}
+    found = {log: places[guess.value] for log, guess in logs.items() if guess.value is not None}
+    form, dialect = proposed_form(found)
     columns: dict[str, dict[str, Guess]] = {}
     for log in LOGS:  # impressions first: the names of the others are compared with theirs
         if log in found:
@@ -91,120 +81,6 @@ def propose(excerpts: Sequence[Excerpt], given: Mapping[str, Excerpt]) -> Propos
     return Proposal(
         form, dialect, logs, columns, domains, _source(times), _calendar(found, times), features, last, notes
     )
-
-
-# Which folder is which log.
-
-
-def _logs(excerpts: Sequence[Excerpt], given: Mapping[str, Excerpt]) -> tuple[dict[str, Guess], list[str]]:
-    """The place of each log, and what was recognised as none."""
-    found: dict[str, list[tuple[str, bool, str]]] = {}
-    notes = []
-    for excerpt in excerpts:
-        log, sure, why = _log_of(excerpt)
-        if log is None:
-            notes.append(f"{excerpt.place} is left out: {why}")
-        elif log in given:
-            notes.append(f"{excerpt.place} is left out: it looks like {log}, which are given")
-        else:
-            found.setdefault(log, []).append((excerpt.place, sure, why))
-    shown = found.get("impressions", [])
-    ads = [one for one in shown if _words(one[0]) & LOG_WORDS["ads"]]
-    if len(shown) == 2 and len(ads) == 1:
-        found["impressions"] = [one for one in shown if one not in ads]
-        found["ads"] = [
-            (ads[0][0], False, f"impressions too, in a folder named {_last(ads[0][0])}: taken to be ads alone")
-        ]
-    logs = {log: Guess(excerpt.place, True, "given") for log, excerpt in given.items()}
-    for log in [log for log in LOGS if log in found]:
-        (place, sure, why), *more = found[log]
-        if more:
-            several = ", ".join(place for place, *_ in found[log])
-            logs[log] = Guess(None, False, f"several folders look like {log}: {several}")
-        else:
-            logs[log] = Guess(place, sure, why)
-    if (shown_guess := logs.get("impressions")) and shown_guess.value is None:
-        raise ConfigError(f"init: {shown_guess.why}; name it with --impressions, and that of ads, if apart, with --ads")
-    if "impressions" not in logs:
-        raise ConfigError(
-            "init: no impressions among the folders: expected one with a time, a user's id and an item's id per row;"
-            " name it with --impressions"
-        )
-    return {log: logs[log] for log in LOGS if log in logs}, notes
-
-
-def _log_of(excerpt: Excerpt) -> tuple[str | None, bool, str]:
-    """What a folder holds, whether its name says so too, and why."""
-    words, named = _words(excerpt.place), f"named {_last(excerpt.place)}"
-    has = {
-        name: any(tier_of(name, column) is not None for column in excerpt.columns) for name in ("user_id", "item_id")
-    }
-    flagged = any(tier_of("clicked", name) is not None and _is_flag(one) for name, one in excerpt.columns.items())
-    told_so, clicks = bool(words & LOG_WORDS["impressions"]), bool(words & LOG_WORDS["clicks"])
-    event = flagged or told_so or (_has_time(excerpt) and not clicks)
-    if has["user_id"] and has["item_id"] and event:
-        why = "a user and an item per row, with a time or a click"
-        told = told_so or bool(words & LOG_WORDS["ads"])
-        return "impressions", told, f"{named}: {why}" if told else why
-    if clicks:
-        return "clicks", True, named
-    if any(tier_of("click_time", column) in (0, 1) for column in excerpt.columns):
-        return "clicks", False, "a click's time"
-    for log, key in (("items", "item_id"), ("users", "user_id")):
-        if has[key] and words & LOG_WORDS[log]:
-            return log, True, f"{named}, with an id of {log}"
-    for log, key, other in (("items", "item_id", "user_id"), ("users", "user_id", "item_id")):
-        if has[key] and not has[other]:
-            return log, False, f"it has an id of {log} and no {other}"
-    unknown = f"its columns {', '.join(excerpt.columns)}"
-    return None, False, f"{unknown} are not recognised as those of impressions, clicks, users or items"
-
-
-def _has_time(excerpt: Excerpt) -> bool:
-    return any(tier_of("event_time", name) is not None or all_iso(values) for name, values in excerpt.columns.items())
-
-
-def _by_place(log: str, guess: Guess, excerpts: Sequence[Excerpt], given: Mapping[str, Excerpt]) -> Excerpt:
-    return given[log] if log in given else next(one for one in excerpts if one.place == guess.value)
-
-
-def _form(found: Mapping[str, Excerpt]) -> tuple[Guess, dict[str, Guess]]:
-    forms = {excerpt.form for excerpt in found.values()}
-    if len(forms) > 1:
-        each = ", ".join(f"{log} {excerpt.form}" for log, excerpt in found.items())
-        raise ConfigError(
-            f"init: source.format is one for all logs, and these differ: {each}; rewrite them in one format"
-        )
-    files = sum(excerpt.files for excerpt in found.values())
-    form = Guess(next(iter(forms)), True, f"by the content of {files} file{'s' if files > 1 else ''}")
-    return form, _dialect(found) if form.value == "csv" else {}
-
-
-def _dialect(found: Mapping[str, Excerpt]) -> dict[str, Guess]:
-    delimiters = {excerpt.delimiter: log for log, excerpt in found.items() if excerpt.delimiter}
-    if len(delimiters) > 1:
-        each = ", ".join(f"{log} by {delimiter!r}" for delimiter, log in delimiters.items())
-        raise ConfigError(
-            f"init: source.csv.delimiter is one for all logs, and these differ: {each}; rewrite one of them"
-        )
-    dialect = {}
-    if delimiters and (delimiter := next(iter(delimiters))) != ",":
-        dialect["delimiter"] = Guess(delimiter, True, "it splits every line into as many fields as the header")
-    if any(excerpt.escapes for excerpt in found.values()):
-        dialect["escape"] = Guess(
-            "\\", False, 'there are \\" in the files; if these stand for themselves, remove this line'
-        )
-    encoded = [excerpt.encodings for excerpt in found.values() if excerpt.encodings]
-    common = [name for name in encoded[0] if all(name in other for other in encoded)] if encoded else ["utf-8"]
-    if not common:
-        raise ConfigError(
-            "init: source.csv.encoding is one for all logs, and these differ; rewrite one of them in utf-8"
-        )
-    if common != ["utf-8"]:
-        read = "; ".join(f"as {name}: {encoded[0][name]}" for name in common)
-        certain = common[0] if len(common) == 1 else None
-        dialect["encoding"] = Guess(certain, False, f"a line that is not UTF-8 reads {read}")
-    return dialect
 
 
 # Which column is which.
@@ -235,9 +111,9 @@ def _renamed(excerpt: Excerpt, chosen: Mapping[str, Guess]) -> dict[str, Guess]:
     """Names for the other columns: those that have the name of a chosen one, and nested values."""
     taken, known, names = {guess.value for guess in chosen.values()}, excerpt.columns, dict[str, Guess]()
     for column in [column for column in known if column not in taken]:
-        if column.lower() in chosen:
+        if (other := chosen.get(column.lower())) is not None and other.value is not None:
             names[f"logged_{column.lower()}"] = Guess(column, True, f"{column.lower()} is another column")
-        elif "." in column and known[column].kind == "text" and normal(column) not in {*chosen, *known}:
+        elif "." in column and known[column].kind == "text" and normal(column) not in {*chosen, *known, *names}:
             names[normal(column)] = Guess(column, True, f"a nested value: {examples(known[column])}")
     return names
 
@@ -426,13 +302,9 @@ def _is_event_id(values: Values) -> bool:
     return values.kind == "text" and bool(there) and len(set(there)) >= 0.8 * len(there)
 
 
-def _is_flag(values: Values) -> bool:
-    return bool(there := {value.lower() for value in values.values if value}) and there <= CLICKED
-
-
 _FIT: dict[str, Callable[[Values], bool]] = {
     "event_id": _is_event_id, "event_time": mostly_times, "click_time": mostly_times, "valid_from": mostly_times,
-    "clicked": _is_flag,
+    "clicked": is_flag,
 }  # fmt: skip
 _VAGUE = "; the name could mean something else"
 _REMEDY = {
@@ -496,14 +368,6 @@ def _calendar(found: Mapping[str, Excerpt], times: Mapping[str, list[Time]]) -> 
 
 def _written(time: Time) -> str:
     return f"{time.at:%Y-%m-%d %H:%M:%S}{'' if time.local else ' UTC'}"
-
-
-def _last(place: str) -> str:
-    return place.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _words(place: str) -> set[str]:
-    return set(normal(_last(place)).split("_"))
 
 
 def _others(log: str, excerpt: Excerpt, columns: Mapping[str, Guess]) -> dict[str, Values]:

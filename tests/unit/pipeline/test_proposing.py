@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ecdctr_spark.pipeline.evidence import Guess
 from ecdctr_spark.pipeline.proposal_text import lines_of, yaml_of
 from ecdctr_spark.pipeline.proposed_features import LEFT_OUT
-from ecdctr_spark.pipeline.proposing import Guess, Proposal, propose
+from ecdctr_spark.pipeline.proposing import Proposal, propose
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.excerpts import Excerpt, Values
 
@@ -122,6 +123,11 @@ def test_an_id_that_repeats_is_not_the_event_s() -> None:
 def test_a_name_of_the_contract_that_means_something_else_gives_way() -> None:
     columns = proposed(shown(domain=["example.org"] * 20)).columns["impressions"]
     assert (columns["domain"].value, columns["logged_domain"].value) == ("surface", "domain")
+
+
+def test_a_column_of_the_contract_that_cannot_be_read_keeps_its_name() -> None:
+    columns = proposed(shown(without=["ts"], event_time=["soon"] * 20)).columns["impressions"]
+    assert columns["event_time"].value is None and "logged_event_time" not in columns
 
 
 def test_the_table_of_items_decides_between_ids() -> None:
