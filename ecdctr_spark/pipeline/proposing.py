@@ -15,13 +15,7 @@ from dataclasses import dataclass, field
 from ecdctr_spark.pipeline.evidence import Guess, common, examples, is_flag, spread
 from ecdctr_spark.pipeline.proposed_features import Feature, proposed_features
 from ecdctr_spark.pipeline.proposed_logs import proposed_form, proposed_logs
-from ecdctr_spark.pipeline.words import (
-    AD_WORDS,
-    FLAGS,
-    NATURAL_WORDS,
-    normal,
-    tier_of,
-)
+from ecdctr_spark.pipeline.words import AD_WORDS, FLAGS, NATURAL_WORDS, normal, tier_of
 from ecdctr_spark.settings.sources import LOGS
 from ecdctr_spark.sources.excerpts import Excerpt, Values
 from ecdctr_spark.sources.times import Time, all_iso, mostly_times, read_time
@@ -97,6 +91,8 @@ def _columns(log: str, found: Mapping[str, Excerpt], before: Mapping[str, Mappin
             chosen[name] = _domain(excerpt, free)
         elif name != "domain":
             guess = _column(name, excerpt, free, _keys(name, found, log))
+            if name == "event_id" and log == "ads":
+                guess = _apart(guess, excerpt, _event_ids(found, before))
             if name not in _OPTIONAL or (name == "clicked" and "clicks" not in found):
                 chosen[name] = guess
             elif guess.value == "clicked":
@@ -156,11 +152,8 @@ def _column(name: str, excerpt: Excerpt, free: Sequence[str], keys: Mapping[str,
 
 def _clicked_event(clicks: Excerpt, found: Mapping[str, Excerpt], before: Mapping[str, Mapping[str, Guess]]) -> Guess:
     """The column of clicks that names the impression: the one whose values are ids of impressions."""
-    ids: set[str] = set()
     own = [before[log]["event_id"].value for log in _SHOWN if log in before]
-    for log in _SHOWN:
-        if log in before and before[log]["event_id"].value is not None:
-            ids.update(filter(None, found[log].columns[before[log]["event_id"].value].values))
+    ids = _event_ids(found, before)
     candidates = [column for column in clicks.columns if column in own or tier_of("event_id", column) is not None]
     shares = {column: _share(clicks.columns[column], ids) for column in candidates}
     if not candidates:
@@ -174,6 +167,24 @@ def _clicked_event(clicks: Excerpt, found: Mapping[str, Excerpt], before: Mappin
         why = f"none of the values of {', '.join(candidates)} is an id of an impression"
         return Guess(None, False, f"{why}: {examples(clicks.columns[best])}")
     return Guess(best, shares[best] > 0.5 or (best in own and not whole), evidence)
+
+
+def _event_ids(found: Mapping[str, Excerpt], columns: Mapping[str, Mapping[str, Guess]]) -> set[str]:
+    """The ids of the impressions whose columns are known."""
+    ids: set[str] = set()
+    for log in _SHOWN:
+        if log in columns and (column := columns[log]["event_id"].value) is not None:
+            ids.update(filter(None, found[log].columns[column].values))
+    return ids
+
+
+def _apart(guess: Guess, ads: Excerpt, others: set[str]) -> Guess:
+    """The guess, not sure where ads have ids that other impressions have too: of equal ids one row is kept."""
+    if guess.value is None or not (share := _share(ads.columns[guess.value], others)):
+        return guess
+    return Guess(
+        guess.value, False, f"{guess.why}; {share:.0%} are ids of other impressions too: one row of each is kept"
+    )
 
 
 def _domain(excerpt: Excerpt, free: Sequence[str]) -> Guess:

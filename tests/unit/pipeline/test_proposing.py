@@ -169,9 +169,13 @@ def test_without_a_column_of_domains_nothing_is_guessed() -> None:
 
 
 def test_ads_in_a_folder_of_their_own_need_no_domain() -> None:
-    found = proposed(shown("feed_views", ["surface"]), shown("sponsored_views", ["surface"]))
+    ads = shown("sponsored_views", ["surface"], request_id=several("a"))
+    found = proposed(shown("feed_views", ["surface"]), ads)
     assert (found.logs["impressions"].value, found.logs["ads"].value) == ("/logs/feed_views", "/logs/sponsored_views")
     assert not found.logs["ads"].sure and "domain" not in found.columns["impressions"] and not found.open
+    assert found.columns["ads"]["event_id"].sure
+    same = proposed(shown("feed_views", ["surface"]), shown("sponsored_views", ["surface"])).columns["ads"]["event_id"]
+    assert not same.sure and "100% are ids of other impressions too: one row of each is kept" in same.why
 
 
 def test_several_folders_that_look_alike_are_not_decided() -> None:
