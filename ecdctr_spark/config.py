@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
-from ecdctr_spark.methods.method import Method
+from ecdctr_spark.methods.method import Every, Method
 from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
@@ -34,12 +34,24 @@ CONF = folder("conf")
 
 class Storage(Settings):
     root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
+    catalog: str | None = Field(
+        default=None, pattern=r"^[^.`\s/]+\.[^.`\s/]+$", description="catalog.schema in which the tables get names"
+    )
 
     @field_validator("root")
     @classmethod
     def _known(cls, root: str) -> str:
         Root.parse(root)
         return root
+
+    @model_validator(mode="after")
+    def _nameable(self) -> Storage:
+        if self.catalog and Root.parse(self.root).in_volume:
+            raise ValueError(
+                f"catalog is {self.catalog}, but root is {self.root}, and Unity Catalog has no tables in volumes:"
+                " put root in an external location (s3://, abfss://, gs://), or leave catalog out"
+            )
+        return self
 
 
 class Spark(Settings):
@@ -120,6 +132,9 @@ class Launching(Settings):
     ranks: int = Field(gt=0)
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
+    clocks: tuple[Every, ...] = Field(
+        min_length=1, description="levels of these clocks are trained; those of others are taken as they stand"
+    )
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
     )

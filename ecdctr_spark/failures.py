@@ -111,6 +111,16 @@ _KNOWN = (
         "a server does not answer",
         "start it, or correct its address",
     ),
+    (
+        r"^ModuleNotFoundError: No module named '(?:pyspark|py4j|delta)\b",
+        "Spark is not installed here",
+        "pip install 'ecdctr_spark[local]', or start it by the spark-submit of a cluster",
+    ),
+    (
+        r"No module named '(?:sqlalchemy|alembic)\b",
+        "MLflow cannot keep its records in SQLite here",
+        "pip install 'ecdctr_spark[local]', or name a server in tracking.uri",
+    ),
     (r"MemoryError|Cannot allocate memory", "this machine has too little memory", "end other programs"),
 )
 

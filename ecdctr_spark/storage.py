@@ -108,6 +108,11 @@ class Root:
         """The local path, None on an object store."""
         return Path(self.uri) if self.scheme == "file" else None
 
+    @property
+    def in_volume(self) -> bool:
+        """Whether it is inside of a volume of Databricks' Unity Catalog."""
+        return self.uri.startswith(_VOLUMES)
+
     def at(self, *names: str) -> Root:
         """The place of that name below this one. A name may have several parts, such as `models/actr`. Raises
         ValueError where a part is empty, "." or ".."."""
@@ -125,7 +130,7 @@ class Root:
         """This place as Spark, pyarrow, delta-rs and Petastorm name it."""
         if self.scheme == "file":
             # Without the scheme a cluster's Spark takes its default file system; Databricks knows volumes by path.
-            spark = self.uri if self.uri.startswith(_VOLUMES) else f"file:{self.uri}"
+            spark = self.uri if self.in_volume else f"file:{self.uri}"
             return Addresses(spark, self.uri, self.uri, f"file://{self.uri}")
         authority, _, key = self.uri.split("://", 1)[1].partition("/")
         bucket = "" if self.scheme == "hdfs" else authority.split("@", 1)[0]  # abfss: container@account
@@ -135,7 +140,7 @@ class Root:
     @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs needs beside the environment variables that it reads itself."""
-        if self.uri.startswith(_VOLUMES):
+        if self.in_volume:
             return {"allow_unsafe_rename": "true"}  # they have no hard links; commits of two writers may collide
         endpoint = s3_endpoint()
         if self.scheme != "s3a" or not endpoint:
@@ -396,7 +401,7 @@ def _parsed(text: str, scheme: str) -> str:
     if scheme == "dbfs":
         if not parts.path.startswith(_VOLUMES) or parts.netloc:
             raise ConfigError(f"{text}: of dbfs only volumes can be used; expected dbfs:/Volumes/...")
-        return parts.path.rstrip("/")
+        return str(Path(parts.path).resolve())
     if scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigError(f"{text}: expected an absolute path on this machine, file:///...")

@@ -61,6 +61,8 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
         (FileNotFoundError(2, "No such file or directory", "/r/x"), "a file is missing"),
         (java(ABORTED, "java.lang.RuntimeException: file:/r/a.parquet is not a Parquet file"), "a file is damaged"),
         (PermissionError(13, "Permission denied", "/r/x"), "no permission"),
+        (ModuleNotFoundError("No module named 'pyspark'"), "Spark is not installed here"),
+        (ModuleNotFoundError("No module named 'sqlalchemy'"), "MLflow cannot keep its records in SQLite here"),
         (java("org.apache.hadoop.security.AccessControlException: Permission denied: user=me"), "no permission"),
         (NotADirectoryError(20, "Not a directory", "/r/x"), "a folder is where a file should be"),
         (Py4JNetworkError("Answer from Java side is empty"), "Spark's JVM has ended"),

@@ -39,6 +39,8 @@ def published(place: Root, content: dict[str, bytes], manifest: bytes = b"{}") -
         ("file:///data/x", "/data/x"),
         ("file:/data/a%20b", "/data/a b"),
         ("dbfs:/Volumes/main/ads/root", "/Volumes/main/ads/root"),
+        ("dbfs:/Volumes/main//ads/./root/", "/Volumes/main/ads/root"),
+        ("/Volumes/main/ads/root/", "/Volumes/main/ads/root"),
         ("s3://bucket/place/", "s3a://bucket/place"),
         ("s3a://bucket", "s3a://bucket"),
         ("gs://bucket/root", "gs://bucket/root"),
