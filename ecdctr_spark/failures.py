@@ -69,11 +69,6 @@ _KNOWN = (
         "set spark.pyspark.python to where it is on the executors",
     ),
     (
-        r"ModuleNotFoundError",
-        "a Python package is missing",
-        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
-    ),
-    (
         r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|NoSuchFile|No such file or directory",
         "a file is missing",
         "restore it, or remove the folder of its table and run it again",
@@ -120,6 +115,11 @@ _KNOWN = (
         r"No module named '(?:sqlalchemy|alembic)\b",
         "MLflow cannot keep its records in SQLite here",
         "pip install 'ecdctr_spark[local]', or name a server in tracking.uri",
+    ),
+    (
+        r"ModuleNotFoundError",
+        "a Python package is missing",
+        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
     ),
     (r"MemoryError|Cannot allocate memory", "this machine has too little memory", "end other programs"),
 )
