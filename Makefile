@@ -23,7 +23,7 @@ TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_bu
 
 .PHONY: help setup demo test test-device test-dbr154 test-spark41 test-runtimes lint bench-spark bench-train bench-network bench-device clean
 help: ## show these lines
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and Delta's jars
 
@@ -58,10 +58,10 @@ test-dbr154: $(DBR154)/ready ## install into Databricks 15.4 LTS ML's packages, 
 	@$(DBR154)/bin/python tests/runtimes/packages.py check constraints/dbr154.txt $(DBR154)/before.txt
 	@$(call TEST_IN,$(DBR154))
 
-test-spark41: $(SPARK41)/ready ## test with Spark and Delta 4.1, current pyarrow, numpy and pandas, without Petastorm and Horovod
+test-spark41: $(SPARK41)/ready ## test with Spark 4.1 and current packages, without Petastorm and Horovod
 	@$(call TEST_IN,$(SPARK41))
 
-test-runtimes: ## test a slice in both
+test-runtimes: ## test a slice in both, as CI does
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-dbr154
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-spark41
 
