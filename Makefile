@@ -46,8 +46,8 @@ ALL := tests/unit tests/spark tests/ranks tests/end_to_end
 SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_restatement.py tests/spark/serving \
 	tests/spark/sources/test_csv_files.py tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py \
 	tests/unit/evaluation tests/unit/pipeline tests/unit/serving tests/unit/settings tests/unit/streaming tests/unit/tables \
-	tests/unit/training tests/unit/test_config.py tests/unit/test_doctor.py tests/unit/test_runtimes.py \
-	tests/unit/test_tracking.py
+	tests/unit/training/test_checkpoint.py tests/unit/training/test_levels.py tests/unit/test_cli.py tests/unit/test_config.py \
+	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/test_tracking.py
 TESTS ?= $(ALL)
 INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
 # What a test imports is compiled once, where Python is told to write no bytecode too.
