@@ -74,7 +74,7 @@ $(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages
 		--extra petastorm --constraint constraints/dbr154.txt pyproject.toml - | \
 		$(BIN)/python tests/runtimes/packages.py runtime constraints/dbr154.txt > $(DBR154)/packages.txt
 	@$(call INTO,$(DBR154)) --requirement $(DBR154)/packages.txt --constraint constraints/dbr154.txt \
-		pip 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
+		pip setuptools wheel 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
 	@touch $@
 
 $(DBR154)/ready: $(DBR154)/runtime setup.py
