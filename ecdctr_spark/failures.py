@@ -130,8 +130,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     lines = [line for text in _texts(error) for line in _lines(text)]
     for pattern, meaning, advice in _KNOWN:
         for line in lines:
-            if re.search(pattern, line):
-                return f"{meaning} ({line[:_SHOWN]}): {advice}", 2
+            if found := re.search(pattern, line):
+                # Spark 3.5 puts all that it says on one long line: what comes before the cause is left out.
+                shown = line if len(line) <= _SHOWN else line[found.start() :]
+                return f"{meaning} ({shown[:_SHOWN]}): {advice}", 2
     said = lines[0] if lines else type(error).__name__
     return (said.partition(": ")[2] if isinstance(error, RuntimeError) else said)[:_SHOWN] or said, 1
 
