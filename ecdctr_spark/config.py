@@ -57,8 +57,8 @@ class Labels(Settings):
 class Limit(Settings):
     """The range of a measure; null is no limit."""
 
-    low: float | None = None
-    high: float | None = None
+    low: float | None = Field(default=None, description="below it, a run stops before it trains")
+    high: float | None = Field(default=None, description="above it, likewise")
 
 
 class Limits(Settings):
@@ -90,8 +90,10 @@ class Check(Settings):
 
 
 class KeepRates(Settings):
-    positive: float = Field(gt=0, le=1)
-    negative: float = Field(gt=0, le=1)
+    """The share of a domain's impressions that becomes samples. Kept ones weigh 1/share in the loss."""
+
+    positive: float = Field(gt=0, le=1, description="of clicked impressions")
+    negative: float = Field(gt=0, le=1, description="of those that were not clicked")
 
 
 class Sampling(Settings):
@@ -114,7 +116,7 @@ class Launching(Settings):
 
     launcher: Literal["inline", "local", "spark"]
     world: Literal["auto", "horovod", "torch"] = Field(description="what joins the ranks")
-    ranks: int = Field(gt=0)
+    ranks: int = Field(gt=0, description="processes that train together, each with its share of the embedding")
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
     keep_checkpoints: int = Field(
@@ -145,8 +147,8 @@ class Tracking(Settings):
 class Demo(Settings):
     """The days that `ecdctr demo` predicts one by one."""
 
-    first: dt.date
-    last: dt.date
+    first: dt.date = Field(description="the first of them")
+    last: dt.date = Field(description="the last of them")
 
 
 class Config(Settings):
