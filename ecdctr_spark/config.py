@@ -30,6 +30,8 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
 
 
 class Storage(Settings):
+    """Where everything that is made is stored."""
+
     root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
 
     @field_validator("root")
@@ -40,16 +42,22 @@ class Storage(Settings):
 
 
 class Spark(Settings):
+    """The session that is started where none is there."""
+
     master: str
     driver_memory: str = Field(pattern="^[1-9][0-9]*[kmgtKMGT]$", description="as the JVM's -Xmx: 4g, 900m")
 
 
 class Calendar(Settings):
+    """What a day is, and the first one."""
+
     timezone: Timezone
     first_day: dt.date = Field(description="the first day of raw logs that is used")
 
 
 class Labels(Settings):
+    """When an impression counts as clicked, and until when that may change."""
+
     attribution_hours: int = Field(gt=0)
     maturity_days: int = Field(ge=0, description="days before a new one that are ingested and built again with it")
 
@@ -97,16 +105,22 @@ class KeepRates(Settings):
 
 
 class Sampling(Settings):
+    """Which impressions become samples."""
+
     seed: int
     natural: KeepRates
     ad: KeepRates
 
 
 class Samples(Settings):
+    """How samples are laid out for the ranks."""
+
     files_per_slice: int = Field(gt=0)
 
 
 class Evaluation(Settings):
+    """What a run compares."""
+
     methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is compared with the others")
     bootstrap: int = Field(gt=0)
 
@@ -137,6 +151,8 @@ class Launching(Settings):
 
 
 class Tracking(Settings):
+    """Where the records of trainings go: MLflow's tracking server, and its model registry."""
+
     uri: str | None = Field(
         description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
         " in the folder .ecdctr of the working directory"

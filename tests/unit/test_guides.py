@@ -67,7 +67,7 @@ def commands(text: str) -> list[Line]:
 
 def wrong(line: Line) -> str | None:
     """What is wrong with a command; None where nothing is."""
-    words = shlex.split(line.text, comments=True)
+    words = shlex.split(re.sub(r"\s#.*", "", line.text))  # to shlex, the # in environment.tar.gz#here is a comment
     if words[0] == "make":
         targets = [word for word in words[1:] if "=" not in word]
         unknown = [target for target in targets if not re.search(rf"^{target}:", text_of("Makefile"), re.MULTILINE)]
