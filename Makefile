@@ -21,7 +21,8 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device lint docs bench-spark bench-train bench-network bench-device clean
+.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint docs bench-spark bench-train \
+	bench-network bench-device clean
 help: ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -36,6 +37,64 @@ test: lint ## run all checks and tests
 
 test-device: setup ## test training on this machine's GPU
 	@CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest tests/device tests/unit/training/test_resume.py tests/unit/training/test_levels.py
+
+test-cluster: setup ## test every job on a standalone Spark cluster of two workers, in a folder and on S3
+	@$(BIN)/python -m pytest tests/end_to_end/test_cluster.py tests/end_to_end/whole_cluster.py
+
+# Other runtimes. A slice is what differs between them: options, settings, Delta, a source of each format, both readers, two
+# ranks of torch.distributed, checkpoints, exports, MLflow.
+DBR154 := .bench/dbr154
+SPARK41 := .bench/spark41
+TOOLS := pytest pytest-xdist hypothesis psutil scikit-learn
+ALL := tests/unit tests/spark tests/ranks tests/end_to_end
+SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_restatement.py tests/spark/serving \
+	tests/spark/sources/test_csv_files.py tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py \
+	tests/unit/evaluation tests/unit/pipeline tests/unit/serving tests/unit/settings tests/unit/streaming tests/unit/tables \
+	tests/unit/training tests/unit/test_config.py tests/unit/test_doctor.py tests/unit/test_runtimes.py \
+	tests/unit/test_tracking.py
+TESTS ?= $(ALL)
+INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
+# What a test imports is compiled once, where Python is told to write no bytecode too.
+TEST_IN = PATH=$(abspath $(1))/bin:$$PATH PYSPARK_PYTHON=$(abspath $(1))/bin/python PYTHONDONTWRITEBYTECODE= \
+	$(1)/bin/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+
+test-dbr154: $(DBR154)/ready ## install into Databricks 15.4 LTS ML's packages, list what was kept, and test there
+	@$(DBR154)/bin/python tests/runtimes/packages.py check constraints/dbr154.txt $(DBR154)/before.txt
+	@$(call TEST_IN,$(DBR154))
+
+test-spark41: $(SPARK41)/ready ## test with Spark and Delta 4.1, current pyarrow, numpy and pandas, without Petastorm and Horovod
+	@$(call TEST_IN,$(SPARK41))
+
+test-runtimes: ## test a slice in both
+	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-dbr154
+	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-spark41
+
+# A runtime's own packages, as far as ecdctr_spark and its tests need any; then Spark and Delta, which pip lacks there.
+$(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages.py | $(STAMPS)/venv
+	@echo "the packages of Databricks 15.4 LTS ML (a minute; 3 more where torch 2.3.1 is not cached)"
+	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(DBR154) || \
+		{ echo "BAD Python: Databricks 15.4 LTS ML has Python 3.11, and none is here; install python3.11" >&2; exit 2; }
+	@printf '%s\n' $(TOOLS) | $(BIN)/uv pip compile --quiet --no-header --no-annotate --python $(DBR154)/bin/python \
+		--extra petastorm --constraint constraints/dbr154.txt pyproject.toml - | \
+		$(BIN)/python tests/runtimes/packages.py runtime constraints/dbr154.txt > $(DBR154)/packages.txt
+	@$(call INTO,$(DBR154)) --requirement $(DBR154)/packages.txt --constraint constraints/dbr154.txt \
+		pip 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
+	@touch $@
+
+$(DBR154)/ready: $(DBR154)/runtime setup.py
+	@$(BIN)/uv pip freeze --quiet --python $(DBR154)/bin/python > $(DBR154)/before.txt
+	@$(BIN)/uv build --quiet --wheel --clear --out-dir $(DBR154)/wheel .
+	@$(call INTO,$(DBR154)) $(DBR154)/wheel/*.whl
+	@$(DBR154)/bin/python -m ecdctr_spark.session > $(DBR154)/jars.log 2>&1 || { tail -n 5 $(DBR154)/jars.log >&2; exit 2; }
+	@touch $@
+
+$(SPARK41)/ready: constraints/spark41.txt pyproject.toml setup.py | $(STAMPS)/venv
+	@echo "Spark 4.1 with current packages (half a minute)"
+	@$(BIN)/uv venv --quiet --clear --no-python-downloads --python $(BIN)/python $(SPARK41)
+	@$(BIN)/uv build --quiet --wheel --clear --out-dir $(SPARK41)/wheel .
+	@$(call INTO,$(SPARK41)) --constraint constraints/spark41.txt "$$(ls $(SPARK41)/wheel/*.whl)[local]" $(TOOLS)
+	@$(SPARK41)/bin/python -m ecdctr_spark.session > $(SPARK41)/jars.log 2>&1 || { tail -n 5 $(SPARK41)/jars.log >&2; exit 2; }
+	@touch $@
 
 lint: setup ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -83,7 +142,7 @@ $(STAMPS)/venv: | $(STAMPS)/machine
 
 $(STAMPS)/packages: $(CONSTRAINTS) pyproject.toml setup.py | $(STAMPS)/venv
 	@echo "set-up 2/4: packages (about a minute; torch alone is 5 GB)"
-	@$(UV) --quiet --editable '.[local,notebook,dev]' 'setuptools<82' wheel cmake packaging cloudpickle pyyaml psutil cffi || \
+	@$(UV) --quiet --editable '.[local,petastorm,notebook,dev]' 'setuptools<82' wheel cmake packaging cloudpickle pyyaml psutil cffi || \
 		{ echo "BAD packages: the installation failed, see the lines above; run make again, downloads are kept" >&2; exit 2; }
 	@touch $@
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import typer
@@ -40,24 +40,27 @@ ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed b
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
 _USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
-_INTERRUPTED = 130  # what typer returns then
+_INTERRUPTED = 130  # what typer returns then, from 0.12 on; before, it raised Abort
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and exits: 0 done, 1 a bug or a failed training, 2 what the user can act on, 130 interrupted. An
-    error is reported on one line."""
+    """Runs a command and returns when it is done. Otherwise exits, with the error on one line: 1 for a bug or a failed
+    training, 2 for what the user can act on, 130 if interrupted. A Databricks task fails on any exit, even with 0."""
     try:
         code = app(args=arguments, standalone_mode=False) or 0
     except ConfigError as error:
         _end(str(error), 2)
     except _USAGE as error:
         _end(error.format_message(), 2)
+    except typer.Abort:
+        code = _INTERRUPTED
     except Exception as error:
         line, code = failures.explain(error)
         _end(f"{line} (log: {failures.keep(error)})", code)
     if code == _INTERRUPTED:
         _end("interrupted; the same command resumes", code)
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _end(text: str, code: int) -> None:
@@ -115,8 +118,8 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
 
 @app.command()
 def check(
-    from_: Annotated[str | None, typer.Option("--from", metavar="DAY", help="first day")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="DAY", help="last day")] = None,
+    from_: Annotated[Optional[str], typer.Option("--from", metavar="DAY", help="first day")] = None,
+    to: Annotated[Optional[str], typer.Option("--to", metavar="DAY", help="last day")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="look at the raw logs instead: what an ingest would read")] = False,
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
@@ -186,8 +189,8 @@ def run(
 def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
-    ranks: Annotated[int | None, typer.Option(help="number of ranks")] = None,
-    launcher: Annotated[str | None, typer.Option(help="inline, local or spark")] = None,
+    ranks: Annotated[Optional[int], typer.Option(help="number of ranks")] = None,
+    launcher: Annotated[Optional[str], typer.Option(help="inline, local or spark")] = None,
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
     set_: Sets = [],  # noqa: B006
@@ -271,6 +274,18 @@ def forget(
 
 
 @app.command()
+def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
+    """Copy the entry points for spark-submit, one per command, out of the installed package."""
+    from ecdctr_spark.shipped import folder
+
+    target = Root.parse(to)
+    scripts = [entry for entry in folder("jobs").iterdir() if entry.name.endswith(".py")]
+    for script in scripts:
+        target.at(script.name).write_bytes(script.read_bytes())
+    typer.echo(f"{len(scripts)} jobs in {target}: spark-submit {target.at('run.py')} --conf FILE --from DAY --to DAY")
+
+
+@app.command()
 def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Compact the tables and remove files that no model and no version of the last week needs."""
     from ecdctr_spark.pipeline.care import tidy as clean
@@ -302,6 +317,10 @@ def _store(config: Config) -> Any:
     root = _root(config)
     root.prepare()
     spark = spark_session(config.spark.master, config.spark.driver_memory, root)
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import check_schema
+
+        check_schema(spark, config.storage.catalog)
     return Store(spark, root, config.logs_id, config.data_set_id)
 
 
@@ -313,7 +332,17 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     check_kinds(config)  # before a session is started
     tracking.check(config)
     _say_terms(config.source.kind)
-    carry_out(_store(config), config, first, last, Console())
+    store = _store(config)
+    carry_out(store, config, first, last, Console())
+    _name_tables(store, config)
+
+
+def _name_tables(store: Any, config: Config) -> None:
+    if config.storage.catalog:
+        from ecdctr_spark.tables.catalog import register
+
+        for name in register(store, config.storage.catalog, config.features):
+            typer.echo(f"table {name}")
 
 
 def _check_raw(config: Config, days: Sequence[str]) -> None:
@@ -330,7 +359,10 @@ def _counted(config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
     _say_terms(config.source.kind)
-    return run_counted(_store(config), config, step, Console())
+    store = _store(config)
+    counts = run_counted(store, config, step, Console())
+    _name_tables(store, config)
+    return counts
 
 
 def _metrics(config: Config) -> list[dict[str, Any]]:

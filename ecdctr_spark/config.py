@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from omegaconf import OmegaConf
@@ -18,27 +18,42 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
-from ecdctr_spark.methods.method import Method
+from ecdctr_spark.methods.method import Every, Method
 from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 from ecdctr_spark.settings.streaming import Streaming
+from ecdctr_spark.shipped import folder
 from ecdctr_spark.storage import Root
 
-_INSTALLED = Path(__file__).resolve().parent / "conf"  # in a wheel; in a checkout conf/ lies beside the package
-CONF = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parent.parent / "conf"
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+CONF = folder("conf")
 
 
 class Storage(Settings):
     """Where everything that is made is stored."""
 
     root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
+    catalog: str | None = Field(
+        default=None, pattern=r"^[^.`\s/]+\.[^.`\s/]+$", description="catalog.schema in which the tables get names"
+    )
 
     @field_validator("root")
     @classmethod
     def _known(cls, root: str) -> str:
         Root.parse(root)
         return root
+
+    @model_validator(mode="after")
+    def _nameable(self) -> Storage:
+        if self.catalog and Root.parse(self.root).in_volume:
+            raise ValueError(
+                f"catalog is {self.catalog}, but root is {self.root}, and Unity Catalog has no tables in volumes:"
+                " put root in an external location (s3://, abfss://, gs://), or leave catalog out"
+            )
+        return self
 
 
 class Spark(Settings):
@@ -133,6 +148,9 @@ class Launching(Settings):
     ranks: int = Field(gt=0, description="processes that train together, each with its share of the embedding")
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
+    clocks: tuple[Every, ...] = Field(
+        min_length=1, description="levels of these clocks are trained; those of others are taken as they stand"
+    )
     keep_checkpoints: int = Field(
         default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
     )
@@ -234,7 +252,7 @@ def load_config(
     ConfigError with one line that names the key at fault, and for an unknown key the nearest known one.
     """
     try:
-        shipped = {path.stem: _loaded(path) for path in sorted((CONF / "methods").glob("*.yaml"))}
+        shipped = {name: _loaded(file) for name, file in _settings(CONF / "methods").items()}
         files = [_loaded(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
@@ -261,10 +279,17 @@ def _merged(layers: Iterable[Any]) -> Any:
     return tree
 
 
-def _loaded(path: Path) -> Any:
+def _settings(place: Traversable) -> dict[str, Traversable]:
+    """The YAML files of a folder by their names without the ending, in order."""
+    found = {file.name.removesuffix(".yaml"): file for file in place.iterdir() if file.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
+
+
+def _loaded(path: Traversable) -> Any:
     """The settings of a file. Raises ConfigError that names the file where it holds no mapping of settings."""
     try:
-        tree = OmegaConf.load(path)
+        with path.open(encoding="utf-8") as file:
+            tree = OmegaConf.load(file)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"configuration: {path} cannot be read: {_one_line(error)}") from error
     if not OmegaConf.is_dict(tree) or not all(isinstance(key, str) for key in tree):
@@ -276,12 +301,11 @@ def _one_line(said: object) -> str:
     return " ".join(str(said).split())
 
 
-def _overlay(name: str | Path) -> Path:
+def _overlay(name: str | Path) -> Traversable:
     for path in (Path(name), CONF / f"{name}.yaml"):
         if path.is_file():
             return path
-    known = sorted(path.stem for path in CONF.glob("*.yaml"))
-    raise ConfigError(f"configuration: no file {name}; give a path or one of {', '.join(known)}")
+    raise ConfigError(f"configuration: no file {name}; give a path or one of {', '.join(_settings(CONF))}")
 
 
 def _dotlist(overrides: Sequence[str]) -> Any:

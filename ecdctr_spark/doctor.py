@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,18 +22,22 @@ JAVA_VERSIONS = (17, 21)
 SETUP_DISK_GB = 10
 MEMORY_GB = 6
 
-# package -> (lowest, first that no longer works, why): the ranges of pyproject.toml
+# package -> (lowest, first that no longer works if any is known, why): the ranges of pyproject.toml
 PACKAGES = {
-    "pyspark": ("3.5", "4.1", "4.1 needs a pyarrow that breaks Petastorm"),
-    "delta-spark": ("3.2", "4.1", "of the line that goes with your Spark"),
-    "petastorm": ("0.12.1", "0.12.2", "0.13 loses rows"),
-    "pyarrow": ("11", "15", "Petastorm breaks from 15 on"),
-    "numpy": ("1.26", "2", "pyarrow 14 needs numpy 1"),
-    "pandas": ("2.0", "3", "Spark 4.0 needs pandas 2"),
+    "pyspark": ("3.5", "4.2", "or run it by the spark-submit of a cluster"),
+    "delta-spark": ("3.2", "4.2", "of the line that goes with your Spark"),
+    "pyarrow": ("11", None, "Spark 4.1 needs 15, Petastorm less than 15"),
+    "numpy": ("1.23.5", "3", "the range that was tested"),
+    "pandas": ("1.5.3", "4", "Spark 4.0 needs 2"),
     "torch": ("2.1", "3", "the range that was tested"),
-    "horovod": ("0.28.1", "1", "built as `make setup` does, see constraints/horovod-toolchain.cmake"),
     "deltalake": ("1.0", "2", "the range that was tested"),
 }
+# Likewise, for what is not needed, and what takes its place.
+OPTIONAL = {
+    "petastorm": ("0.12.1", "0.12.2", "0.13 loses rows", "pyarrow reads samples"),
+    "horovod": ("0.28.1", "1", "built as `make setup` does", "torch.distributed joins ranks"),
+}
+_MODULES = {"pyspark": "pyspark", "delta-spark": "delta"}  # a cluster brings them without their metadata
 
 
 class Finding(NamedTuple):
@@ -60,13 +65,19 @@ def machine_findings() -> Iterator[Finding]:
 
 
 def environment_findings() -> Iterator[Finding]:
-    """What a run needs: Python, Java, memory, package versions that work together, Horovod with torch and Gloo."""
+    """What a run needs: Python, Java, memory, package versions that work together, and Horovod if it is there."""
     yield _python()
     yield _java()
     yield _memory()
     for package, (lowest, below, why) in PACKAGES.items():
         yield _package(package, lowest, below, why)
-    yield _horovod()
+    for package, (lowest, below, why, instead) in OPTIONAL.items():
+        if find_spec(package) is None:
+            yield Finding(package, True, f"not installed: {instead}")
+        else:
+            yield _package(package, lowest, below, why)
+    if find_spec("horovod") is not None:
+        yield _horovod()
 
 
 def report(findings: Iterable[Finding], write: Callable[[str], object] = print) -> int:
@@ -127,13 +138,15 @@ def _memory() -> Finding:
     return Finding("memory", total >= MEMORY_GB, f"{total:.0f} GB", f"a local run needs {MEMORY_GB} GB")
 
 
-def _package(package: str, lowest: str, below: str, why: str) -> Finding:
-    fix = f"pip install '{package}>={lowest},<{below}' ({why})"
+def _package(package: str, lowest: str, below: str | None, why: str) -> Finding:
+    wanted = f">={lowest},<{below}" if below else f">={lowest}"
+    fix = f"pip install '{package}{wanted}' ({why})"
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(package, False, "not installed", fix)
-    good = _numbers(lowest) <= _numbers(version) < _numbers(below)
+        brought = package in _MODULES and find_spec(_MODULES[package]) is not None
+        return Finding(package, brought, "the cluster's own" if brought else "not installed", fix)
+    good = _numbers(lowest) <= _numbers(version) and (below is None or _numbers(version) < _numbers(below))
     return Finding(package, good, version, fix)
 
 
@@ -143,7 +156,8 @@ def _horovod() -> Finding:
     last = output[-1] if output else ""
     good = last.startswith("True")
     found = f"Gloo {last.split()[0]}, NCCL {last.split()[-1]}" if good else last or "no answer"
-    return Finding("Horovod with torch", good, found, "run `make setup`, which builds it from its sdist")
+    fix = "build it as `make setup` does, or remove it: torch.distributed joins ranks then"
+    return Finding("Horovod with torch", good, found, fix)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

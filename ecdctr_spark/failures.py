@@ -39,6 +39,41 @@ _KNOWN = (
         "run it again when that has ended: it resumes",
     ),
     (
+        r"DATA_SOURCE_NOT_FOUND\].*\bdelta\b|ClassNotFoundException: .*(?:io\.delta|\bdelta)\.",
+        "Spark has no Delta Lake",
+        "give spark-submit --packages io.delta:delta-spark_2.13 of Spark's version",
+    ),
+    (
+        r"Class org\.apache\.hadoop\.fs\.\S+ not found|No FileSystem for scheme",
+        "Spark has no client for this store",
+        "give spark-submit --packages with it, such as org.apache.hadoop:hadoop-aws of Spark's Hadoop version",
+    ),
+    (
+        r"ExecutorLostFailure|Container killed by YARN",
+        "Spark has lost an executor: its machine is gone, or it had too little memory",
+        "raise spark.executor.memoryOverhead (Python's memory) or spark.executor.memory, and run it again: it resumes",
+    ),
+    (
+        r"Barrier execution mode does not",
+        "Spark cannot start all ranks at once",
+        "set spark.dynamicAllocation.enabled=false, and give it at least training.ranks cores",
+    ),
+    (
+        r"PYTHON_VERSION_MISMATCH",
+        "Spark's executors have another Python than the driver",
+        "set spark.pyspark.python to a Python on the executors of the driver's version",
+    ),
+    (
+        r"Cannot run program \"[^\"]*python",
+        "Spark's executors have no such Python",
+        "set spark.pyspark.python to where it is on the executors",
+    ),
+    (
+        r"ModuleNotFoundError",
+        "a Python package is missing",
+        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
+    ),
+    (
         r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|NoSuchFile|No such file or directory",
         "a file is missing",
         "restore it, or remove the folder of its table and run it again",
@@ -75,6 +110,16 @@ _KNOWN = (
         r"|AWS Error (?:NETWORK_CONNECTION|UNKNOWN)|NoSuchBucket|curlCode",
         "a server does not answer",
         "start it, or correct its address",
+    ),
+    (
+        r"^ModuleNotFoundError: No module named '(?:pyspark|py4j|delta)\b",
+        "Spark is not installed here",
+        "pip install 'ecdctr_spark[local]', or start it by the spark-submit of a cluster",
+    ),
+    (
+        r"No module named '(?:sqlalchemy|alembic)\b",
+        "MLflow cannot keep its records in SQLite here",
+        "pip install 'ecdctr_spark[local]', or name a server in tracking.uri",
     ),
     (r"MemoryError|Cannot allocate memory", "this machine has too little memory", "end other programs"),
 )

@@ -27,6 +27,11 @@ from urllib.parse import unquote, urlsplit
 from ecdctr_spark.settings.base import ConfigError, Settings
 
 SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
+# What pyarrow, delta-rs and Hadoop's client read from the environment.
+S3_VARIABLES = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
+)  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
@@ -103,6 +108,11 @@ class Root:
         """The local path, None on an object store."""
         return Path(self.uri) if self.scheme == "file" else None
 
+    @property
+    def in_volume(self) -> bool:
+        """Whether it is inside of a volume of Databricks' Unity Catalog."""
+        return self.uri.startswith(_VOLUMES)
+
     def at(self, *names: str) -> Root:
         """The place of that name below this one. A name may have several parts, such as `models/actr`. Raises
         ValueError where a part is empty, "." or ".."."""
@@ -120,7 +130,7 @@ class Root:
         """This place as Spark, pyarrow, delta-rs and Petastorm name it."""
         if self.scheme == "file":
             # Without the scheme a cluster's Spark takes its default file system; Databricks knows volumes by path.
-            spark = self.uri if self.uri.startswith(_VOLUMES) else f"file:{self.uri}"
+            spark = self.uri if self.in_volume else f"file:{self.uri}"
             return Addresses(spark, self.uri, self.uri, f"file://{self.uri}")
         authority, _, key = self.uri.split("://", 1)[1].partition("/")
         bucket = "" if self.scheme == "hdfs" else authority.split("@", 1)[0]  # abfss: container@account
@@ -130,7 +140,7 @@ class Root:
     @property
     def storage_options(self) -> dict[str, str]:
         """What delta-rs needs beside the environment variables that it reads itself."""
-        if self.uri.startswith(_VOLUMES):
+        if self.in_volume:
             return {"allow_unsafe_rename": "true"}  # they have no hard links; commits of two writers may collide
         endpoint = s3_endpoint()
         if self.scheme != "s3a" or not endpoint:
@@ -356,15 +366,18 @@ def scratch() -> Iterator[Path]:
 
 
 def _scratch_folder() -> Path:
-    """A folder named after its process, so that folders of killed processes can be removed."""
+    """A folder named after its process, so that folders of killed processes can be removed. In an executor it is on the
+    disk that Spark was given for temporary files: on a cluster the system's own may be small."""
     prefix = f"ecdctr-{socket.gethostname()}-"
-    _sweep(prefix)
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+    disk = Path(os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir())
+    disk.mkdir(parents=True, exist_ok=True)
+    _sweep(disk, prefix)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=disk))
 
 
 @lru_cache(maxsize=4)  # once per process
-def _sweep(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _sweep(disk: Path, prefix: str) -> None:
+    for folder in disk.glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).split("-", 1)[0]
         if owner.isdigit() and not _runs(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it as well
@@ -388,7 +401,7 @@ def _parsed(text: str, scheme: str) -> str:
     if scheme == "dbfs":
         if not parts.path.startswith(_VOLUMES) or parts.netloc:
             raise ConfigError(f"{text}: of dbfs only volumes can be used; expected dbfs:/Volumes/...")
-        return parts.path.rstrip("/")
+        return str(Path(parts.path).resolve())
     if scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigError(f"{text}: expected an absolute path on this machine, file:///...")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,23 @@ TINY_TABLES = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
 }
+
+
+# What other runtimes lack (make test-dbr154, make test-spark41), and the files that import or start it.
+_FILES = {"moto": "s3/*", "nbclient": "end_to_end/*notebook*", "setuptools_scm": "unit/test_wheel.py"}
+collect_ignore_glob = [files for package, files in _FILES.items() if find_spec(package) is None]
+_WORLDS_AND_READERS = {"horovod", "petastorm"}
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Skips a test that is marked `needs`, or has a world or reader as parameter, where that is not installed."""
+    for item in items:
+        needed = {package for mark in item.iter_markers("needs") for package in mark.args}
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            needed |= {value for value in item.callspec.params.values() if isinstance(value, str)} & _WORLDS_AND_READERS
+        for package in sorted(needed):
+            if find_spec(package) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -113,9 +112,8 @@ def render(report: Report) -> str:
         "lineage": plots.lineage(report.models, report.levels),
         "seconds": plots.seconds([row["stage"] for row in by_stage], [row["seconds"] for row in by_stage]),
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    pages = PackageLoader("ecdctr_spark", "evaluation")
+    environment = Environment(loader=pages, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     page: str = environment.get_template("report.html").render(
         methods=" and ".join(report.methods.values()),
         headline=headline(report),

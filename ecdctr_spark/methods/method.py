@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -21,6 +21,10 @@ _NAME = r"^[a-z][a-z0-9_]*$"
 _KEY = "its key in the mapping: not set beside it"
 
 Product = Literal["snapshot"]  # beside its checkpoint: the vectors of users and items, for the memory of other levels
+
+
+Every = Literal["day", "week", "month"]
+CLOCKS: frozenset[Every] = frozenset(get_args(Every))
 
 
 class Daily(Settings):

@@ -11,6 +11,10 @@ Levels are asynchronous. A model that could not be made (`unavailable`), or woul
 skipped: what would have been made from it is made from the one before it, up to an age limit, under another identity,
 since an identity covers the parents.
 
+A command may be limited to levels of some `clocks`, so that each clock has a job of its own. It trains no model of
+another clock and judges none: those are taken as they stand in the registry (see `standing`), which is the newest model
+that was made on each date. One that is late is replaced like one that could not be made.
+
 What was made and is no longer current is due again, whichever day it is of: late rows and clicks reach the predictions
 of days that were asked for before.
 """
@@ -24,7 +28,7 @@ from typing import Literal, NamedTuple
 
 from ecdctr_spark.methods.currency import Slice
 from ecdctr_spark.methods.identity import MODEL_FORMAT, identity
-from ecdctr_spark.methods.method import DAY, Fresh, From, Level, Method, Policy, Start
+from ecdctr_spark.methods.method import CLOCKS, DAY, Continue, Every, Fresh, From, Level, Method, Policy, Start
 from ecdctr_spark.settings.base import ConfigError
 
 EVERYTHING = Policy(batch_norm="copied", optimiser="kept")  # what a model that continues takes over
@@ -115,6 +119,14 @@ class Prediction:
 Step = Ingest | Build | Training | Prediction
 
 
+class Registered(NamedTuple):
+    """A model of the registry, as far as its identity covers it: the first day that it read, and the parents' ids."""
+
+    model: Model
+    first: dt.date
+    parents: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Existing:
     """What exists.
@@ -122,7 +134,7 @@ class Existing:
     `ingested` and `built` days; `empty` days, whose logs were looked for and are not there; `void` slices, known to
     hold no samples. The ids of the `models` that need not be made, and of those that are `outdated`: there, but to be
     made again. By day and method identity the model whose predictions are there: None where they are no longer current,
-    "" where the day was asked for and nothing was predicted.
+    "" where the day was asked for and nothing was predicted. All models of the registry, `registered` the oldest first.
     """
 
     ingested: frozenset[dt.date] = frozenset()
@@ -132,6 +144,7 @@ class Existing:
     models: frozenset[str] = frozenset()
     outdated: frozenset[str] = frozenset()
     evaluated: Mapping[tuple[dt.date, str], str | None] = field(default_factory=dict)
+    registered: tuple[Registered, ...] = ()
 
 
 _Key = tuple[str, str, dt.date]  # method, level and date of a model
@@ -140,13 +153,16 @@ _Key = tuple[str, str, dt.date]  # method, level and date of a model
 @dataclass(frozen=True)
 class Planner:
     """Plans the methods on one data set, whose first day is `first_day`, without the models that are `unavailable` and
-    those that would read `void` slices only."""
+    those that would read `void` slices only. Levels of `clocks` are trained; of the others, the models `given` are
+    there and no more."""
 
     methods: tuple[Method, ...]
     data_set: str
     first_day: dt.date
     void: frozenset[Slice] = frozenset()
     unavailable: frozenset[_Key] = frozenset()
+    clocks: frozenset[Every] = CLOCKS
+    given: Mapping[_Key, Model] = field(default_factory=dict)
     _known: dict[_Key, Training] = field(default_factory=dict, repr=False, compare=False)
     _reads_samples: dict[_Key, bool] = field(default_factory=dict, repr=False, compare=False)
 
@@ -155,28 +171,36 @@ class Planner:
         then, and leave the models of `last` ready. Predictions of other days that are no longer current are due too,
         and the models that all those are made from, however old. Days are ingested and built from first_day, since
         features look back; a day without logs is tried again only where it is asked for. A day without ads has
-        nothing to predict.
+        nothing to predict. Limited to some clocks, the same without the trainings of the other levels, and without the
+        predictions of methods whose serving level is among those.
 
         Raises ConfigError where a day cannot be planned.
         """
-        names = {self.method_identity(method) for method in self.methods}
+        names = {self.method_identity(method) for method in self.served}
         before = {day for day, name in existing.evaluated if name in names}
         predictions = [
             step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, existing))
         ]
         serving = [model for step in predictions for _, model in step.models]
-        wanted = [self.serving(method, day) for method in self.methods for day in days(first - DAY, last)]
+        wanted = [self.serving(method, day) for method in self.served for day in days(first - DAY, last)]
         struck = [
             self.training(method, level.name, date)
             for method in self.methods
             for level in method.levels.values()
-            for date in self._strikes(method, level, first, last)
+            if self._trains(level)
+            for date in self._due(method, level, first, last)
         ]
         asked = [*serving, *(training.model for training in (*wanted, *struck))]
-        missing = self._with_parents((model.model_id for model in asked), existing.models)
+        there = existing.models.union(model.model_id for model in self.given.values())
+        missing = self._with_parents((model.model_id for model in asked), there)
         day_by_day: list[Training | Prediction] = [*missing, *predictions]
         day_by_day.sort(key=self._moment)
         return (*self._counted(first, last, existing), *day_by_day)
+
+    @property
+    def served(self) -> tuple[Method, ...]:
+        """The methods whose serving level is trained, and which predict."""
+        return tuple(method for method in self.methods if self._trains(method.levels[method.serves]))
 
     def serving(self, method: Method, day: dt.date) -> Training:
         """The training of the method's newest serving model that has seen no day after `day`. Raises ConfigError where
@@ -230,7 +254,7 @@ class Planner:
 
     def _prediction(self, day: dt.date, existing: Existing) -> Prediction | None:
         due = []
-        for method in self.methods:
+        for method in self.served:
             name = self.method_identity(method)
             held = existing.evaluated.get((day, name), "")
             if held == "" and ("ad", day) in self.void:
@@ -275,21 +299,9 @@ class Planner:
                     snapshot_dimension=method.levels[level.memory.of].network.dimension if level.memory else 0,
                     teacher=self._teacher(method, level, date),
                 )
-                return replace(unnamed, model_id=f"{level.name}-{date}-{self._identity(unnamed)}")
+                parents = [model.model_id for model in unnamed.parents]
+                return replace(unnamed, model_id=_model_id(self.data_set, unnamed, parents))
         raise ConfigError(f"{level.name} of {date} cannot start: {self._why_not(method, level, date)}")
-
-    def _identity(self, training: Training) -> str:
-        level = training.level
-        return identity(
-            MODEL_FORMAT,
-            data_set=self.data_set,
-            days=[training.first, training.date],
-            level=level.model_dump(mode="json", include={"network", "train", "memory", "teacher", "keeps"}),
-            reads=level.reads.model_dump(mode="json", exclude={"days"}),
-            how=training.how,
-            policy=training.policy,
-            parents=[model.model_id for model in training.parents],
-        )
 
     def _started(
         self, method: Method, level: Level, date: dt.date, start: Start
@@ -299,9 +311,9 @@ class Planner:
             return "fresh", None, None
         if isinstance(start, From):
             parent = self._parent(method, level, date)
-            return ("from", self.training(method, start.level, parent).model, start.policy) if parent else None
+            return ("from", self._model(method, start.level, parent), start.policy) if parent else None
         before = self._chain(method, level, date)[:-1]
-        return ("continue", self.training(method, level.name, before[-1]).model, EVERYTHING) if before else None
+        return ("continue", self._model(method, level.name, before[-1]), EVERYTHING) if before else None
 
     def _chain(self, method: Method, level: Level, date: dt.date) -> Sequence[dt.date]:
         """The dates of the chain of the model of `date`, up to it."""
@@ -321,7 +333,7 @@ class Planner:
             return ()
         of = method.levels[memory.of]
         there = self._strikes(method, of, date - memory.max_age_days * DAY, date)
-        return tuple(self.training(method, of.name, day).model for day in there[-memory.snapshots :])
+        return tuple(self._model(method, of.name, day) for day in there[-memory.snapshots :])
 
     def _teacher(self, method: Method, level: Level, date: dt.date) -> Model | None:
         if level.teacher is None:
@@ -333,7 +345,7 @@ class Planner:
                 f"{level.name} of {date}: its teacher {teacher.name} has no model of at most"
                 f" {level.teacher.max_age_days} days: train {teacher.name}, or raise max_age_days of the teacher"
             )
-        return self.training(method, teacher.name, newest).model
+        return self._model(method, teacher.name, newest)
 
     def _first_read(self, level: Level, date: dt.date, continued: Model | None) -> dt.date:
         if continued:
@@ -343,6 +355,20 @@ class Planner:
         )
         return max(since, self.first_day)
 
+    def _trains(self, level: Level) -> bool:
+        return level.clock.every in self.clocks
+
+    def _model(self, method: Method, level_name: str, date: dt.date) -> Model:
+        """The model of a date in `_strikes`."""
+        return self.given.get((method.name, level_name, date)) or self.training(method, level_name, date).model
+
+    def _due(self, method: Method, level: Level, first: dt.date, last: dt.date) -> list[dt.date]:
+        """The dates from `first` to `last` on which the level is due. Limited to some clocks, also the newest before
+        them, which no serving model may ask for."""
+        struck = self._strikes(method, level, first, last)
+        before = self._newest(method, level, first - DAY) if self.clocks != CLOCKS else None
+        return [before, *struck] if before else struck
+
     def _newest(self, method: Method, level: Level, day: dt.date, max_age_days: int | None = None) -> dt.date | None:
         """The newest date up to `day` on which the level has a model, None where there is none or it is too old."""
         oldest = self.first_day if max_age_days is None else day - max_age_days * DAY
@@ -351,13 +377,17 @@ class Planner:
 
     def _strikes(self, method: Method, level: Level, first: dt.date, last: dt.date) -> list[dt.date]:
         """The dates from `first` to `last` on which the level has a model, ascending: its clock strikes, its chain has
-        begun, and the model is available and reads samples."""
+        begun, and the model is available and reads samples, or is given."""
         begin, date, struck = max(first, self._anchor(level)), level.clock.newest(last), []
         while date >= begin:
-            if (method.name, level.name, date) not in self.unavailable:
+            key = (method.name, level.name, date)
+            there = key not in self.unavailable if self._trains(level) else key in self.given
+            if there:
                 struck.append(date)
             date = level.clock.newest(date - DAY)
         struck.reverse()  # ascending: whether a model reads samples depends on those before it
+        if not self._trains(level):
+            return struck
         return [date for date in struck if self._has_samples(method, level, date)] if self.void else struck
 
     def _has_samples(self, method: Method, level: Level, date: dt.date) -> bool:
@@ -384,6 +414,50 @@ class Planner:
             f"it needs a model of {start.level} of at most {start.max_age_days} days, but {there}:"
             f" train {start.level}, or raise max_age_days of its start in methods.{method.name}.levels.{level.name}"
         )
+
+
+def standing(
+    methods: Iterable[Method], data_set: str, registered: Iterable[Registered], clocks: Collection[Every]
+) -> dict[_Key, Model]:
+    """The registered models of levels of other clocks than these, by method, level and date; the last of several.
+
+    A model is one of the method's where the method's settings, the days that it read and its parents give its identity,
+    and its parents are of the method too. So no model of another configuration is taken, whichever parents were late.
+    """
+    found: dict[_Key, Model] = {}
+    for method in methods:
+        order, own = {name: position for position, name in enumerate(method.levels)}, set[str]()
+        known = [each for each in registered if each.model.level in order]
+        for each in sorted(known, key=lambda each: (each.model.date, order[each.model.level])):  # after its parents
+            level, date = method.levels[each.model.level], each.model.date
+            if own.issuperset(each.parents) and each.model.model_id in _possible_ids(data_set, level, each):
+                own.add(each.model.model_id)
+                if level.clock.every not in clocks and level.clock.newest(date) == date:
+                    found[method.name, level.name, date] = each.model
+    return found
+
+
+def _possible_ids(data_set: str, level: Level, made: Registered) -> Iterator[str]:
+    """The identities that the model has by each start of the level."""
+    for start in level.starts:
+        policy = start.policy if isinstance(start, From) else EVERYTHING if isinstance(start, Continue) else None
+        begun = Training("", level, made.model.date, made.first, start.how, policy)
+        yield _model_id(data_set, begun, made.parents)
+
+
+def _model_id(data_set: str, training: Training, parents: Sequence[str]) -> str:
+    level = training.level
+    made_from = identity(
+        MODEL_FORMAT,
+        data_set=data_set,
+        days=[training.first, training.date],
+        level=level.model_dump(mode="json", include={"network", "train", "memory", "teacher", "keeps"}),
+        reads=level.reads.model_dump(mode="json", exclude={"days"}),
+        how=training.how,
+        policy=training.policy,
+        parents=parents,
+    )
+    return f"{level.name}-{training.date}-{made_from}"
 
 
 def days(first: dt.date, last: dt.date) -> Iterator[dt.date]:

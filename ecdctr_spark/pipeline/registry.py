@@ -13,7 +13,19 @@ from typing import Any, NamedTuple, get_args
 from ecdctr_spark.config import Config
 from ecdctr_spark.methods import currency
 from ecdctr_spark.methods.currency import Made, Slice
-from ecdctr_spark.methods.planning import Existing, Planner, Prediction, Step, Training, days, ranges
+from ecdctr_spark.methods.method import CLOCKS
+from ecdctr_spark.methods.planning import (
+    Existing,
+    Model,
+    Planner,
+    Prediction,
+    Registered,
+    Step,
+    Training,
+    days,
+    ranges,
+    standing,
+)
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.storage import Root
@@ -45,15 +57,20 @@ class Outdated(NamedTuple):
 
 
 def planner(config: Config, existing: Existing = NOTHING) -> Planner:
-    """The planner of the configured methods on the configured data set, and on what exists of it."""
-    return Planner(config.chosen, config.data_set_id, config.calendar.first_day, existing.void)
+    """The planner of the configured methods on the configured data set, and on what exists of it; limited to levels of
+    the configured clocks (training.clocks)."""
+    clocks = frozenset(config.training.clocks)
+    given = {} if clocks == CLOCKS else standing(config.chosen, config.data_set_id, existing.registered, clocks)
+    first_day = config.calendar.first_day
+    return Planner(config.chosen, config.data_set_id, first_day, existing.void, clocks=clocks, given=given)
 
 
 def existing(root: Root, config: Config) -> Existing:
     """What exists of this configuration's logs and data set.
 
     A day is ingested once its logs were there, and stays so: later ingests without them leave it alone. A day of
-    check.without_logs needs none. A day is built where it was since its logs came and were last asked for.
+    check.without_logs needs none. A day is built where it was since its logs came and were last asked for. Models of
+    levels of other clocks (training.clocks) are never outdated.
     """
     ledger = sorted(read_rows(root, STEPS), key=lambda row: row["finished"])
     came = _first_done(_mentions(ledger, (READ_AGAIN, "ingest"), config.logs_id))
@@ -65,8 +82,9 @@ def existing(root: Root, config: Config) -> Existing:
     empty = tried.keys() - ingested.keys()
     content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
     filled = {(row["domain"], row["ds"]) for row in content if row["rows"]}
-    checksums, models = _checksums(content), _models(root, config)
-    current = currency.current(models, checksums)
+    rows = _model_rows(root, config)
+    checksums, models = _checksums(content), _models(rows)
+    current = currency.current(_judged(models, rows, config), checksums)
     kept = current if config.training.restated == "again" else frozenset(models)
     return Existing(
         ingested=frozenset(ingested),
@@ -76,6 +94,7 @@ def existing(root: Root, config: Config) -> Existing:
         models=kept,
         outdated=frozenset(models) - kept,
         evaluated=_evaluated(ledger, checksums, models),
+        registered=tuple(map(_registered, rows)),
     )
 
 
@@ -96,12 +115,13 @@ def outdated(root: Root, config: Config) -> list[Outdated]:
     have changed since, the oldest first."""
     content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
     changed = {(row["domain"], row["ds"]): row["changed"] for row in content}
-    models = _models(root, config)
+    rows = _model_rows(root, config)
+    models = _models(rows)
     current = currency.current(models, _checksums(content))
     found = []
-    for row in sorted(read_rows(root, MODELS), key=lambda row: (row["date"], row["model_id"])):
+    for row in sorted(rows, key=lambda row: (row["date"], row["model_id"])):
         name = row["model_id"]
-        if name in models and (name not in current or models[name].inputs is None):
+        if name not in current or models[name].inputs is None:
             since = {day for domain, day in models[name].reads if changed.get((domain, day), _NEVER) > row["created"]}
             found += [Outdated(name, tuple(sorted(since)))] if since else []
     return found
@@ -123,7 +143,7 @@ def why_again(step: Step, existing: Existing, restated: Iterable[Outdated]) -> s
 def inputs(root: Root, config: Config, reads: Iterable[Slice], parents: Iterable[str]) -> str:
     """The hash of what is made from these slices and models, as they are now."""
     content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
-    digests = {name: model.digest for name, model in _models(root, config).items()}
+    digests = {name: model.digest for name, model in _models(_model_rows(root, config)).items()}
     return currency.inputs(reads, parents, _checksums(content), digests)
 
 
@@ -194,8 +214,27 @@ def _settings(config: Config, training: Training) -> str:
     return json.dumps({"level": training.level.model_dump(mode="json"), **data_set}, sort_keys=True)
 
 
-def _models(root: Root, config: Config) -> dict[str, Made]:
-    """The models on this configuration's data set, by identity."""
+def _model_rows(root: Root, config: Config) -> list[Row]:
+    """The models on this configuration's data set, the oldest first."""
+    rows = [row for row in read_rows(root, MODELS) if row["data_set"] == config.data_set_id]
+    return sorted(rows, key=lambda row: row["created"])
+
+
+def _registered(row: Row) -> Registered:
+    model = Model(row["model_id"], row["level"], row["date"])
+    return Registered(model, row["days"][0], tuple(row["parents"]))
+
+
+def _judged(models: Mapping[str, Made], rows: Iterable[Row], config: Config) -> dict[str, Made]:
+    """The models, without that by which those of levels could be outdated that this configuration does not train."""
+    levels = [level for method in config.chosen for level in method.levels.values()]
+    others = {level.name for level in levels if level.clock.every not in config.training.clocks}
+    fixed = [row["model_id"] for row in rows if row["level"] in others]
+    return {**models, **{name: models[name]._replace(parents=(), inputs=None) for name in fixed}}
+
+
+def _models(rows: Iterable[Row]) -> dict[str, Made]:
+    """Rows of the registry by identity."""
     return {
         row["model_id"]: Made(
             reads=tuple((domain, day) for day in days(*row["days"]) for domain in sorted(row["domains"])),
@@ -203,8 +242,7 @@ def _models(root: Root, config: Config) -> dict[str, Made]:
             inputs=row["inputs"],
             digest=row["digest"],
         )
-        for row in read_rows(root, MODELS)
-        if row["data_set"] == config.data_set_id
+        for row in rows
     }
 
 

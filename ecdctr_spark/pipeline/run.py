@@ -67,7 +67,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     """
     existing = registry.existing(store.root, config)
     planner = registry.planner(config, existing)
-    methods = method_identities(planner)
+    methods = [planner.method_identity(method) for method in planner.served]
     planned = plan(planner, config, first, last, existing)
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
@@ -79,10 +79,12 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
         try:
             _carry_out(under_way, Build)
             _carry_out(under_way, Training, Prediction)
-        except ConfigError as error:
-            raise ConfigError("; ".join(filter(None, (_no_logs(under_way), str(error))))) from error
+        except ConfigError as error:  # it may be due to days without logs, or to a level that failed and has no other
+            said = "; ".join(filter(None, (_no_logs(under_way), *under_way.failed.values(), str(error))))
+            raise (RuntimeError if under_way.failed else ConfigError)(said) from error
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
-        steps.evaluate_overall(store, methods)
+        if methods:
+            steps.evaluate_overall(store, methods)
         steps.update_maturity(store.root, config, methods, under_way.existing.built)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))

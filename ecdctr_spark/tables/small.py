@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -22,6 +23,8 @@ from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Table, properties
 
 Row = dict[str, Any]
+
+_TRIES = 10  # of a commit that other writers are faster than
 
 _TYPES = {
     "string": pa.string(),
@@ -52,8 +55,8 @@ def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], wh
     """Replaces the rows that satisfy `where` by `rows`, which must all satisfy it, in one commit. A column that a row
     lacks is null. Values must be put into `where` by `literal` or `among`.
 
-    Raises ValueError for a key that is no column, DeltaError where a row does not satisfy `where` or another writer
-    committed first.
+    Where another writer commits first, the rows are written after its: they do not depend on what it wrote. Raises
+    ValueError for a key that is no column, DeltaError where a row does not satisfy `where`.
     """
     _write(root, table, rows, mode="overwrite", predicate=where)
 
@@ -154,7 +157,13 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
     create(place, table)
     # A column that the version before did not have is added.
     options = {"mode": mode, "schema_mode": "merge", "storage_options": place.storage_options}
-    write_deltalake(place.addresses.deltalake, made, **options, **how)
+    for left in reversed(range(_TRIES)):
+        try:
+            write_deltalake(place.addresses.deltalake, made, **options, **how)
+            return
+        except CommitFailedError:
+            if not left:
+                raise
 
 
 def _filled(row: Mapping[str, Any], schema: pa.Schema) -> Row:

@@ -43,9 +43,13 @@ class Output(NamedTuple):
 def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Output:
     """Runs one command as the shell would, but on the Spark session of the tests."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        main([command, *arguments, *settings(overlay, root)])
-    return Output(int(end.value.code or 0), out.getvalue(), err.getvalue())
+    code: object = 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main([command, *arguments, *settings(overlay, root)])
+        except SystemExit as end:
+            code = end.code
+    return Output(int(str(code)), out.getvalue(), err.getvalue())
 
 
 def settings(overlay: Path, root: Path) -> list[str]:
@@ -74,11 +78,12 @@ def one_day(spark: SparkSession, overlay: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def finished(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage root of an uninterrupted run over the second predicted day too."""
+    """The storage root of uninterrupted runs over the second predicted day too, a job for each clock."""
     root = tmp_path_factory.mktemp("finished") / "root"
     shutil.copytree(one_day, root)
-    done = ecdctr("run", overlay, root, *DAYS)
-    assert done.code == 0, done.out + done.err
+    for clock in ("month", "week", "day"):
+        done = ecdctr("run", overlay, root, *DAYS, "--set", f"training.clocks=[{clock}]")
+        assert done.code == 0, done.out + done.err
     return root
 
 
@@ -108,7 +113,7 @@ def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Pa
     ]  # by the new rows, if any
 
 
-def test_a_second_run_finds_nothing_to_do(finished: Path, overlay: Path) -> None:
+def test_a_run_of_all_clocks_finds_nothing_to_do_after_a_job_for_each(finished: Path, overlay: Path) -> None:
     again = ecdctr("run", overlay, finished, *DAYS)
     assert again.code == 0
     assert "nothing is due" in again.out

@@ -197,6 +197,7 @@ def test_ranks_that_are_interrupted_while_they_start_end(config: Config, monkeyp
 
 
 @pytest.mark.ranks
+@pytest.mark.needs("horovod", "petastorm")
 def test_every_launcher_world_and_reader_makes_the_same_model(
     spark: SparkSession, config: Config, tmp_path: Path
 ) -> None:

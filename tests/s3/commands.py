@@ -26,7 +26,7 @@ INLINE = ["--set", "training.launcher=inline", "--set", "training.ranks=1", "--s
 
 def carried_out(command: str, *arguments: str) -> None:
     """Runs a command as the shell would, and prints its exit code."""
-    code: object = None
+    code: object = 0
     try:
         main([command, *arguments, "--conf", sys.argv[1], "--set", f"storage.root={sys.argv[2]}", *INLINE])
     except SystemExit as end:

@@ -13,6 +13,7 @@ from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.streaming import Reader
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming import staging
 from ecdctr_spark.streaming.shards import Unit
@@ -45,7 +46,7 @@ def uploaded(units: list[Unit], root: Root) -> list[Unit]:
     return [Unit(path=str(place), rows=unit.rows) for unit, place in zip(units, places, strict=True)]
 
 
-def job(units: list[Unit], output: Root) -> TrainingJob:
+def job(units: list[Unit], output: Root, reader: Reader = "petastorm") -> TrainingJob:
     return TrainingJob(
         model_id="m",
         model=ctr_spec(),
@@ -53,6 +54,7 @@ def job(units: list[Unit], output: Root) -> TrainingJob:
         units=tuple(units),
         until="2024-01-01",
         output=str(output),
+        reader=reader,
     )
 
 
@@ -69,15 +71,15 @@ def weights(task: TrainingJob) -> dict[str, Tensor]:
     return {**dense_tensors(model), **row_tensors(model)}
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("ranks", "reader"), [(1, "petastorm"), (2, "arrow")])
 def test_a_training_on_s3_ends_with_the_weights_of_a_local_one_bit_for_bit(
-    s3_root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: int
+    s3_root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: int, reader: Reader
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "disk"))
     (tmp_path / "disk").mkdir()
     units = samples(tmp_path / "samples")
     local = trained(job(units, Root.parse(tmp_path / "model")), ranks)
-    remote = trained(job(uploaded(units, s3_root), s3_root.at("models/m")), ranks)
+    remote = trained(job(uploaded(units, s3_root), s3_root.at("models/m"), reader), ranks)
     assert local.keys() == remote.keys()
     assert all(torch.equal(local[name], remote[name]) for name in local)
     assert not s3_root.at("models/m.checkpoints").exists()

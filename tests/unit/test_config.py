@@ -135,6 +135,21 @@ def test_a_root_of_another_scheme_is_refused_at_start_up(root: str, named: str) 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("root", ["/Volumes/main/ads/files", "dbfs:/Volumes/main/ads/files"])
+def test_tables_in_a_volume_can_have_no_name(root: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"storage: catalog is main\.ads, but root is .*: put root in an external loc"
+    ):
+        load_config([], [FIRST_DAY, f"storage.root={root}", "storage.catalog=main.ads"])
+
+
+@pytest.mark.parametrize("name", ["ads", "a.b.c", "main.`ads`", "main.a b", "main/ads"])
+def test_a_catalog_is_named_with_its_schema(name: str) -> None:
+    assert load_config([], [FIRST_DAY, "storage.catalog=my-catalog.ads"]).storage.catalog == "my-catalog.ads"
+    with pytest.raises(ConfigError, match=r"storage\.catalog: .* is not of the form"):
+        load_config([], [FIRST_DAY, f"storage.catalog={name}"])
+
+
 def test_more_ranks_to_resume_with_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"training: .*min_ranks is 3, and there are 2 ranks"):
         load_config([], [FIRST_DAY, "training.ranks=2", "training.min_ranks=3"])

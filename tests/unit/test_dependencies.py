@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from ecdctr_spark.doctor import PACKAGES
+from ecdctr_spark.doctor import OPTIONAL, PACKAGES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,22 +22,29 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NOT_IMPORTED = {"pandas", "setuptools"}  # bounds on what Spark and Petastorm import
+NOT_IMPORTED = {"pandas", "pip", "setuptools"}  # bounds on what Spark and Petastorm import; pip is a command
 # Of no use on the machines that tests run on: fbgemm-gpu must be made for the GPU machine's torch, adlfs is for Azure.
 NOT_PINNED = {"adlfs", "fbgemm-gpu"}
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:
+    """What the package and its extras ask for; a package that several name with the bounds of all."""
     project = PYPROJECT["project"]
     lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
-    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+    found: dict[str, Requirement] = {}
+    for requirement in map(Requirement, lines):
+        name = canonicalize_name(requirement.name)
+        if name in found:
+            requirement.specifier &= found[name].specifier
+        found[name] = requirement
+    return found
 
 
-def pins() -> dict[str, set[str]]:
+def pins(file: str = "constraints.txt") -> dict[str, set[str]]:
     """The versions of each package: several where they differ by Python's version."""
     found = defaultdict(set)
-    for line in (ROOT / "constraints" / "constraints.txt").read_text().splitlines():
-        if not line.startswith("#"):
+    for line in (ROOT / "constraints" / file).read_text().splitlines():
+        if line and not line.startswith("#"):
             requirement = Requirement(line)
             (pin,) = requirement.specifier
             assert pin.operator == "==", line
@@ -62,10 +69,11 @@ def distributions(modules: set[str]) -> dict[str, set[str]]:
     return {module: {canonicalize_name(name) for name in owners.get(module, ())} for module in modules}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, *OPTIONAL])
 def test_doctor_accepts_exactly_the_range_of_pyproject(package: str) -> None:
-    lowest, below, _ = PACKAGES[package]
-    assert requirements("local", "horovod")[package].specifier == SpecifierSet(f">={lowest},<{below}")
+    lowest, below = (PACKAGES | OPTIONAL)[package][:2]
+    asked = requirements("local") | {name: requirements(name)[name] for name in OPTIONAL}
+    assert asked[package].specifier == SpecifierSet(f">={lowest},<{below}" if below else f">={lowest}")
 
 
 def test_every_pin_lies_within_the_range_of_pyproject() -> None:
@@ -82,11 +90,12 @@ def test_every_pin_lies_within_the_range_of_pyproject() -> None:
     assert outside == {}
 
 
+@pytest.mark.needs("fbgemm_gpu", "horovod", "petastorm")
 def test_every_import_is_declared_and_every_dependency_imported() -> None:
     declared = requirements(*PYPROJECT["project"]["optional-dependencies"]).keys()
     owners = distributions(imported())
     assert {module for module, names in owners.items() if not names & declared} == set()
-    assert requirements("local", "horovod").keys() - set().union(*owners.values()) == NOT_IMPORTED
+    assert requirements("local", "petastorm", "horovod").keys() - set().union(*owners.values()) == NOT_IMPORTED
 
 
 def test_mypy_makes_exceptions_only_for_what_is_imported() -> None:

@@ -55,8 +55,31 @@ def test_a_package_of_an_unsuitable_version_is_one_line_with_the_command_that_fi
     installed = doctor.importlib.metadata.version
     monkeypatch.setattr(doctor, "_horovod", lambda: doctor.Finding("Horovod with torch", True, "Gloo"))
     monkeypatch.setattr(
-        doctor.importlib.metadata, "version", lambda name: "17.0.0" if name == "pyarrow" else installed(name)
+        doctor.importlib.metadata, "version", lambda name: "10.0.1" if name == "pyarrow" else installed(name)
     )
     assert [finding.line() for finding in doctor.environment_findings() if not finding.good] == [
-        "BAD pyarrow: 17.0.0; pip install 'pyarrow>=11,<15' (Petastorm breaks from 15 on)"
+        "BAD pyarrow: 10.0.1; pip install 'pyarrow>=11' (Spark 4.1 needs 15, Petastorm less than 15)"
     ]
+
+
+def test_what_takes_the_place_of_a_package_that_is_not_needed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    lines = [finding.line() for finding in doctor.environment_findings()]
+    assert "ok  petastorm: not installed: pyarrow reads samples" in lines
+    assert "ok  horovod: not installed: torch.distributed joins ranks" in lines
+    assert not any("Horovod with torch" in line for line in lines)
+
+
+def test_a_cluster_may_bring_spark_without_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name in ("pyspark", "delta-spark"):
+            raise doctor.importlib.metadata.PackageNotFoundError(name)
+        return "2.5"
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    assert "ok  pyspark: the cluster's own" in [finding.line() for finding in doctor.environment_findings()]
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert (
+        "BAD pyspark: not installed; pip install 'pyspark>=3.5,<4.2' (or run it by the spark-submit of a cluster)"
+        in [finding.line() for finding in doctor.environment_findings()]
+    )

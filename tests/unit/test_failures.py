@@ -61,12 +61,32 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
         (FileNotFoundError(2, "No such file or directory", "/r/x"), "a file is missing"),
         (java(ABORTED, "java.lang.RuntimeException: file:/r/a.parquet is not a Parquet file"), "a file is damaged"),
         (PermissionError(13, "Permission denied", "/r/x"), "no permission"),
+        (ModuleNotFoundError("No module named 'pyspark'"), "Spark is not installed here"),
+        (ModuleNotFoundError("No module named 'sqlalchemy'"), "MLflow cannot keep its records in SQLite here"),
         (java("org.apache.hadoop.security.AccessControlException: Permission denied: user=me"), "no permission"),
         (NotADirectoryError(20, "Not a directory", "/r/x"), "a folder is where a file should be"),
         (Py4JNetworkError("Answer from Java side is empty"), "Spark's JVM has ended"),
         (ConnectionRefusedError(111, "Connection refused"), "Spark's JVM has ended"),
         (RuntimeError("[JAVA_GATEWAY_EXITED] Java gateway process exited"), "Java did not start"),
         (java(ABORTED, "java.net.ConnectException: Connection refused"), "a server does not answer"),
+        (
+            java("SparkClassNotFoundException: [DATA_SOURCE_NOT_FOUND] Failed to find: delta. Make"),
+            "Spark has no Delta",
+        ),
+        (java("java.lang.ClassNotFoundException: io.delta.sql.DeltaSparkSessionExtension"), "Spark has no Delta"),
+        (java("Class org.apache.hadoop.fs.s3a.S3AFileSystem not found"), "Spark has no client for this store"),
+        (java('UnsupportedFileSystemException: No FileSystem for scheme "gs"'), "Spark has no client for this store"),
+        (java("Job aborted: ExecutorLostFailure (executor 0 exited)"), "Spark has lost an executor"),
+        (java("[SPARK-24942]: Barrier execution mode does not support"), "Spark cannot start all ranks at once"),
+        (java("[PYTHON_VERSION_MISMATCH] Python in worker has 3.12"), "Spark's executors have another Python"),
+        (
+            java('java.io.IOException: Cannot run program "/b/python": error=2, No such file'),
+            "Spark's executors have no",
+        ),
+        (
+            java("PythonException: Traceback", "ModuleNotFoundError: No module named 'torch'"),
+            "a Python package is missing",
+        ),
     ],
 )
 def test_a_known_cause_is_found_anywhere_in_the_chain_and_is_the_users(error: Exception, said: str) -> None:

@@ -39,6 +39,8 @@ def published(place: Root, content: dict[str, bytes], manifest: bytes = b"{}") -
         ("file:///data/x", "/data/x"),
         ("file:/data/a%20b", "/data/a b"),
         ("dbfs:/Volumes/main/ads/root", "/Volumes/main/ads/root"),
+        ("dbfs:/Volumes/main//ads/./root/", "/Volumes/main/ads/root"),
+        ("/Volumes/main/ads/root/", "/Volumes/main/ads/root"),
         ("s3://bucket/place/", "s3a://bucket/place"),
         ("s3a://bucket", "s3a://bucket"),
         ("gs://bucket/root", "gs://bucket/root"),
@@ -205,3 +207,9 @@ def test_parsing_a_place_loads_no_file_system() -> None:
     code = "import sys; from ecdctr_spark.storage import Root; Root.parse('s3://b/x'); print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_scratch_folders_of_an_executor_are_on_sparks_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", f"{tmp_path}/a,{tmp_path}/b")
+    with scratch() as folder:
+        assert folder.parent == tmp_path / "a"

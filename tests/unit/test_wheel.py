@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("ecdctr_spark", "conf", "jobs", "pyproject.toml", "setup.py", "README.md")
-
-
-def build(kind: str, source: Path, out: Path) -> Path:
-    script = f"import setuptools.build_meta as backend; backend.build_{kind}({str(out)!r})"
-    subprocess.run([sys.executable, "-c", script], cwd=source, check=True, capture_output=True)
-    (built,) = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
-    return built
+from ecdctr_spark import shipped
+from tests.wheels import ROOT, build, copy_source
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
     """A wheel built from an sdist of a repository tagged v7.8: the files of the sdist are in no repository."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    source.mkdir()
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source)
+    copy_source(source)
     (source / "conf" / "a_folder").mkdir()
     (source / "conf" / "a_folder" / "some.yaml").write_text("{}\n")
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
@@ -57,3 +47,34 @@ def test_a_wheel_carries_every_module_page_setting_and_job(wheel: zipfile.ZipFil
 
 def test_its_version_is_the_tag_in_git(wheel: zipfile.ZipFile) -> None:
     assert Path(wheel.filename or "").name.startswith("ecdctr_spark-7.8-")
+
+
+def test_it_works_as_it_is_a_zip_on_the_path(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """As one of spark-submit's --py-files."""
+    script = """
+        import sys
+        from ecdctr_spark.cli import main
+        from ecdctr_spark.config import CONF, load_config
+        from ecdctr_spark.evaluation.report import Environment, PackageLoader
+        from ecdctr_spark.shipped import archive
+        assert str(archive()) == sys.argv[1], archive()
+        assert load_config(["synthetic", "small"]).methods.keys() == {"ads_only", "ecdctr"}
+        assert "logger.gateway" in (CONF / "log4j2.properties").read_text()
+        assert Environment(loader=PackageLoader("ecdctr_spark", "evaluation")).get_template("report.html")
+        main(["jobs", "--to", sys.argv[2]])
+    """
+    path = str(Path(wheel.filename or "").resolve())
+    jobs = tmp_path / "jobs"
+    command = [sys.executable, "-c", textwrap.dedent(script), path, str(jobs)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {job.name: job.read_bytes() for job in jobs.iterdir()} == {
+        job.name: job.read_bytes() for job in (ROOT / "jobs").glob("*.py")
+    }
+
+
+def test_its_code_is_that_of_the_checkout(wheel: zipfile.ZipFile) -> None:
+    code = "from ecdctr_spark import shipped; print(shipped.digest())"
+    env = {**os.environ, "PYTHONPATH": str(wheel.filename)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == shipped.digest()

@@ -138,13 +138,16 @@ def test_malformed_json_lines_are_quarantined_verbatim(spark: SparkSession, tmp_
     assert [row["raw"]["_corrupt_record"] for row in checked if row["reason"]] == ['{"event_id": "e2", "event_ti']
 
 
-def test_delta_folders_and_tables_are_logs_too(spark: SparkSession, tmp_path: Path) -> None:
+def test_delta_folders_and_tables_by_one_two_or_three_names_are_logs_too(spark: SparkSession, tmp_path: Path) -> None:
     logs = spark.createDataFrame([ROW], ", ".join(f"{name} string" for name in COLUMNS[:6]))
     logs.write.format("delta").save(str(tmp_path / "delta"))
     logs.createOrReplaceTempView("raw_logs")
-    for form, where in (("delta", tmp_path / "delta"), ("table", Path("raw_logs"))):
+    logs.write.format("delta").option("path", str(tmp_path / "named")).saveAsTable("shown")
+    names = ("raw_logs", "shown", "default.shown", "spark_catalog.default.shown")
+    for form, where in (("delta", tmp_path / "delta"), *(("table", Path(name)) for name in names)):
         checked = judged_impressions(read(spark, form, impressions=where).impressions, Clock(), "UTC").collect()
         assert [(row["event_id"], row["reason"]) for row in checked] == [("e1", None)]
+    spark.sql("drop table shown")
 
 
 def test_a_delta_folder_or_table_that_is_not_there_is_reported(spark: SparkSession, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ OTHERS = (
     "spark", "local", "inline", "horovod", "petastorm", "arrow",
     "use the previous one", "stop", "bfloat16", "float32", "fbgemm", "torch", "copied",
     "kept", "mean", "last", "reset", "Asia/Tokyo", "item_id", "user_id", "user.age", "tpm", "cpm", "actr", "snapshot",
-    "5g", "seconds", ";", "latin-1", "keep",
+    "5g", "seconds", ";", "latin-1", "keep", "week",
     ["2024-08-20"], "ecdctr", "ads_only", {"x": "y"}, {"level": "tpm", "share": 0.5, "max_age_days": 9},
     {"level": "cpm", "share": 0.5, "max_age_days": 9}, {"of": "tpm", "pooling": "mean"}, ["snapshot"], ["x"], [],
 )  # fmt: skip
@@ -117,7 +117,8 @@ BOUND = ("kind", "every", "how", "name", "of", "level", "pooling", "serves", "me
 def everything() -> str:
     """A configuration in which few settings are null, as JSON."""
     demo = "demo={first: 2024-08-01, last: 2024-08-02}"
-    config = load_config(["synthetic"], ["calendar.first_day=2024-08-01", "training.min_ranks=1", demo])
+    chosen = ["training.min_ranks=1", "training.clocks=[day]"]
+    config = load_config(["synthetic"], ["calendar.first_day=2024-08-01", *chosen, demo])
     return config.model_dump_json()
 
 

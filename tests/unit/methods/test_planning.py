@@ -10,7 +10,7 @@ import pytest
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.methods.currency import Slice
-from ecdctr_spark.methods.method import DAY
+from ecdctr_spark.methods.method import DAY, Every
 from ecdctr_spark.methods.planning import (
     Build,
     Existing,
@@ -18,10 +18,12 @@ from ecdctr_spark.methods.planning import (
     Model,
     Planner,
     Prediction,
+    Registered,
     Step,
     Training,
     days,
     ranges,
+    standing,
 )
 from ecdctr_spark.settings.base import ConfigError
 
@@ -341,3 +343,75 @@ def test_a_level_has_no_model_before_its_chain_begins() -> None:
     plans = planner()
     with pytest.raises(ConfigError, match=r"cpm of 2000-04-24: its chain starts with the logs of 2000-04-25"):
         plans.training(plans.methods[0], "cpm", day("2000-04-24"))
+
+
+def night(date: dt.date, clock: Every, made: list[Training], *settings: str) -> tuple[Step, ...]:
+    """The job of one clock for a day, after the trainings that are `made`, which its own are added to."""
+    registered = tuple(
+        Registered(training.model, training.first, tuple(model.model_id for model in training.parents))
+        for training in made
+    )
+    plans = planner(*settings)
+    given = standing(plans.methods, plans.data_set, registered, {clock})
+    ids = frozenset(training.model_id for training in made)
+    limited = replace(plans, clocks=frozenset({clock}), given=given)
+    steps = limited.plan(date, date, replace(nothing_to_count(date), models=ids))
+    made += trainings(steps)
+    return steps
+
+
+def nothing_to_count(last: dt.date) -> Existing:
+    built = frozenset(days(BEGIN, last))
+    return Existing(ingested=built, built=built)
+
+
+def test_a_job_of_one_clock_trains_the_levels_of_that_clock_and_the_daily_one_predicts() -> None:
+    made: list[Training] = []
+    monthly, weekly, daily = (night(day("2000-12-04"), clock, made) for clock in ("month", "week", "day"))
+    assert {step.level.name for step in trainings(monthly)} == {"tpm"} and len(trainings(monthly)) == len(monthly)
+    assert {step.level.name for step in trainings(weekly)} == {"cpm"} and len(trainings(weekly)) == len(weekly)
+    assert {step.level.name for step in trainings(daily)} == {"actr", "ads_only"}
+    assert [step.day for step in daily if isinstance(step, Prediction)] == [day("2000-12-04")]
+    assert [night(day("2000-12-04"), clock, made) for clock in ("month", "week")] == [(), ()]
+
+
+def test_a_job_for_each_clock_every_night_makes_the_models_of_one_run(planned: tuple[Step, ...]) -> None:
+    made: list[Training] = []
+    predicted = []
+    for date in days(FIRST, LAST):
+        for clock in ("month", "week", "day"):
+            predicted += [step for step in night(date, clock, made) if isinstance(step, Prediction)]
+    assert {training.model_id: training for training in made} == {step.model_id: step for step in trainings(planned)}
+    # Without a ledger each night predicts its own day.
+    assert predicted == [step for step in planned if isinstance(step, Prediction)]
+
+
+def test_a_late_monthly_model_is_replaced_by_the_one_before_until_the_weekly_job_knows_it() -> None:
+    made: list[Training] = []
+    night(day("2000-11-29"), "month", made)  # the job of November's end is late
+    (*_, without) = trainings(night(day("2000-12-04"), "week", made))
+    assert [str(model.date) for model in without.snapshots] == ["2000-09-30", "2000-10-31"]  # August is too old by then
+    (*_, actr) = trainings(night(day("2000-12-05"), "day", made), "actr")
+    night(day("2000-12-05"), "month", made)
+    (*_, next_actr) = trainings(night(day("2000-12-06"), "day", made), "actr")
+    assert next_actr.parent == actr.model  # CPM as it was made goes on serving: its clock decides when it is made again
+    again, after = trainings(night(day("2000-12-11"), "week", made))
+    assert [str(step.date) for step in (again, after)] == ["2000-12-04", "2000-12-11"]
+    assert [str(model.date) for model in again.snapshots] == ["2000-09-30", "2000-10-31", "2000-11-30"]
+    chain = trainings(night(day("2000-12-10"), "day", made), "actr")
+    assert chain[0].parent == again.model
+
+
+def test_a_level_without_a_model_of_its_parent_says_which_one_to_train() -> None:
+    with pytest.raises(ConfigError, match=r"actr of 2000-12-03 cannot start: it needs a model of cpm .* train cpm"):
+        night(day("2000-12-04"), "day", [])
+
+
+@pytest.mark.parametrize("setting", ["train.epochs=2", "network.dimension=8", "reads.domains.natural=0.5"])
+def test_models_of_another_configuration_are_not_taken_nor_any_made_from_them(setting: str) -> None:
+    other: list[Training] = []
+    for clock in ("month", "week"):
+        night(day("2000-12-04"), clock, other, f"methods.ecdctr.levels.tpm.{setting}")
+    assert {training.level.name for training in other} == {"tpm", "cpm"}
+    with pytest.raises(ConfigError, match="cannot start"):
+        night(day("2000-12-04"), "day", other)

@@ -155,6 +155,29 @@ def test_models_of_restated_days_and_those_made_from_them_are_trained_again_unle
     assert (second.model_id in registry.existing(root, config).models) == (restated == "keep")
 
 
+@pytest.mark.parametrize("clocks", ["[day]", "[week]"])
+def test_a_job_of_one_clock_judges_no_model_of_another(root: Root, config: Config, clocks: str) -> None:
+    limited = load_config([], [FIRST_DAY, f"training.clocks={clocks}"])
+    monday = dt.date(2024, 3, 11)
+    content(root, config, "natural", monday, 1)
+    cpm, actr = registered(root, config, "cpm", monday), registered(root, config, "actr", monday)
+    content(root, config, "natural", monday, 2)  # a row came late
+    assert registry.existing(root, config).outdated == {cpm.model_id, actr.model_id}
+    assert registry.existing(root, limited).outdated == (set() if clocks == "[day]" else {cpm.model_id})
+    registered(root, config, "cpm", monday, digest="others")  # its job has trained it again
+    assert registry.existing(root, limited).outdated == ({actr.model_id} if clocks == "[day]" else set())
+
+
+def test_a_job_of_one_clock_plans_on_the_models_of_the_others_that_are_registered(root: Root) -> None:
+    settings, monday = ["calendar.first_day=2024-03-08"], dt.date(2024, 3, 11)
+    limited = load_config([], [*settings, "training.clocks=[day]"])
+    assert not registry.planner(limited, registry.existing(root, limited)).given
+    cpm = registered(root, load_config([], settings), "cpm", monday)
+    plans = registry.planner(limited, registry.existing(root, limited))
+    assert plans.given == {("ecdctr", "cpm", monday): cpm.model}
+    assert plans.training(limited.methods["ecdctr"], "actr", monday).parent == cpm.model
+
+
 @pytest.mark.parametrize("restated", ["again", "keep"])
 def test_predictions_are_current_while_their_day_and_model_are_as_they_were(root: Root, restated: str) -> None:
     config = load_config([], [FIRST_DAY, f"training.restated={restated}"])

@@ -156,6 +156,7 @@ def test_a_batch_holds_the_rows_as_written(tmp_path: Path, reader: Reader) -> No
         assert batch.weights.tolist() == [2.0] * len(batch)
 
 
+@pytest.mark.needs("petastorm")
 def test_every_reader_gives_the_same_batches_bit_for_bit(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{number}.parquet", list(range(number, number + 40)), 7) for number in (1, 50, 100)]
     by_petastorm, by_arrow = (

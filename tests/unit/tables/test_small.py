@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import small
 from ecdctr_spark.tables.schemas import TABLES, Table
 from ecdctr_spark.tables.small import among, append_rows, arrow_schema, literal, read_rows, replace_rows
 
@@ -56,6 +57,22 @@ def test_rows_come_back_as_they_were_written(root: Root) -> None:
     append_rows(root, NOTES, [FULL, {}])
     assert sorted(read_rows(root, NOTES), key=lambda row: row["name"] is None) == [FULL, NOTHING]
     assert read_rows(root, NOTES)[0].keys() == FULL.keys()
+
+
+def test_rows_are_written_after_those_of_a_writer_that_commits_first(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_rows(root, NOTES, [{"name": "before", "number": 1}])
+    write = small.write_deltalake
+
+    def beaten(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(small, "write_deltalake", write)
+        append_rows(root, NOTES, [{"name": "of another run"}])
+        raise CommitFailedError("a concurrent transaction added new data")
+
+    monkeypatch.setattr(small, "write_deltalake", beaten)
+    replace_rows(root, NOTES, [{"name": "after", "number": 1}], "number = 1")
+    assert names(root) == ["after", "of another run"]
 
 
 def test_times_are_in_utc_wherever_they_were_written(root: Root) -> None:

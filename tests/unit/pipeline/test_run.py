@@ -1,0 +1,40 @@
+"""What a run reports of what went wrong in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ecdctr_spark.config import load_config
+from ecdctr_spark.pipeline import run as running
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
+
+DAY = dt.date(2024, 3, 5)
+SETTINGS = ["calendar.first_day=2024-02-28", "training.launcher=inline", "training.ranks=1"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "error", "said"),
+    [
+        ({"cpm-1": "cpm failed: why"}, RuntimeError, r"^cpm failed: why; actr cannot start$"),
+        ({}, ConfigError, r"^actr cannot start$"),
+    ],
+)
+def test_a_level_that_failed_is_reported_where_another_cannot_start_without_it(
+    failed: dict[str, str], error: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(run: running.Run, *kinds: type) -> None:
+        if running.Training in kinds:
+            run.failed.update(failed)
+            raise ConfigError("actr cannot start")
+
+    monkeypatch.setattr(running, "_carry_out", fails)
+    store: Any = SimpleNamespace(root=Root.parse(tmp_path), spark=None)
+    with pytest.raises(error, match=said):
+        running.run(store, load_config([], SETTINGS), DAY, DAY, Console(quiet=True))
