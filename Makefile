@@ -24,7 +24,7 @@ TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_bu
 .PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint docs bench-spark bench-train \
 	bench-network bench-device clean
 help: ## show these lines
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and Delta's jars
 

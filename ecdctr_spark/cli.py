@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
@@ -18,6 +23,7 @@ from rich.table import Table as Grid
 from ecdctr_spark import doctor as health
 from ecdctr_spark import failures
 from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.events import as_json, event, standard_error, without_secrets
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 
@@ -25,7 +31,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="E-CDCTR on Spark: tri-level transfer learning for click-through-rate prediction.",
 )
 
 Confs = Annotated[list[str], typer.Option("--conf", help="overlay file, or the name of one in conf/; later ones win")]
@@ -34,7 +39,35 @@ From = Annotated[str, typer.Option("--from", metavar="DAY", help="first day: YYY
 To = Annotated[str, typer.Option("--to", metavar="DAY", help="last day")]
 Methods = Annotated[list[str], typer.Option("--method", help="a method to run; the first is compared with the others")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+QUIET, JSON_LOGS = "--quiet", "--json-logs"
+Quiet = Annotated[bool, typer.Option(QUIET, help="no progress, only results and errors")]
+JsonLogs = Annotated[
+    bool, typer.Option(JSON_LOGS, help="progress and errors as JSON, one object per line on standard error")
+]
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
+
+
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)  # whether progress is shown to nobody
+
+
+@app.callback()
+def everywhere(quiet: Quiet = False, json_logs: JsonLogs = False) -> None:
+    """E-CDCTR on Spark: tri-level transfer learning for click-through-rate prediction."""
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Makes a function a command that also accepts the options of `everywhere`. They decide how an error in any other
+    option is reported, so it is `main` that reads them."""
+    own, common = (inspect.signature(each, eval_str=True).parameters for each in (function, everywhere))
+
+    @functools.wraps(function)
+    def called(**options: Any) -> None:
+        function(**{name: options[name] for name in own})
+
+    both = {**own, **common}
+    called.__signature__ = inspect.Signature(list(both.values()))  # type: ignore[attr-defined]
+    called.__annotations__ = {name: each.annotation for name, each in both.items()}
+    return app.command()(called)
 
 
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
@@ -44,38 +77,63 @@ _INTERRUPTED = 130  # what typer returns then, from 0.12 on; before, it raised A
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command and returns when it is done. Otherwise exits, with the error on one line: 1 for a bug or a failed
-    training, 2 for what the user can act on, 130 if interrupted. A Databricks task fails on any exit, even with 0."""
-    try:
-        code = app(args=arguments, standalone_mode=False) or 0
-    except ConfigError as error:
-        _end(str(error), 2)
-    except _USAGE as error:
-        _end(error.format_message(), 2)
-    except typer.Abort:
-        code = _INTERRUPTED
-    except Exception as error:
-        line, code = failures.explain(error)
-        _end(f"{line} (log: {failures.keep(error)})", code)
-    if code == _INTERRUPTED:
-        _end("interrupted; the same command resumes", code)
+    """Runs a command and returns when it is done. Otherwise exits, with the error on one line, by --json-logs as the
+    last event: 1 for a bug or a failed training, 2 for what the user can act on, 130 if interrupted. A Databricks task
+    fails on any exit, even with 0."""
+    given, started = list(sys.argv[1:] if arguments is None else arguments), time.monotonic()
+    named = next((argument for argument in given if argument in _names()), None)
+    with ExitStack() as stack:
+        _SILENT.set(QUIET in given or JSON_LOGS in given)
+        errors = stack.enter_context(standard_error(failures.log_file())) if _SILENT.get() else sys.stderr
+        if JSON_LOGS in given:
+            stack.enter_context(as_json(errors))
+        event("command started", command=named)
+        said, code = _outcome(given)
+        seconds = round(time.monotonic() - started, 3)
+        if said:
+            line = without_secrets(" ".join(said.split()))
+            event("command failed", command=named, seconds=seconds, error=line, exit_code=code)
+            if JSON_LOGS not in given:
+                Console(file=errors).print(f"error: {line}", style="red", markup=False, soft_wrap=True)
+        else:
+            event("command finished", command=named, seconds=seconds, exit_code=code)
     if code:
         sys.exit(code)
 
 
-def _end(text: str, code: int) -> None:
-    line = " ".join(text.split())
-    Console(stderr=True).print(f"error: {line}", style="red", markup=False, soft_wrap=True)
-    sys.exit(code)
+def _outcome(arguments: list[str]) -> tuple[str, int]:
+    """Runs a command; returns what failed, or nothing, and the exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False) or 0
+    except ConfigError as error:
+        return str(error), 2
+    except _USAGE as error:
+        return error.format_message(), 2
+    except typer.Abort:
+        code = _INTERRUPTED
+    except Exception as error:
+        line, code = failures.explain(error)
+        return f"{line} (log: {failures.keep(error)})", code
+    return ("interrupted; the same command resumes" if code == _INTERRUPTED else ""), code
 
 
-@app.command()
+def _names() -> set[str]:
+    """The names of all commands."""
+    return {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+
+
+def _console() -> Console:
+    """Where progress is shown."""
+    return Console(quiet=_SILENT.get())
+
+
+@command
 def doctor() -> None:
     """Check Java, package versions, Horovod and memory, and say how to fix what is wrong."""
     raise typer.Exit(health.report(health.environment_findings()))
 
 
-@app.command()
+@command
 def demo(
     data: Annotated[str, typer.Option(help="an overlay in conf/ that names demo days")] = "movielens",
     set_: Sets = [],  # noqa: B006
@@ -88,7 +146,7 @@ def demo(
     _report(config)
 
 
-@app.command()
+@command
 def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Read raw logs into the canonical tables; bad rows go to quarantine."""
     from ecdctr_spark.methods.planning import Ingest
@@ -106,7 +164,7 @@ def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # n
         )
 
 
-@app.command()
+@command
 def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Build samples from the canonical tables."""
     from ecdctr_spark.methods.planning import Build
@@ -116,7 +174,7 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
     typer.echo(f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples")
 
 
-@app.command()
+@command
 def check(
     from_: Annotated[Optional[str], typer.Option("--from", metavar="DAY", help="first day")] = None,
     to: Annotated[Optional[str], typer.Option("--to", metavar="DAY", help="last day")] = None,
@@ -141,7 +199,7 @@ def check(
     checking.refuse(broken)
 
 
-@app.command()
+@command
 def plan(
     from_: From,
     to: To,
@@ -172,7 +230,7 @@ def plan(
         typer.echo(f"outdated {model.model_id}: {', '.join(map(str, model.days))} changed since it was trained")
 
 
-@app.command()
+@command
 def run(
     from_: From,
     to: To,
@@ -185,7 +243,7 @@ def run(
     _run(config, *_days(config, from_, to))
 
 
-@app.command()
+@command
 def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
@@ -204,11 +262,11 @@ def train(
     config = load_config(conf, [*set_, *chosen], method)
     training = training_of(_root(config), config, level, _day(config, "--date", date))
     tracking.check(config)
-    row = train_alone(_store(config), config, training, Console())
+    row = train_alone(_store(config), config, training, _console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
 
-@app.command()
+@command
 def metrics(
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
@@ -226,7 +284,7 @@ def metrics(
         _show_rows(rows)
 
 
-@app.command()
+@command
 def export(
     model: ModelName,
     output: Annotated[str, typer.Option(help="folder to write")],
@@ -243,7 +301,7 @@ def export(
     typer.echo(f"{model}: exported to {output}")
 
 
-@app.command()
+@command
 def score(
     model: ModelName,
     input_: Annotated[str, typer.Option("--input", help="samples, a Delta table or Parquet files")],
@@ -258,7 +316,7 @@ def score(
     typer.echo(f"{model}: {rows:,} predictions in {output}")
 
 
-@app.command()
+@command
 def forget(
     user: Annotated[str, typer.Option(help="a user_id of the logs")],
     conf: Confs = [],  # noqa: B006
@@ -273,7 +331,7 @@ def forget(
     typer.echo("Raw logs are not changed: remove the user there too, or the next ingest of those days restores it.")
 
 
-@app.command()
+@command
 def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
     """Copy the entry points for spark-submit, one per command, out of the installed package."""
     from ecdctr_spark.shipped import folder
@@ -285,7 +343,7 @@ def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
     typer.echo(f"{len(scripts)} jobs in {target}: spark-submit {target.at('run.py')} --conf FILE --from DAY --to DAY")
 
 
-@app.command()
+@command
 def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Compact the tables and remove files that no model and no version of the last week needs."""
     from ecdctr_spark.pipeline.care import tidy as clean
@@ -295,7 +353,7 @@ def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
         typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
 
 
-@app.command()
+@command
 def report(
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
@@ -333,7 +391,7 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     tracking.check(config)
     _say_terms(config.source.kind)
     store = _store(config)
-    carry_out(store, config, first, last, Console())
+    carry_out(store, config, first, last, _console())
     _name_tables(store, config)
 
 
@@ -360,7 +418,7 @@ def _counted(config: Config, step: Any) -> Any:
 
     _say_terms(config.source.kind)
     store = _store(config)
-    counts = run_counted(store, config, step, Console())
+    counts = run_counted(store, config, step, _console())
     _name_tables(store, config)
     return counts
 
@@ -379,13 +437,15 @@ def _report(config: Config) -> None:
     place, headline = write_report(_store(config), config)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)
-    typer.echo(f"report: {place}")
+    size = place.size() or 0
+    typer.echo(f"report: {place} ({size / 1000:,.0f} kB)")
+    event("report written", place=place, bytes=size)
 
 
 def _say_terms(kind: str) -> None:
     from ecdctr_spark.sources import TERMS
 
-    if kind in TERMS:
+    if kind in TERMS and not _SILENT.get():
         typer.echo(TERMS[kind])
 
 

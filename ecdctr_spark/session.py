@@ -5,25 +5,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import time
 from importlib.resources import as_file
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 from urllib.parse import urlparse
 
 import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
-from ecdctr_spark.failures import explain, log_file
-from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.shipped import archive, digest
-from ecdctr_spark.storage import S3_VARIABLES, Root, s3_endpoint, s3_region
-from ecdctr_spark.version import code_version
+from ecdctr_spark.events import standard_error
+from ecdctr_spark.executors import with_environment
+from ecdctr_spark.failures import log_file
+from ecdctr_spark.progress import Tasks, Watch
+from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
 DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -80,7 +76,7 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     for key, value in {**DELTA_SETTINGS, **_s3_settings()}.items():
         builder = builder.config(key, value)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # set by spark-submit, which has started the JVM
-        return _with_environment(builder.getOrCreate())
+        return with_environment(builder.getOrCreate())
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
@@ -95,83 +91,47 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
         )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
-    with as_file(CONF / "log4j2.properties") as logging, _standard_error(log_file()):
+    with as_file(CONF / "log4j2.properties") as logging, standard_error(log_file()):
         options = f"{_JVM} -Dlog4j2.configurationFile={logging}"
         return builder.config("spark.driver.extraJavaOptions", options).getOrCreate()
 
 
-class _Worker(NamedTuple):
-    """What a Python process of an executor says of itself."""
+def watching(spark: SparkSession) -> Watch:
+    """A function that says what Spark is doing, None while no task was started. Any thread may call it.
 
-    python: str
-    host: str
-    version: str
-    digest: str
-    missing: tuple[str, ...]
-
-
-def check_executors(spark: SparkSession, modules: Collection[str] = ()) -> None:
-    """Asks the Python of the executors, by a job of one small task per slot, whether it runs the driver's code and has
-    the top-level `modules` (horovod).
-
-    Raises ConfigError where it does not start, has another minor version than the driver's, cannot import the package,
-    has other code of it, or lacks a module.
+    Tasks are those of the stages that have begun: a stage that has not may be skipped. Rows are those that stages under
+    way have read, from files and shuffles; Spark counts them when a task ends and every ten seconds.
     """
-    ours = _worker(modules)
-    slots = spark.sparkContext.defaultParallelism
+
+    def tasks() -> Tasks | None:
+        try:
+            tracker = spark.sparkContext.statusTracker()
+            jobs = [job for name in tracker.getActiveJobsIds() if (job := tracker.getJobInfo(name))]
+            stages = [stage for job in jobs for name in job.stageIds if (stage := tracker.getStageInfo(name))]
+        except Exception:  # the JVM has ended, or forbids it: a step that needs it says so, and none fails for this
+            return None
+        begun = [stage for stage in stages if stage.numActiveTasks or stage.numCompletedTasks]
+        if not begun:
+            return None
+        return Tasks(
+            job=max(job.jobId for job in jobs),
+            done=sum(stage.numCompletedTasks for stage in begun),
+            total=sum(stage.numTasks for stage in begun),
+            rows_per_second=sum(_rows_per_second(spark, stage.stageId) for stage in begun if stage.numActiveTasks),
+        )
+
+    return tasks
+
+
+def _rows_per_second(spark: SparkSession, stage: int) -> float:
+    """The rows that a stage under way has read per second. Spark's public tracker does not have them."""
+    context: Any = spark.sparkContext
     try:
-        found = spark.sparkContext.parallelize(range(slots), slots).map(lambda _: _worker(modules)).collect()
-    except Exception as error:
-        said, code = explain(error)
-        if code == 2:
-            raise ConfigError(f"Spark's executors cannot run this package: {said}") from error
-        raise
-    for worker in found:
-        if worker.digest != ours.digest:
-            raise ConfigError(
-                f"{worker.python} on {worker.host} has other code of ecdctr_spark ({worker.version}) than the driver"
-                f" ({ours.version}): install the same version there, or ship the wheel by --py-files"
-            )
-        if worker.missing:
-            raise ConfigError(
-                f"{worker.python} on {worker.host} has no module {' and no '.join(worker.missing)}: install it there,"
-                " or set spark.pyspark.python to a Python on the executors that has it"
-            )
-
-
-def _worker(modules: Collection[str]) -> _Worker:
-    missing = tuple(module for module in modules if find_spec(module) is None)
-    return _Worker(sys.executable, socket.gethostname(), code_version(), digest(), missing)
-
-
-def _with_environment(session: SparkSession) -> SparkSession:
-    """Tells the Python workers of the executors, and the ranks in them, what Spark's JVM knows without being told.
-
-    Spark itself sends the driver's S3 credentials to the executors' JVMs. It copies a wheel of --py-files to the
-    executors' working folder, but leaves it off their path, and off that of the ranks.
-    """
-    environment = session.sparkContext.environment
-    for name in S3_VARIABLES:
-        if name in os.environ:
-            environment.setdefault(name, os.environ[name])
-    if place := archive():
-        others = environment.get("PYTHONPATH", "").split(os.pathsep)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys([place.name, *others])))
-    return session
-
-
-@contextmanager
-def _standard_error(log: Path) -> Iterator[None]:
-    """Lets processes that are started in the block write their standard error to the end of a file."""
-    sys.stderr.flush()
-    ours, theirs = os.dup(2), os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(theirs, 2)
-    try:
-        yield
-    finally:
-        os.dup2(ours, 2)
-        os.close(theirs)
-        os.close(ours)
+        found = context._jsc.sc().statusStore().lastStageAttempt(stage)
+        rows = found.inputRecords() + found.shuffleReadRecords()
+        return float(rows / max(time.time() - found.submissionTime().get().getTime() / 1000, 1e-3))
+    except Exception:  # a cluster may allow the public methods alone
+        return 0.0
 
 
 def _s3_settings() -> dict[str, str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from ecdctr_spark.evaluation import plots
+from ecdctr_spark.evaluation.lineage import How, Line, Member, Replaced
 from ecdctr_spark.evaluation.plots import Rows, Titles
 from ecdctr_spark.evaluation.significance import Interval
+from ecdctr_spark.events import without_secrets
 
 ALL_DAYS = "all"  # the date of metrics over all days together
 
@@ -21,18 +21,20 @@ ALL_DAYS = "all"  # the date of metrics over all days together
 class Report:
     """What the page shows.
 
-    Rows of METRICS (date "all": over all days), of `calibration.reliability`, of MODELS and STEPS, of quarantine counts
-    (source, reason, rows) and of a summary of HEALTH (domain, measure, feature, days, least, greatest, low, high,
-    outside); the configuration as YAML. `methods` and `levels` map names to titles, in order. The first method is
-    compared with each of the others: `against` has the intervals of the GAUC differences.
+    Rows of METRICS (date "all": over all days), of `calibration.reliability`, of STEPS, of quarantine counts (source,
+    reason, rows) and of a summary of HEALTH (domain, measure, feature, days, least, greatest, low, high, outside); the
+    configuration as YAML. `methods` maps names to titles, in order. The first method is compared with each of the
+    others: `against` has the intervals of the GAUC differences. `models` are the models that the results depend on,
+    `lines` the levels that they are of; `replaced` says which days were predicted on older models than due.
     """
 
     methods: Titles
-    levels: Titles
     against: Mapping[str, Interval]
     metrics: Rows
     reliability: Rows
-    models: Rows
+    lines: Sequence[Line]
+    models: Sequence[Member]
+    replaced: Sequence[Replaced]
     steps: Rows
     quarantine: Rows
     health: Rows
@@ -43,13 +45,20 @@ class Report:
         """The method that is compared with the others."""
         return next(iter(self.methods))
 
+    @property
+    def daily(self) -> Rows:
+        """The metrics of single days."""
+        return [row for row in self.metrics if row["date"] != ALL_DAYS]
+
 
 class Column(NamedTuple):
-    """A column of a printed table. A `form` (for str.format) makes it a figure, aligned to the right."""
+    """A column of a printed table. A `form` (for str.format) makes it a figure, aligned to the right. `look` is "long"
+    for text that may be broken, "bar" for shares that are drawn too."""
 
     title: str
     field: str
     form: str = ""
+    look: Literal["", "long", "bar"] = ""
 
 
 class Grid(NamedTuple):
@@ -69,6 +78,7 @@ _METRICS = (
     Column("PCOC", "pcoc", "{:.3f}"),
     Column("Impressions", "impressions", "{:,.0f}"),
     Column("Clicks", "clicks", "{:,.0f}"),
+    Column("Labels", "labels"),
 )
 _STAGES = (
     Column("Stage", "stage"),
@@ -78,8 +88,10 @@ _STAGES = (
     Column("Duplicates", "duplicates", "{:,.0f}"),
     Column("Quarantined", "quarantined", "{:,.0f}"),
     Column("Seconds", "seconds", "{:,.1f}"),
+    Column("Rows/s", "rate", "{:,.0f}"),
+    Column("Share of the time", "share", "{:.1%}", "bar"),
 )
-_QUARANTINE = (Column("Table", "source"), Column("Reason", "reason"), Column("Rows", "rows", "{:,.0f}"))
+_QUARANTINE = (Column("Table", "source"), Column("Reason", "reason", look="long"), Column("Rows", "rows", "{:,.0f}"))
 _HEALTH = (
     Column("Measure", "measure"),
     Column("Domain", "domain"),
@@ -92,43 +104,66 @@ _HEALTH = (
     Column("Days outside", "outside", "{:,.0f}"),
 )
 _MODELS = (
-    Column("Model", "model_id"),
-    Column("Level", "level"),
+    Column("Model", "model"),
     Column("Days read", "read"),
-    Column("Made from", "made_from"),
-    Column("Table versions", "versions"),
+    Column("Made from", "made_from", look="long"),
     Column("Rows", "rows", "{:,.0f}"),
     Column("Seconds", "seconds", "{:,.1f}"),
+    Column("Table versions", "versions", look="long"),
+    Column("Name", "model_id"),
 )
+_REPLACED = (
+    Column("Day", "day"),
+    Column("Method", "method"),
+    Column("Level", "level"),
+    Column("Model due", "due"),
+    Column("Model used", "used"),
+    Column("Days older", "older", "{:,.0f}"),
+)
+# How a model was made from a parent.
+_LINKS: dict[How, str] = {
+    "continues": "continues",
+    "starts": "starts from",
+    "remembers": "uses the snapshot of",
+    "taught": "is taught by",
+}
 
 
 def render(report: Report) -> str:
-    """The page as HTML, with plotly.js inlined."""
-    by_stage = _stages(report)
-    daily = [row for row in report.metrics if row["date"] != ALL_DAYS]
-    figures = {
-        "gauc": plots.gauc_by_day(daily, report.methods),
-        "calibration": plots.calibration(report.reliability, report.methods),
-        "lineage": plots.lineage(report.models, report.levels),
-        "seconds": plots.seconds([row["stage"] for row in by_stage], [row["seconds"] for row in by_stage]),
-    }
-    pages = PackageLoader("ecdctr_spark", "evaluation")
-    environment = Environment(loader=pages, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    """The page as HTML. It holds its plots and styles, and no script."""
+    environment = Environment(
+        loader=PackageLoader("ecdctr_spark", "evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made = {link.how for member in report.models for link in member.links}
     page: str = environment.get_template("report.html").render(
-        methods=" and ".join(report.methods.values()),
+        methods=plots.listed(report.methods.values()),
         headline=headline(report),
+        pairs=_pairs(report),
+        chances=[_chance(report, baseline) for baseline, interval in report.against.items() if interval.users],
         cards=_cards(report),
         failures=[row["detail"] for row in report.steps if row["step"] == "failed"],
-        immature=[row["date"] for row in daily if not row["mature"]],
+        immature=_immature(report),
+        days=sorted({row["date"] for row in report.daily}),
+        styles=plots.STYLES,
+        links={how: text for how, text in _LINKS.items() if how in made},
+        intervals=plots.intervals(report.against, report.methods),
+        gauc=plots.by_day(report.daily, report.methods, "gauc", "GAUC"),
+        pcoc=plots.by_day(report.daily, report.methods, "pcoc", "predicted over observed clicks", target=1.0),
+        calibration=plots.calibration(report.reliability, report.methods),
+        lineage=plots.lineage(report.models, report.lines),
         pooled=_grid(_metrics(report, [row for row in report.metrics if row["date"] == ALL_DAYS]), _METRICS[1:]),
-        daily=_grid(_metrics(report, daily), _METRICS),
-        stages=_grid(by_stage, _STAGES),
+        daily=_grid(_metrics(report, report.daily), _METRICS),
+        replaced=_grid(_replaced(report), _REPLACED),
+        stages=_grid(_stages(report), _STAGES),
         quarantine=_grid(report.quarantine, _QUARANTINE),
-        health=_grid(report.health, _HEALTH),
-        models=_grid(_lineage(report), _MODELS),
-        configuration=report.configuration,
-        plotly=Markup(get_plotlyjs()),
-        **{f"{name}_plot": _html(name, figure) for name, figure in figures.items()},
+        health=_grid(_health(report.health), _HEALTH),
+        unhealthy=_grid(_health([row for row in report.health if row["outside"]]), _HEALTH),
+        models=_grid(_models(report), _MODELS),
+        configuration=without_secrets(report.configuration),
     )
     return page
 
@@ -158,6 +193,32 @@ def _compared(report: Report, baseline: str, interval: Interval) -> str:
     )
 
 
+def _pairs(report: Report) -> str:
+    """GAUC in words that need no statistics."""
+    shares = {title: _all_days(report, method).get("gauc") for method, title in report.methods.items()}
+    (ours, share), *others = shares.items()
+    theirs = "".join(f", {title} in {_shown(gauc, '{:.1%}')}" for title, gauc in others)
+    return (
+        f"Take two ads shown to one user, who clicked one of them: {ours} ranks the clicked one first in"
+        f" {_shown(share, '{:.1%}')} of such pairs{theirs}."
+    )
+
+
+def _chance(report: Report, baseline: str) -> str:
+    """What the interval of a difference says, and what it does not."""
+    interval = report.against[baseline]
+    if interval.low > 0:
+        verdict = "It stays above 0, so the gain is hardly chance"
+    elif interval.high < 0:
+        verdict = "It stays below 0, so the loss is hardly chance"
+    else:
+        verdict = "That includes 0, so these days do not show which of the two ranks better; more of them may"
+    return (
+        f"If users are drawn at random again, the difference to {report.methods[baseline]} lies between"
+        f" {100 * interval.low:+.2f} and {100 * interval.high:+.2f} points in 95 of 100 draws. {verdict}."
+    )
+
+
 def _covered(report: Report) -> str:
     return f"over the users with both classes, who have {_coverage(report)} of the impressions."
 
@@ -172,9 +233,10 @@ def _all_days(report: Report, method: str) -> Mapping[str, Any]:
     return next((row for row in rows if row["method"] == method), {})
 
 
-def _cards(report: Report) -> list[tuple[str, str]]:
+def _cards(report: Report) -> list[tuple[str, str, str]]:
+    """Title, number and a note to it."""
     cards = [
-        (f"GAUC, {title}", _shown(_all_days(report, method).get("gauc"), "{:.4f}"))
+        (f"GAUC, {title}", _shown(_all_days(report, method).get("gauc"), "{:.4f}"), "")
         for method, title in report.methods.items()
     ]
     for baseline, interval in report.against.items():
@@ -182,15 +244,37 @@ def _cards(report: Report) -> list[tuple[str, str]]:
             _shown(number if interval.users else None, "{:+.4f}")
             for number in (interval.difference, interval.low, interval.high)
         )
-        cards.append((f"Difference to {report.methods[baseline]}", difference))
-        cards.append(("95 % interval", f"{low} to {high}"))
-    return [*cards, ("GAUC coverage", _coverage(report))]
+        cards.append((f"Difference to {report.methods[baseline]}", difference, f"95 % interval {low} to {high}"))
+    ours, days = _all_days(report, report.method), {row["date"] for row in report.daily}
+    return [
+        *cards,
+        ("GAUC coverage", _coverage(report), "of the impressions"),
+        ("Impressions", _shown(ours.get("impressions"), "{:,.0f}"), f"{_shown(ours.get('clicks'), '{:,.0f}')} clicked"),
+        ("Days", str(len(days)), f"{len(days.difference(_immature(report)))} with mature labels"),
+    ]
+
+
+def _immature(report: Report) -> list[str]:
+    """The days whose clicks and rows may still come."""
+    return sorted({row["date"] for row in report.daily if not row["mature"]})
 
 
 def _metrics(report: Report, metrics: Rows) -> Rows:
     place = list(report.methods)
     ordered = sorted(metrics, key=lambda row: (str(row["date"]), row["domain"], place.index(row["method"])))
-    return [{**row, "method": report.methods[row["method"]]} for row in ordered]
+    labels = {True: "mature", False: "may change", None: "may change"}  # None: by a version that did not know
+    return [{**row, "method": report.methods[row["method"]], "labels": labels[row["mature"]]} for row in ordered]
+
+
+def _replaced(report: Report) -> Rows:
+    return [
+        {
+            **each._asdict(),
+            "level": each.line.title,
+            "older": (each.due - each.used).days if each.used else None,
+        }
+        for each in report.replaced
+    ]
 
 
 def _stages(report: Report) -> Rows:
@@ -198,10 +282,13 @@ def _stages(report: Report) -> Rows:
     # An ingest is several rows of the ledger, one of which has its counts.
     runs = [{**row, "stage": row["step"]} for row in report.steps if row["rows_read"] is not None]
     runs += [
-        {**row, "stage": f"train {report.levels[row['level']]}", "rows_read": row["rows"]} for row in report.models
+        {"stage": f"train {member.line.title}", "rows_read": member.row["rows"], "seconds": member.row["seconds"]}
+        for member in report.models
     ]
-    order = ("ingest", "build", *(f"train {title}" for title in report.levels.values()), "predict")
-    return [_summed(stage, [run for run in runs if run["stage"] == stage]) for stage in order]
+    order = ("ingest", "build", *(f"train {line.title}" for line in report.lines), "predict")
+    summed = [_summed(stage, [run for run in runs if run["stage"] == stage]) for stage in order]
+    total = sum(stage["seconds"] for stage in summed)
+    return [{**stage, "share": stage["seconds"] / total if total else None} for stage in summed]
 
 
 def _summed(stage: str, runs: Rows) -> dict[str, Any]:
@@ -209,20 +296,29 @@ def _summed(stage: str, runs: Rows) -> dict[str, Any]:
     for field in ("rows_read", "rows_kept", "duplicates", "quarantined"):
         counts = [run[field] for run in runs if run.get(field) is not None]
         sums[field] = sum(counts) if counts else None
-    return sums
+    return {**sums, "rate": sums["rows_read"] / sums["seconds"] if sums["rows_read"] and sums["seconds"] else None}
 
 
-def _lineage(report: Report) -> Rows:
-    place = list(report.levels)
+def _health(rows: Rows) -> Rows:
+    return [{**row, "measure": row["measure"].replace("_", " ")} for row in rows]
+
+
+def _models(report: Report) -> Rows:
+    titles = {member.row["model_id"]: f"{member.line.title} of {member.row['date']}" for member in report.models}
+
+    def made_from(member: Member) -> str:
+        named = (f"{_LINKS[link.how]} {titles.get(link.parent, link.parent)}" for link in member.links)
+        return "; ".join(named) or "logs alone"
+
     return [
         {
-            **model,
-            "level": report.levels[model["level"]],
-            "read": f"{min(model['days'])} to {max(model['days'])}",
-            "made_from": ", ".join(model["parents"]) or "logs alone",
-            "versions": ", ".join(f"{table} {version}" for table, version in sorted(model["tables"].items())),
+            **member.row,
+            "model": titles[member.row["model_id"]],
+            "read": f"{min(member.row['days'])} to {max(member.row['days'])}",
+            "made_from": made_from(member),
+            "versions": ", ".join(f"{table} {version}" for table, version in sorted(member.row["tables"].items())),
         }
-        for model in sorted(report.models, key=lambda model: (model["date"], place.index(model["level"])))
+        for member in sorted(report.models, key=lambda each: (each.row["date"], report.lines.index(each.line)))
     ]
 
 
@@ -232,8 +328,3 @@ def _grid(rows: Rows, columns: tuple[Column, ...]) -> Grid:
 
 def _shown(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
-
-
-def _html(name: str, figure: Any) -> Markup:
-    options = {"displayModeBar": False, "responsive": True}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"{name}-plot", config=options))

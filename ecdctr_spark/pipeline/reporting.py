@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
+from ecdctr_spark.evaluation import lineage
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import ALL_DAYS, Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
@@ -42,16 +43,18 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
         named = " and ".join(config.evaluation.methods)
         raise ConfigError(f"nothing has been predicted by {named} under {store.root}: run `ecdctr run` first")
     predictions = store.read(PREDICTIONS).where(among("method", methods))
+    models = {row["model_id"]: row for row in read_rows(store.root, MODELS)}
     first, *others = methods
     resamples = config.evaluation.bootstrap
     quarantined = store.read(QUARANTINE).groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"))
     report = Report(
         methods={name: method.title for name, method in zip(methods, config.chosen, strict=True)},
-        levels={level.name: level.title for method in config.chosen for level in method.levels.values()},
         against={other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others},
         metrics=metrics,
         reliability=_rows(reliability(predictions, _BINS)),
-        models=_lineage(store.root, {row["model_id"] for row in metrics} | _newest(planner, metrics)),
+        lines=list(dict.fromkeys(lineage.lines(config.chosen).values())),
+        models=lineage.members(models.values(), config.chosen, _served(planner, metrics)),
+        replaced=_replaced(config, metrics, models),
         steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
         quarantine=_rows(quarantined.orderBy("source", "reason")),
         health=summary(store),
@@ -62,22 +65,28 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
     return place, headline(report)
 
 
-def _newest(planner: Planner, metrics: Sequence[Row]) -> set[str]:
-    """The models that serve after the last day that was evaluated."""
+def _served(planner: Planner, metrics: Sequence[Row]) -> dict[str, set[str]]:
+    """By method, the models that predicted, and the one that serves after the last day that was evaluated."""
     last = dt.date.fromisoformat(max(row["date"] for row in metrics if row["date"] != ALL_DAYS))
-    return {planner.serving(method, last).model_id for method in planner.methods}
+    return {
+        method.name: {row["model_id"] for row in metrics if row["method"] == planner.method_identity(method)}
+        | {planner.serving(method, last).model_id}
+        for method in planner.methods
+    }
 
 
-def _lineage(root: Root, named: set[str]) -> list[Row]:
-    """The registry's rows of the named models and of all models that they were made from, the oldest first."""
-    known = {row["model_id"]: row for row in read_rows(root, MODELS)}
-    found: dict[str, Row] = {}
-    asked = sorted(named & known.keys())
-    while asked:
-        row = known[asked.pop()]
-        found[row["model_id"]] = row
-        asked += [parent for parent in row["parents"] if parent in known and parent not in found]
-    return sorted(found.values(), key=lambda row: (row["date"], row["level"]))
+def _replaced(config: Config, metrics: Sequence[Row], models: Mapping[str, Row]) -> list[lineage.Replaced]:
+    """The days that were predicted on older models than due, held against a plan in which no model is missing."""
+    complete = registry.planner(config)
+    by_identity = {complete.method_identity(method): method for method in complete.methods}
+    return [
+        each
+        for row in metrics
+        if row["date"] != ALL_DAYS and row["model_id"] in models
+        for each in lineage.replaced(
+            complete, by_identity[row["method"]], dt.date.fromisoformat(row["date"]), row["model_id"], models
+        )
+    ]
 
 
 def _steps(root: Root, subjects: set[str]) -> list[Row]:

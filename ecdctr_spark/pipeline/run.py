@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ecdctr_spark import tracking
 from ecdctr_spark.config import Config
+from ecdctr_spark.events import event
 from ecdctr_spark.launching.launch import Ranks, open_ranks
 from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training, days, ranges
 from ecdctr_spark.models import checked
@@ -19,6 +20,7 @@ from ecdctr_spark.pipeline import registry, steps
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.progress import Reporter
+from ecdctr_spark.session import watching
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
@@ -71,9 +73,13 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     planned = plan(planner, config, first, last, existing)
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
+        event("nothing is due", first=first, last=last)
         steps.update_maturity(store.root, config, methods, existing.built)
         return planned
-    with Reporter(console, len(planned)) as reporter, open_ranks(config.training, store.spark) as ranks:
+    with (
+        Reporter(console, len(planned), watching(store.spark)) as reporter,
+        open_ranks(config.training, store.spark) as ranks,
+    ):
         under_way = Run(store, config, first, last, planner, ranks, reporter)
         _carry_out(under_way, Ingest)
         try:
@@ -109,7 +115,7 @@ def run_counted(store: Store, config: Config, step: Ingest | Build, console: Con
     """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. An ingest reports
     days without logs. Raises ConfigError where there is nothing to do for any of the days."""
     in_order(step.first, step.last)
-    with Reporter(console, 1) as reporter:
+    with Reporter(console, 1, watching(store.spark)) as reporter:
         if isinstance(step, Build):
             counts = _build(store, config, step, reporter)
             if not counts.rows_read:
@@ -158,7 +164,7 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         raise ConfigError(
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
         )
-    with Reporter(console, 1) as reporter, open_ranks(config.training, store.spark) as ranks:
+    with Reporter(console, 1, watching(store.spark)) as reporter, open_ranks(config.training, store.spark) as ranks:
         return train_one(store, config, training, ranks, reporter)
 
 
@@ -185,7 +191,7 @@ def train_one(store: Store, config: Config, training: Training, ranks: Ranks, re
 
         def trained(job: TrainingJob) -> TrainingResult:
             total = sum(unit.rows for unit in job.units) * job.train.epochs
-            return ranks.train(job, lambda rows, loss: update(rows, f"of {total:,}, loss {loss:.4f}"))
+            return ranks.train(job, lambda rows, loss: update(rows, f"loss {loss:.4f}", total))
 
         row, result = steps.train(store, config, training, trained)
         update(result.rows, f"loss {result.loss:.4f}")

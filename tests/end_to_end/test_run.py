@@ -77,14 +77,23 @@ def one_day(spark: SparkSession, overlay: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="module")
-def finished(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage root of uninterrupted runs over the second predicted day too, a job for each clock."""
+def second_day(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Output]]:
+    """The storage root of uninterrupted runs over the second predicted day too, a job for each clock, and what they
+    printed for machines."""
     root = tmp_path_factory.mktemp("finished") / "root"
     shutil.copytree(one_day, root)
-    for clock in ("month", "week", "day"):
-        done = ecdctr("run", overlay, root, *DAYS, "--set", f"training.clocks=[{clock}]")
-        assert done.code == 0, done.out + done.err
-    return root
+    done = [
+        ecdctr("run", overlay, root, *DAYS, "--set", f"training.clocks=[{clock}]", "--json-logs")
+        for clock in ("month", "week", "day")
+    ]
+    assert [each.code for each in done] == [0, 0, 0], "".join(each.out + each.err for each in done)
+    return root, done
+
+
+@pytest.fixture(scope="module")
+def finished(second_day: tuple[Path, list[Output]]) -> Path:
+    """The storage root of a finished run over both predicted days."""
+    return second_day[0]
 
 
 def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, overlay: Path) -> None:
@@ -97,6 +106,20 @@ def test_each_predicted_day_has_every_metric_of_both_methods(finished: Path, ove
         assert row["impressions"] == (80 if row["date"] == "all" else 40)
         assert 0 < row["gauc_coverage"] <= 1
         assert 0 <= row["gauc"] <= 1
+
+
+def test_a_run_reports_each_step_to_machines_with_its_rows_and_seconds(second_day: tuple[Path, list[Output]]) -> None:
+    steps: set[str] = set()
+    for done in second_day[1]:
+        events = [json.loads(line) for line in done.err.splitlines()]
+        assert done.out == ""
+        assert (events[0]["event"], events[-1]["event"]) == ("command started", "command finished")
+        assert events[-1]["exit_code"] == 0
+        finished = [event for event in events if event["event"] == "step finished"]
+        assert all(event["rows"] > 0 and event["seconds"] > 0 for event in finished)
+        assert [event["number"] for event in finished] == list(range(1, len(finished) + 1))
+        steps.update(event["step"].split()[0] for event in finished)
+    assert steps == {"ingest", "build", "train", "predict"}
 
 
 def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path, tmp_path: Path) -> None:
@@ -194,11 +217,12 @@ def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple
 
 
 def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: Path) -> None:
-    assert ecdctr("report", overlay, finished).code == 0
+    shown = ecdctr("report", overlay, finished)
+    assert shown.code == 0
     (report,) = (finished / "reports").iterdir()
+    assert f"report: {report} ({report.stat().st_size / 1000:,.0f} kB)" in shown.out
     page = report.read_text(encoding="utf-8")
-    page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # plotly.js, inlined, names addresses in its text
-    assert not re.search(r'(src|href)="(https?:)?//', page)
+    assert not re.search(r"<script|(src|href)\s*=", page)
     for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-04", "actr-2024-03-06"):
         assert subject in page
 

@@ -1,95 +1,48 @@
-"""Before ranks start in executors, the executors' Python is asked whether it can run them."""
+"""What Spark is doing can be asked while it does it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
-import ecdctr_spark
-from ecdctr_spark import session
-from ecdctr_spark.session import check_executors
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.session import watching
 
 
-def refused(spark: SparkSession, *modules: str) -> str:
-    with pytest.raises(ConfigError) as error:
-        check_executors(spark, modules)
-    return str(error.value)
+def test_the_tasks_of_a_job_are_counted_while_it_runs(spark: SparkSession, tmp_path: Path) -> None:
+    watch, gate = watching(spark), tmp_path / "gate"
+
+    def wait(rows: Iterable[Row]) -> Iterator[int]:
+        """Only the first part of the rows passes before the gate is there."""
+        for row in rows:
+            while row.id >= 100 and not gate.exists():
+                time.sleep(0.02)
+            yield row.id
+
+    done = threading.Thread(target=spark.range(0, 400, 1, 4).rdd.mapPartitions(wait).count)
+    assert watch() is None
+    done.start()
+    try:
+        found, until = None, time.monotonic() + 60
+        while (found is None or not found.rows_per_second) and time.monotonic() < until:
+            time.sleep(0.05)
+            found = watch()
+    finally:
+        gate.touch()
+        done.join()
+    assert found is not None
+    assert (found.done, found.total) == (1, 4)
+    assert found.rows_per_second > 0
+    assert watch() is None
 
 
-def starting(python: Path, code: str) -> str:
-    """A Python of this environment that starts Spark's workers after some code of its own."""
-    daemon = 'import runpy; runpy.run_module("pyspark.daemon", run_name="__main__")'
-    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}; {daemon}'\n")
-    python.chmod(0o755)
-    return str(python)
+def test_nothing_is_known_of_a_session_that_has_ended() -> None:
+    class Ended:
+        @property
+        def sparkContext(self) -> object:
+            raise ConnectionRefusedError("the JVM is gone")
 
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> str:
-    """The Python of this environment at another path."""
-    (tmp_path / "environment").symlink_to(sys.prefix)
-    return str(tmp_path / "environment" / "bin" / "python")
-
-
-def test_the_same_environment_at_another_path_can_run_them(
-    spark: SparkSession, elsewhere: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spark.sparkContext, "pythonExec", elsewhere)
-    check_executors(spark, ["torch", "pyarrow"])
-    assert f"{elsewhere} on" in (said := refused(spark, "torch", "of_another_world"))
-    assert "has no module of_another_world" in said
-
-
-def test_a_python_that_is_not_there_is_named(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark.sparkContext, "pythonExec", "/nowhere/bin/python")
-    assert 'Cannot run program "/nowhere/bin/python"' in refused(spark)
-
-
-def test_another_minor_version_is_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark.sparkContext, "pythonVer", "3.9")  # the driver's
-    said = refused(spark)
-    assert "another Python than the driver" in said and "3.9" in said and "spark.pyspark.python" in said
-
-
-def test_an_environment_without_the_package_is_refused(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without = starting(tmp_path / "python", 'import sys; sys.modules["ecdctr_spark"] = None')
-    monkeypatch.setattr(spark.sparkContext, "pythonExec", without)
-    said = refused(spark)
-    assert "a Python package is missing" in said and "ecdctr_spark" in said
-
-
-def test_other_code_of_the_package_is_refused(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (source,) = ecdctr_spark.__path__
-    shutil.copytree(source, tmp_path / "ecdctr_spark", ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "ecdctr_spark" / "version.py").open("a") as module:
-        module.write("# newer\n")
-    changed = starting(tmp_path / "python", f'import sys; sys.path.insert(0, "{tmp_path}")')
-    monkeypatch.setattr(spark.sparkContext, "pythonExec", changed)
-    assert "has other code of ecdctr_spark" in refused(spark)
-
-
-def test_workers_are_told_the_credentials_and_have_a_wheel_of_py_files_on_their_path(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_REGION", "the driver's")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "the driver's")
-    monkeypatch.setattr(session, "archive", lambda: Path("/home/me/ecdctr_spark-1.whl"))
-    monkeypatch.setattr(spark.sparkContext, "environment", {"PYTHONPATH": "theirs", "AWS_SESSION_TOKEN": "theirs"})
-    for _ in range(2):  # of each command in this process
-        session._with_environment(spark)
-    names = ["AWS_REGION", "AWS_SESSION_TOKEN", "PYTHONPATH"]
-    ((region, token, path),) = (
-        spark.sparkContext.parallelize(range(1), 1).map(lambda _: [os.environ[name] for name in names]).collect()
-    )
-    assert (region, token) == ("the driver's", "theirs")
-    assert "ecdctr_spark-1.whl:theirs:" in path + ":" and path.count("ecdctr_spark-1.whl") == 1
+    assert watching(Ended())() is None  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +166,65 @@ def test_a_root_that_is_a_file_is_refused_before_a_session_is_started(tmp_path: 
     config = load_config([], [FIRST_DAY, f"storage.root={tmp_path}/file{below}"])
     with pytest.raises(ConfigError, match=r"storage\.root: .*/file.*expected a folder"):
         cli._store(config)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("option", ["--quiet", "--json-logs"])
+def test_every_command_knows_how_to_speak(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], option: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command[0], "--help", option])
+    assert ended.value.code == 0
+    assert option in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_for_machines_the_last_line_has_the_error_and_the_exit_code(
+    capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    arguments = ["plan", *DAYS]
+    with pytest.raises(SystemExit):
+        cli.main([*arguments[:place], "--json-logs", *arguments[place:]])
+    started, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (started["event"], started["command"]) == ("command started", "plan")
+    assert (failed["level"], failed["event"], failed["exit_code"]) == ("error", "command failed", 2)
+    assert "calendar.first_day is not set" in failed["error"]
+
+
+def test_for_machines_an_unknown_option_is_an_event_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["plan", "--json-logs", "--nonsense"])
+    *_, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert "--nonsense" in failed["error"] and failed["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("option", "lines"), [("--quiet", 0), ("--json-logs", 2)])
+def test_a_result_stays_readable_on_standard_output(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, lines: int
+) -> None:
+    days = ["--from", "2000-02-01", "--to", "2000-02-01", "--method", "ads_only"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", option, *days, "--set", f"storage.root={tmp_path}", "--set", FIRST_DAY])
+    said = capsys.readouterr()
+    assert ended.value.code == 0
+    assert said.out.startswith("ingest   2000-01-01..2000-02-01\n")
+    assert len(said.err.splitlines()) == lines
+
+
+def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line, _ = said(capsys, tmp_path, "run", *DAYS, "--set", "tracking.uri=http://me:secret@127.0.0.1:9")
+    assert "http://***@127.0.0.1:9" in line and "secret" not in line
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], 1), (["--quiet"], 0), (["--json-logs"], 0)])
+def test_terms_of_a_data_set_are_shown_with_the_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str], shown: int
+) -> None:
+    def stop(_: object) -> None:
+        raise ConfigError("no session")
+
+    monkeypatch.setattr(cli, "_store", stop)
+    with pytest.raises(SystemExit):
+        cli.main(["ingest", *DAYS, "--conf", "movielens", *options])
+    assert len(capsys.readouterr().out.splitlines()) == shown

@@ -1,0 +1,107 @@
+"""What a command does, for machines: one JSON object per line on standard error (`--json-logs`).
+
+Events are records of Python's logging, so a program that calls the package may handle them in its own way; without a
+handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `event`:
+
+    command started     command
+    step started        step, number, steps
+    step progress       step, seconds, rows_per_second; and rows, total, note, or spark_job, tasks_done, tasks
+    step finished       step, number, steps, rows, seconds, rows_per_second, note
+    step failed         step, seconds, error
+    nothing is due      first, last
+    report written      place, bytes
+    log                 logger, message: a warning of a library
+    command finished    command, seconds, exit_code: the last line
+    command failed      command, seconds, exit_code, error: the last line
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import UnsupportedOperation
+from pathlib import Path
+from typing import Any, TextIO
+
+LOG = logging.getLogger("ecdctr_spark")
+LOG.addHandler(logging.NullHandler())  # without one, Python would print errors
+
+_SECRETS = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)"  # user and password of an address
+    r"|(?<=signature=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+|(?<=sig=)[^&\s'\"]+",  # of one that was signed
+    re.IGNORECASE,
+)
+
+
+def event(name: str, **fields: Any) -> None:
+    """Reports an event with its fields: an error where one of them is `error`."""
+    LOG.log(logging.ERROR if "error" in fields else logging.INFO, name, extra={"fields": fields})
+
+
+def without_secrets(text: str) -> str:
+    """The text with the credentials of addresses replaced by ***."""
+    return _SECRETS.sub("***", text)
+
+
+@contextmanager
+def as_json(stream: TextIO) -> Iterator[None]:
+    """Writes the events of the block to the stream, and the warnings of libraries, as JSON."""
+    handler, root = logging.StreamHandler(stream), logging.getLogger()
+    handler.setFormatter(_Json())
+    before = LOG.level
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # MLflow would write its own lines
+    root.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        LOG.setLevel(before)
+        root.removeHandler(handler)
+
+
+@contextmanager
+def standard_error(log: Path) -> Iterator[TextIO]:
+    """A stream to standard error, to which only its holder writes: what this process and those that it starts write
+    there otherwise goes to the end of `log`."""
+    try:
+        sys.stderr.flush()
+        at = sys.stderr.fileno()
+    except (AttributeError, UnsupportedOperation):  # replaced by an object, which no other process can write to
+        yield sys.stderr
+        return
+    ours, theirs = os.dup(at), os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(theirs, at)
+    os.close(theirs)
+    try:
+        with os.fdopen(os.dup(ours), "w", encoding="utf-8", buffering=1) as stream:
+            yield stream
+    finally:
+        sys.stderr.flush()
+        os.dup2(ours, at)
+        os.close(ours)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", None)
+        named = {"event": "log", "logger": record.name, "message": record.getMessage()}
+        line = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            **(named if fields is None else {"event": record.getMessage(), **fields}),
+        }
+        return json.dumps({key: _plain(value) for key, value in line.items()})
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    return without_secrets(str(value))

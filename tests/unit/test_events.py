@@ -1,0 +1,95 @@
+"""Events are JSON, one object per line, with no secrets; standard error is theirs alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecdctr_spark.events import as_json, event, without_secrets
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_event_is_a_line_with_time_level_and_its_fields() -> None:
+    stream = io.StringIO()
+    with as_json(stream):
+        event("step finished", step="build\n2024", rows=7, seconds=0.5, note=None)
+    event("after it")
+    (line,) = lines(stream.getvalue())
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "info", "event": "step finished", "step": "build\n2024", "rows": 7, "seconds": 0.5, "note": None,
+    }  # fmt: skip
+
+
+def test_an_event_with_an_error_is_one() -> None:
+    stream = io.StringIO()
+    with as_json(stream):
+        event("step failed", error="no logs")
+    assert lines(stream.getvalue())[0]["level"] == "error"
+
+
+def test_warnings_of_libraries_are_lines_too() -> None:
+    stream = io.StringIO()
+    with as_json(stream), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.getLogger("some.library").warning("%d %s", 3, "left")
+        logging.getLogger("some.library").info("chatter")
+        warnings.warn("old", UserWarning, stacklevel=1)
+    logged, warned = lines(stream.getvalue())
+    assert {key: logged[key] for key in ("level", "event", "logger", "message")} == {
+        "level": "warning", "event": "log", "logger": "some.library", "message": "3 left",
+    }  # fmt: skip
+    assert "UserWarning: old" in warned["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("MLflow at https://me:pass@host:5000/x failed", "MLflow at https://***@host:5000/x failed"),
+        ("GET s3.amazonaws.com/k?X-Amz-Signature=abc123&part=1", "GET s3.amazonaws.com/k?X-Amz-Signature=***&part=1"),
+        ("https://x.blob/y?sv=2&sig=a%2Fb", "https://x.blob/y?sv=2&sig=***"),
+        ("X-Amz-Security-Token=abc", "X-Amz-Security-Token=***"),
+        ("s3a://bucket/folder, me@host", "s3a://bucket/folder, me@host"),
+    ],
+)
+def test_credentials_of_addresses_are_hidden(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+    stream = io.StringIO()
+    with as_json(stream):
+        event("log", note=text)
+        logging.getLogger("some.library").warning(text)
+    assert [line.get("note", line.get("message")) for line in lines(stream.getvalue())] == [shown, shown]
+
+
+SCRIPT = """
+import os, subprocess, sys
+from pathlib import Path
+from ecdctr_spark.events import standard_error
+with standard_error(Path(sys.argv[1])) as stream:
+    print("python", file=sys.stderr)
+    subprocess.run(["sh", "-c", "echo child >&2"], check=True)
+    print("ours", file=stream)
+print("after", file=sys.stderr)
+"""
+
+
+def test_what_others_write_to_standard_error_goes_to_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(log)], capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    assert done.stderr.splitlines() == ["ours", "after"]
+    assert sorted(log.read_text().split()) == ["child", "python"]
