@@ -254,14 +254,12 @@ def train(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Train one model on samples that are built already."""
-    from ecdctr_spark import tracking
     from ecdctr_spark.pipeline.run import train_alone, training_of
 
     chosen = [f"training.ranks={ranks}"] if ranks is not None else []
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
     training = training_of(_root(config), config, level, _day(config, "--date", date))
-    tracking.check(config)
     row = train_alone(_store(config), config, training, _console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
@@ -383,12 +381,10 @@ def _store(config: Config) -> Any:
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
-    from ecdctr_spark import tracking
     from ecdctr_spark.pipeline.run import check_kinds
     from ecdctr_spark.pipeline.run import run as carry_out
 
     check_kinds(config)  # before a session is started
-    tracking.check(config)
     _say_terms(config.source.kind)
     store = _store(config)
     carry_out(store, config, first, last, _console())
@@ -432,9 +428,10 @@ def _metrics(config: Config) -> list[dict[str, Any]]:
 
 
 def _report(config: Config) -> None:
-    from ecdctr_spark.pipeline.reporting import write_report
+    from ecdctr_spark.pipeline.reporting import track_report, write_report
 
     place, headline = write_report(_store(config), config)
+    track_report(_root(config), config, place, typer.echo)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)
     size = place.size() or 0

@@ -7,7 +7,9 @@ base < overlays in their order < dotted overrides (`training.ranks=4`).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,7 +177,37 @@ class Tracking(Settings):
         description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
         " in the folder .ecdctr of the working directory"
     )
-    experiment: str
+    experiment: str = Field(min_length=1)
+    registry_uri: str | None = Field(default=None, description="of the model registry; null: that of uri")
+    registered_model: str | None = Field(
+        default=None,
+        pattern=r"^[^/:'\"]+$",
+        description="its name in the registry, catalog.schema.model in Unity Catalog; null: no model is registered",
+    )
+    system_metrics: bool = Field(default=True, description="processor, memory, disk and network while a model trains")
+
+    @field_validator("uri", "registry_uri")
+    @classmethod
+    def _known(cls, uri: str | None) -> str | None:
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9-]*)(\+\w+)?:", uri or "")
+        if scheme and scheme[1] not in _MLFLOW:
+            plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+            if scheme[1] not in plugins:
+                raise ValueError(
+                    f"{without_secrets(str(uri))}: unknown scheme {scheme[1]}; expected one of {', '.join(_MLFLOW)}"
+                )
+        return uri
+
+    @model_validator(mode="after")
+    def _three_parts(self) -> Tracking:
+        name = self.registered_model
+        if name and (self.registry_uri or "").startswith("databricks-uc") and name.count(".") != 2:
+            raise ValueError(f"registered_model is {name}: Unity Catalog's names are catalog.schema.model")
+        return self
+
+
+# MLflow's own schemes; a plug-in may add others.
+_MLFLOW = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file")
 
 
 class Demo(Settings):

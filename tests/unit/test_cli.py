@@ -152,11 +152,11 @@ def test_the_log_is_gone_after_a_run_without_failure(tmp_path: Path) -> None:
     assert not Path(done.stdout.strip()).exists()
 
 
-def test_mlflow_that_is_away_is_named_before_anything_is_done(
+def test_a_tracking_uri_of_no_known_scheme_is_named_before_anything_is_done(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    line, code = said(capsys, tmp_path, "run", *DAYS, "--set", "tracking.uri=http://127.0.0.1:9")
-    assert line.startswith("tracking.uri: MLflow at http://127.0.0.1:9 failed: ") and code == 2
+    line, code = said(capsys, tmp_path, "run", *DAYS, "--set", "tracking.uri=htp://me:secret@127.0.0.1")
+    assert line.startswith("configuration: tracking.uri: htp://***@127.0.0.1: unknown scheme htp") and code == 2
     assert not any(tmp_path.iterdir())
 
 
@@ -173,9 +173,7 @@ def test_a_root_that_is_a_file_is_refused_before_a_session_is_started(tmp_path: 
 def test_every_command_knows_how_to_speak(
     capsys: pytest.CaptureFixture[str], command: tuple[str, ...], option: str
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main([command[0], "--help", option])
-    assert ended.value.code == 0
+    cli.main([command[0], "--help", option])
     assert option in capsys.readouterr().out
 
 
