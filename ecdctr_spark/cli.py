@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
@@ -144,6 +145,26 @@ def demo(
         raise ConfigError(f"--data {data}: conf/{data}.yaml names no demo days; use movielens")
     _run(config, config.demo.first, config.demo.last)
     _report(config)
+
+
+@command
+def init(
+    folders: Annotated[list[str], typer.Argument(help="folders of your logs, or one that holds them all")] = [],  # noqa: B006
+    impressions: Annotated[Optional[str], typer.Option(help="the folder of impressions")] = None,
+    ads: Annotated[Optional[str], typer.Option(help="that of impressions of ads, if they are logged apart")] = None,
+    clicks: Annotated[Optional[str], typer.Option(help="that of clicks")] = None,
+    users: Annotated[Optional[str], typer.Option(help="that of users")] = None,
+    items: Annotated[Optional[str], typer.Option(help="that of items")] = None,
+    output: Annotated[Path, typer.Option(help="the configuration to write")] = Path("mine.yaml"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it is there")] = False,
+) -> None:
+    """Propose a configuration for your own logs, with the reason of each guess."""
+    from ecdctr_spark.pipeline.initial import initialise
+
+    named = {"impressions": impressions, "ads": ads, "clicks": clicks, "users": users, "items": items}
+    given = {log: folder for log, folder in named.items() if folder is not None}
+    for line in initialise(folders, given, output, overwrite):
+        typer.echo(line)
 
 
 @command

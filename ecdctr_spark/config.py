@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.method import Every, Method

@@ -280,7 +280,7 @@ def _quarantine(store: Store, config: Config, parts: Sequence[_Part]) -> None:
     former = pinned.rows_by(store.place(QUARANTINE), "ds")
     if not former and not any(part.counts.quarantined for part in parts):
         return
-    bad = [_bad(part, _folder(config, part)) for part in parts]
+    bad = [_bad(config, part) for part in parts]
     if "None" in former:
         undated, of = store.read(QUARANTINE).where("ds is null"), F.col("source")
         stays = (undated.where((of == part.table.name) & ~_read_from(_folder(config, part))) for part in parts)
@@ -289,9 +289,12 @@ def _quarantine(store: Store, config: Config, parts: Sequence[_Part]) -> None:
     store.replace(QUARANTINE, reduce(DataFrame.unionByName, bad), where)
 
 
-def _bad(part: _Part, folder: str | None) -> DataFrame:
+def _bad(config: Config, part: _Part) -> DataFrame:
     judged = part.judged if part.counts.quarantined else part.judged.limit(0)  # good logs are not read again
-    return quarantined(judged, part.table.name, folder)
+    own: dict[str, str] = getattr(config.source.columns, part.table.name)
+    if part.table is IMPRESSIONS and config.source.ads is not None:  # a row does not say which of the two it is from
+        own = dict(own.items() & config.source.columns.ads.items())
+    return quarantined(judged, part.table.name, _folder(config, part), own)
 
 
 def _read_from(folder: str | None) -> Column:

@@ -124,8 +124,8 @@ class Tracker:
         if left:
             why = self._delivery.refused or f"it did not take all records within {patience:.0f} s"
             self._say(
-                f"{server}: {why}. {left:,} records are kept in {without_secrets(str(self._spool.root))}; the next `ecdctr run`,"
-                " `train` or `report` that reaches it hands them over"
+                f"{server}: {why}. {left:,} records are kept in {without_secrets(str(self._spool.root))}; the next"
+                " `ecdctr run`, `train` or `report` that reaches it hands them over"
             )
         elif self._earlier:
             self._say(f"{server}: {self._earlier:,} records of earlier commands were handed over")

@@ -115,6 +115,32 @@ def test_a_wrong_value_is_named(
     assert named in line and code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "init: give the folder of your logs"),
+        (("nowhere",), "nowhere: no such folder"),
+        (
+            ("nowhere", "--output", "mine.yaml"),
+            "init: mine.yaml is there already; give another --output, or --overwrite",
+        ),
+        (("nowhere", "--views", "x"), "--views"),
+    ],
+)
+def test_init_names_what_it_cannot_do(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    named: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--output" in arguments:
+        (tmp_path / "mine.yaml").write_text("mine: true")
+    line, code = bare(capsys, "init", *arguments)
+    assert named in line and code == 2
+
+
 def test_yesterday_is_that_of_the_calendar() -> None:
     for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):  # no moment is of the same day in both
         config = load_config([], [FIRST_DAY, f"calendar.timezone={zone}"])
