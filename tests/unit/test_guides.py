@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-import typer
 
-from ecdctr_spark.cli import app
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.reference.settings import groups
 from ecdctr_spark.settings.base import ConfigError
+from tests.command_lines import options
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ("README.md", "CLUSTERS.md", "TROUBLE.md", "CONTRIBUTING.md")
@@ -83,11 +82,10 @@ def wrong(line: Line) -> str | None:
 
 
 def _wrong_arguments(name: str, arguments: list[str], line: Line) -> str | None:
-    command: Any = typer.main.get_command(app)
-    if name not in command.commands:
-        return f"there is no command {name}"
     try:
-        command.commands[name].make_context(name, arguments)
+        options(name, arguments)
+    except KeyError:
+        return f"there is no command {name}"
     except Exception as error:
         if line.whole or type(error).__name__ != "MissingParameter":
             return f"{name}: {error}"
