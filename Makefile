@@ -21,8 +21,8 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint bench-spark bench-train bench-network \
-	bench-device clean
+.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint docs bench-spark bench-train \
+	bench-network bench-device clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -99,6 +99,10 @@ $(SPARK41)/ready: constraints/spark41.txt pyproject.toml setup.py | $(STAMPS)/ve
 lint: setup ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
+docs: setup ## write the reference (docstrings, settings, tables, commands, pages) into .docs
+	@$(BIN)/python -m ecdctr_spark.reference.build .docs
+	@echo "open .docs/index.html"
+
 BENCH_IMPRESSIONS ?= 80000
 bench-spark: setup ## time raw logs to samples against their floor; BENCH_IMPRESSIONS per day for 60 days
 	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
@@ -122,7 +126,7 @@ $(PEERS)/ready: constraints/peers.txt constraints/peers-alone.txt | $(STAMPS)/ve
 	@touch $@
 
 clean: ## remove everything that the set-up and the demo created
-	rm -rf $(VENV) .ecdctr .bench
+	rm -rf $(VENV) .ecdctr .bench .docs
 
 $(STAMPS)/machine:
 	@test -n "$(PYTHON)" || { echo "BAD Python: no version 3.10 to 3.12 on PATH; install one, or run make PYTHON=/path/to/python" >&2; exit 2; }

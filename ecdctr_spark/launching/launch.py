@@ -104,7 +104,7 @@ def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
             f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, or give Spark more cores"
         )
     world = world_of(settings)
-    check_executors(spark, ["horovod", "torch"] if world == "horovod" else ["torch"])
+    check_executors(spark, ["torch", "pyarrow", "safetensors", *(["horovod"] if world == "horovod" else [])])
     return OnSpark(spark, world, settings.ranks, settings.threads_per_rank)
 
 

@@ -2,6 +2,14 @@
 
 A first pass over the raw rows counts them by day and verdict. It decides which days the logs cover, refuses a day that
 has lost most of its rows, and accounts for every row: kept, a duplicate, in quarantine, or of a day not asked for.
+
+A day is replaced only by logs that cover it. A folder may hold all days, or one day each (`drop/2024-01-05`, then
+`drop/2024-01-06`: dates in the names of folders do not make another source). Days that it lacks stay as they are and
+are reported, and late rows of the days before those asked for are added to them. A day asked for that has lost more
+than half of its rows (`check.limits.restated`) stops the ingest; a smaller loss is reported. A day without logs is not
+done: nothing is trained on it, the command ends with exit code 2, and the day is due again, with all that depends on
+it, once its logs are there (or name it in `check.without_logs`). An event that comes again within
+`source.repeated_days` is one event: its first row is kept, whichever day is ingested first.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@
 Logs come from writers that agree on nothing: one has ids as integers, another as floats or text; one has times as epoch
 seconds, another as ISO 8601. The same thing must come out the same, and what is ambiguous must not come out at all:
 these functions give null for it, and ingest quarantines the row with a reason.
+
+An identifier is text or a whole number of any type: 7, 7.0 and "7" are one user, and a number that was rounded on its
+way (1.23E+17) is none. A time is a timestamp, ISO 8601, `yyyymmdd`, or epoch seconds, milliseconds, microseconds or
+nanoseconds, distinguished by magnitude within the years 1990 to 2100; `source.time_unit` and `source.timezone` declare
+what is ambiguous. Nested values become JSON text.
 """
 
 from __future__ import annotations
