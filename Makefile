@@ -24,7 +24,7 @@ TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_bu
 .PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint docs bench-spark bench-train \
 	bench-network bench-device clean
 help: ## show these lines
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and Delta's jars
 
@@ -50,8 +50,8 @@ ALL := tests/unit tests/spark tests/ranks tests/end_to_end
 SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_restatement.py tests/spark/serving \
 	tests/spark/sources/test_csv_files.py tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py \
 	tests/unit/evaluation tests/unit/pipeline tests/unit/serving tests/unit/settings tests/unit/streaming tests/unit/tables \
-	tests/unit/training tests/unit/test_config.py tests/unit/test_doctor.py tests/unit/test_runtimes.py \
-	tests/unit/test_tracking.py
+	tests/unit/training/test_checkpoint.py tests/unit/training/test_levels.py tests/unit/test_cli.py tests/unit/test_config.py \
+	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/test_tracking.py
 TESTS ?= $(ALL)
 INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
 # What a test imports is compiled once, where Python is told to write no bytecode too.
@@ -62,10 +62,10 @@ test-dbr154: $(DBR154)/ready ## install into Databricks 15.4 LTS ML's packages, 
 	@$(DBR154)/bin/python tests/runtimes/packages.py check constraints/dbr154.txt $(DBR154)/before.txt
 	@$(call TEST_IN,$(DBR154))
 
-test-spark41: $(SPARK41)/ready ## test with Spark and Delta 4.1, current pyarrow, numpy and pandas, without Petastorm and Horovod
+test-spark41: $(SPARK41)/ready ## test with Spark 4.1 and current packages, without Petastorm and Horovod
 	@$(call TEST_IN,$(SPARK41))
 
-test-runtimes: ## test a slice in both
+test-runtimes: ## test a slice in both, as CI does
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-dbr154
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-spark41
 
@@ -78,7 +78,7 @@ $(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages
 		--extra petastorm --constraint constraints/dbr154.txt pyproject.toml - | \
 		$(BIN)/python tests/runtimes/packages.py runtime constraints/dbr154.txt > $(DBR154)/packages.txt
 	@$(call INTO,$(DBR154)) --requirement $(DBR154)/packages.txt --constraint constraints/dbr154.txt \
-		pip 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
+		pip setuptools wheel 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
 	@touch $@
 
 $(DBR154)/ready: $(DBR154)/runtime setup.py

@@ -42,7 +42,7 @@ def test_a_run_opens_with_all_settings_of_its_level_and_its_lineage() -> None:
         "train.batch_size": str(level.train.batch_size),
         "train.dense_learning_rate": str(level.train.dense_learning_rate),
         "training.ranks": "2",
-        "training.launcher": "horovodrun",
+        "training.launcher": "local",
     }
     assert {name: record.params[name] for name in expected} == expected
     assert "training.min_ranks" not in record.params  # it is not set
