@@ -21,10 +21,10 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks \
-	lint bench-spark bench-train bench-network bench-device clean
+.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
+	bench-spark bench-train bench-network bench-device clean
 help: ## show these lines
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and Delta's jars
 
@@ -53,8 +53,8 @@ ALL := tests/unit tests/spark tests/ranks tests/end_to_end
 SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_restatement.py tests/spark/serving \
 	tests/spark/sources/test_csv_files.py tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py \
 	tests/unit/evaluation tests/unit/pipeline tests/unit/serving tests/unit/settings tests/unit/streaming tests/unit/tables \
-	tests/unit/training tests/unit/test_config.py tests/unit/test_doctor.py tests/unit/test_runtimes.py \
-	tests/unit/test_tracking.py
+	tests/unit/training/test_checkpoint.py tests/unit/training/test_levels.py tests/unit/test_cli.py tests/unit/test_config.py \
+	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/test_tracking.py
 TESTS ?= $(ALL)
 INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
 # What a test imports is compiled once, where Python is told to write no bytecode too.
@@ -65,10 +65,10 @@ test-dbr154: $(DBR154)/ready ## install into Databricks 15.4 LTS ML's packages, 
 	@$(DBR154)/bin/python tests/runtimes/packages.py check constraints/dbr154.txt $(DBR154)/before.txt
 	@$(call TEST_IN,$(DBR154))
 
-test-spark41: $(SPARK41)/ready ## test with Spark and Delta 4.1, current pyarrow, numpy and pandas, without Petastorm and Horovod
+test-spark41: $(SPARK41)/ready ## test with Spark 4.1 and current packages, without Petastorm and Horovod
 	@$(call TEST_IN,$(SPARK41))
 
-test-runtimes: ## test a slice in both
+test-runtimes: ## test a slice in both, as CI does
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-dbr154
 	@$(MAKE) --no-print-directory MAKEFLAGS= TESTS='$(SLICE)' test-spark41
 
@@ -81,7 +81,7 @@ $(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages
 		--extra petastorm --constraint constraints/dbr154.txt pyproject.toml - | \
 		$(BIN)/python tests/runtimes/packages.py runtime constraints/dbr154.txt > $(DBR154)/packages.txt
 	@$(call INTO,$(DBR154)) --requirement $(DBR154)/packages.txt --constraint constraints/dbr154.txt \
-		pip 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
+		pip setuptools wheel 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
 	@touch $@
 
 $(DBR154)/ready: $(DBR154)/runtime setup.py
@@ -101,6 +101,10 @@ $(SPARK41)/ready: constraints/spark41.txt pyproject.toml setup.py | $(STAMPS)/ve
 
 lint: setup ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+docs: setup ## write the reference (docstrings, settings, tables, commands, pages) into .docs
+	@$(BIN)/python -m ecdctr_spark.reference.build .docs
+	@echo "open .docs/index.html"
 
 BENCH_IMPRESSIONS ?= 80000
 bench-spark: setup ## time raw logs to samples against their floor; BENCH_IMPRESSIONS per day for 60 days
@@ -125,7 +129,7 @@ $(PEERS)/ready: constraints/peers.txt constraints/peers-alone.txt | $(STAMPS)/ve
 	@touch $@
 
 clean: ## remove everything that the set-up and the demo created
-	rm -rf $(VENV) .ecdctr .bench
+	rm -rf $(VENV) .ecdctr .bench .docs
 
 $(STAMPS)/machine:
 	@test -n "$(PYTHON)" || { echo "BAD Python: no version 3.10 to 3.12 on PATH; install one, or run make PYTHON=/path/to/python" >&2; exit 2; }

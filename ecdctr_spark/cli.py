@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
@@ -147,6 +148,26 @@ def demo(
 
 
 @command
+def init(
+    folders: Annotated[list[str], typer.Argument(help="folders of your logs, or one that holds them all")] = [],  # noqa: B006
+    impressions: Annotated[Optional[str], typer.Option(help="the folder of impressions")] = None,
+    ads: Annotated[Optional[str], typer.Option(help="that of impressions of ads, if they are logged apart")] = None,
+    clicks: Annotated[Optional[str], typer.Option(help="that of clicks")] = None,
+    users: Annotated[Optional[str], typer.Option(help="that of users")] = None,
+    items: Annotated[Optional[str], typer.Option(help="that of items")] = None,
+    output: Annotated[Path, typer.Option(help="the configuration to write")] = Path("mine.yaml"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file if it is there")] = False,
+) -> None:
+    """Propose a configuration for your own logs, with the reason of each guess."""
+    from ecdctr_spark.pipeline.initial import initialise
+
+    named = {"impressions": impressions, "ads": ads, "clicks": clicks, "users": users, "items": items}
+    given = {log: folder for log, folder in named.items() if folder is not None}
+    for line in initialise(folders, given, output, overwrite):
+        typer.echo(line)
+
+
+@command
 def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Read raw logs into the canonical tables; bad rows go to quarantine."""
     from ecdctr_spark.methods.planning import Ingest
@@ -254,14 +275,12 @@ def train(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Train one model on samples that are built already."""
-    from ecdctr_spark import tracking
     from ecdctr_spark.pipeline.run import train_alone, training_of
 
     chosen = [f"training.ranks={ranks}"] if ranks is not None else []
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
     training = training_of(_root(config), config, level, _day(config, "--date", date))
-    tracking.check(config)
     row = train_alone(_store(config), config, training, _console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
@@ -383,12 +402,10 @@ def _store(config: Config) -> Any:
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
-    from ecdctr_spark import tracking
     from ecdctr_spark.pipeline.run import check_kinds
     from ecdctr_spark.pipeline.run import run as carry_out
 
     check_kinds(config)  # before a session is started
-    tracking.check(config)
     _say_terms(config.source.kind)
     store = _store(config)
     carry_out(store, config, first, last, _console())
@@ -432,9 +449,10 @@ def _metrics(config: Config) -> list[dict[str, Any]]:
 
 
 def _report(config: Config) -> None:
-    from ecdctr_spark.pipeline.reporting import write_report
+    from ecdctr_spark.pipeline.reporting import track_report, write_report
 
     place, headline = write_report(_store(config), config)
+    track_report(_root(config), config, place, typer.echo)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)
     size = place.size() or 0

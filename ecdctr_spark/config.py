@@ -7,7 +7,9 @@ base < overlays in their order < dotted overrides (`training.ranks=4`).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.method import Every, Method
@@ -33,6 +36,8 @@ CONF = folder("conf")
 
 
 class Storage(Settings):
+    """Where everything that is made is stored."""
+
     root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
     catalog: str | None = Field(
         default=None, pattern=r"^[^.`\s/]+\.[^.`\s/]+$", description="catalog.schema in which the tables get names"
@@ -55,16 +60,22 @@ class Storage(Settings):
 
 
 class Spark(Settings):
+    """The session that is started where none is there."""
+
     master: str
     driver_memory: str = Field(pattern="^[1-9][0-9]*[kmgtKMGT]$", description="as the JVM's -Xmx: 4g, 900m")
 
 
 class Calendar(Settings):
+    """What a day is, and the first one."""
+
     timezone: Timezone
     first_day: dt.date = Field(description="the first day of raw logs that is used")
 
 
 class Labels(Settings):
+    """When an impression counts as clicked, and until when that may change."""
+
     attribution_hours: int = Field(gt=0)
     maturity_days: int = Field(ge=0, description="days before a new one that are ingested and built again with it")
 
@@ -72,8 +83,8 @@ class Labels(Settings):
 class Limit(Settings):
     """The range of a measure; null is no limit."""
 
-    low: float | None = None
-    high: float | None = None
+    low: float | None = Field(default=None, description="below it, a run stops before it trains")
+    high: float | None = Field(default=None, description="above it, likewise")
 
 
 class Limits(Settings):
@@ -105,21 +116,29 @@ class Check(Settings):
 
 
 class KeepRates(Settings):
-    positive: float = Field(gt=0, le=1)
-    negative: float = Field(gt=0, le=1)
+    """The share of a domain's impressions that becomes samples. Kept ones weigh 1/share in the loss."""
+
+    positive: float = Field(gt=0, le=1, description="of clicked impressions")
+    negative: float = Field(gt=0, le=1, description="of those that were not clicked")
 
 
 class Sampling(Settings):
+    """Which impressions become samples."""
+
     seed: int
     natural: KeepRates
     ad: KeepRates
 
 
 class Samples(Settings):
+    """How samples are laid out for the ranks."""
+
     files_per_slice: int = Field(gt=0)
 
 
 class Evaluation(Settings):
+    """What a run compares."""
+
     methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is compared with the others")
     bootstrap: int = Field(gt=0)
 
@@ -129,7 +148,7 @@ class Launching(Settings):
 
     launcher: Literal["inline", "local", "spark"]
     world: Literal["auto", "horovod", "torch"] = Field(description="what joins the ranks")
-    ranks: int = Field(gt=0)
+    ranks: int = Field(gt=0, description="processes that train together, each with its share of the embedding")
     min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
     threads_per_rank: int = Field(gt=0)
     clocks: tuple[Every, ...] = Field(
@@ -153,18 +172,50 @@ class Launching(Settings):
 
 
 class Tracking(Settings):
+    """Where the records of trainings go: MLflow's tracking server, and its model registry."""
+
     uri: str | None = Field(
         description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
         " in the folder .ecdctr of the working directory"
     )
-    experiment: str
+    experiment: str = Field(min_length=1)
+    registry_uri: str | None = Field(default=None, description="of the model registry; null: that of uri")
+    registered_model: str | None = Field(
+        default=None,
+        pattern=r"^[^/:'\"]+$",
+        description="its name in the registry, catalog.schema.model in Unity Catalog; null: no model is registered",
+    )
+    system_metrics: bool = Field(default=True, description="processor, memory, disk and network while a model trains")
+
+    @field_validator("uri", "registry_uri")
+    @classmethod
+    def _known(cls, uri: str | None) -> str | None:
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9-]*)(\+\w+)?:", uri or "")
+        if scheme and scheme[1] not in _MLFLOW:
+            plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+            if scheme[1] not in plugins:
+                raise ValueError(
+                    f"{without_secrets(str(uri))}: unknown scheme {scheme[1]}; expected one of {', '.join(_MLFLOW)}"
+                )
+        return uri
+
+    @model_validator(mode="after")
+    def _three_parts(self) -> Tracking:
+        name = self.registered_model
+        if name and (self.registry_uri or "").startswith("databricks-uc") and name.count(".") != 2:
+            raise ValueError(f"registered_model is {name}: Unity Catalog's names are catalog.schema.model")
+        return self
+
+
+# MLflow's own schemes; a plug-in may add others.
+_MLFLOW = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file")
 
 
 class Demo(Settings):
     """The days that `ecdctr demo` predicts one by one."""
 
-    first: dt.date
-    last: dt.date
+    first: dt.date = Field(description="the first of them")
+    last: dt.date = Field(description="the last of them")
 
 
 class Config(Settings):

@@ -24,7 +24,7 @@ MEMORY_GB = 6
 
 # package -> (lowest, first that no longer works if any is known, why): the ranges of pyproject.toml
 PACKAGES = {
-    "pyspark": ("3.5", "4.2", "or run it by the spark-submit of a cluster"),
+    "pyspark": ("3.5", "4.1.2", "4.1.4 lacks a class of Delta 4.1's; or use a cluster's spark-submit"),
     "delta-spark": ("3.2", "4.2", "of the line that goes with your Spark"),
     "pyarrow": ("11", None, "Spark 4.1 needs 15, Petastorm less than 15"),
     "numpy": ("1.23.5", "3", "the range that was tested"),

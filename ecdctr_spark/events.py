@@ -32,10 +32,10 @@ from typing import Any, TextIO
 LOG = logging.getLogger("ecdctr_spark")
 LOG.addHandler(logging.NullHandler())  # without one, Python would print errors
 
-_SECRETS = re.compile(
-    r"(?<=://)[^/@\s]+(?=@)"  # user and password of an address
-    r"|(?<=signature=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+|(?<=sig=)[^&\s'\"]+",  # of one that was signed
-    re.IGNORECASE,
+# The user and password of a URI; an Azure container (abfss://container@account) is neither.
+_CREDENTIALS = re.compile(r"\b(?!abfss:)([a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
+_NAMED_SECRET = re.compile(
+    r"\b((?:password|passwd|pwd|secret|api_?key|sig|[a-z-]*token|[a-z-]*signature)=)[^&;\s'\"]+", re.IGNORECASE
 )
 
 
@@ -45,8 +45,8 @@ def event(name: str, **fields: Any) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text with the credentials of addresses replaced by ***."""
-    return _SECRETS.sub("***", text)
+    """The text with `***` in place of passwords and tokens in URIs, to be shown or stored."""
+    return _NAMED_SECRET.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 @contextmanager

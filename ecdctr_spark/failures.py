@@ -69,11 +69,6 @@ _KNOWN = (
         "set spark.pyspark.python to where it is on the executors",
     ),
     (
-        r"ModuleNotFoundError",
-        "a Python package is missing",
-        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
-    ),
-    (
         r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|NoSuchFile|No such file or directory",
         "a file is missing",
         "restore it, or remove the folder of its table and run it again",
@@ -121,6 +116,11 @@ _KNOWN = (
         "MLflow cannot keep its records in SQLite here",
         "pip install 'ecdctr_spark[local]', or name a server in tracking.uri",
     ),
+    (
+        r"ModuleNotFoundError",
+        "a Python package is missing",
+        "install it where it is missing: for the driver, or for the executors (spark.pyspark.python)",
+    ),
     (r"MemoryError|Cannot allocate memory", "this machine has too little memory", "end other programs"),
 )
 
@@ -130,8 +130,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     lines = [line for text in _texts(error) for line in _lines(text)]
     for pattern, meaning, advice in _KNOWN:
         for line in lines:
-            if re.search(pattern, line):
-                return f"{meaning} ({line[:_SHOWN]}): {advice}", 2
+            if found := re.search(pattern, line):
+                # Spark 3.5 puts all that it says on one long line: what comes before the cause is left out.
+                shown = line if len(line) <= _SHOWN else line[found.start() :]
+                return f"{meaning} ({shown[:_SHOWN]}): {advice}", 2
     said = lines[0] if lines else type(error).__name__
     return (said.partition(": ")[2] if isinstance(error, RuntimeError) else said)[:_SHOWN] or said, 1
 

@@ -379,11 +379,12 @@ def _scratch_folder() -> Path:
 def _sweep(disk: Path, prefix: str) -> None:
     for folder in disk.glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).split("-", 1)[0]
-        if owner.isdigit() and not _runs(int(owner)):
+        if owner.isdigit() and not process_runs(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it as well
 
 
-def _runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
+    """Whether a process of this machine runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

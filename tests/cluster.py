@@ -144,9 +144,12 @@ def _daemon(name: str, log: Path, *arguments: str) -> Iterator[subprocess.Popen[
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME", "TMPDIR", "LANG") if name in os.environ}
+    """A machine that knows nothing of this environment."""
+    kept = {name: os.environ[name] for name in ("HOME", "JAVA_HOME", "TMPDIR", "LANG") if name in os.environ}
+    path = [folder for folder in os.environ["PATH"].split(os.pathsep) if not folder.startswith(sys.prefix)]
     spark = {"SPARK_HOME": str(_SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
-    return {**kept, **spark, "SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": _JVM}
+    daemons = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": _JVM}
+    return {**kept, "PATH": os.pathsep.join(path), **spark, **daemons}
 
 
 def _said(log: Path, daemon: subprocess.Popen[bytes], pattern: str) -> str:

@@ -7,14 +7,16 @@ must not displace the good one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from operator import and_
+from types import MappingProxyType
+from typing import cast
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
+from pyspark.sql.types import DataType, StructType
 
 from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.settings.base import ConfigError
@@ -126,14 +128,18 @@ def chosen(judged: DataFrame, table: Table, order: Sequence[str] = ()) -> DataFr
     return good.withColumn("rank", rank).where("rank = 1").drop("rank", "hash")
 
 
-def quarantined(judged: DataFrame, source: str, folder: str | None) -> DataFrame:
+def quarantined(
+    judged: DataFrame, source: str, folder: str | None, own: Mapping[str, str] = MappingProxyType({})
+) -> DataFrame:
     """The bad rows of a judged frame as QUARANTINE rows of `source`, read from `folder`; ds is null without a readable
-    time."""
+    time. `own` has the log's own names of columns, which its owner looks for."""
+    names = cast(StructType, judged.schema["raw"].dataType).names
+    whole = F.struct(*(F.col("raw")[name].alias(own.get(name, name)) for name in names))
     return judged.where("reason is not null").select(
         F.lit(source).alias("source"),
         F.lit(folder).cast("string").alias("folder"),
         "reason",
-        F.to_json("raw").alias("row"),
+        F.to_json(whole if own else F.col("raw")).alias("row"),
         "ds",
     )
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Launching
+from ecdctr_spark.executors import check_executors
 from ecdctr_spark.launching.local import LocalRanks, Progress
 from ecdctr_spark.launching.on_spark import OnSpark
 from ecdctr_spark.settings.base import ConfigError
@@ -102,7 +103,9 @@ def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
         raise ConfigError(
             f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, or give Spark more cores"
         )
-    return OnSpark(spark, world_of(settings), settings.ranks, settings.threads_per_rank)
+    world = world_of(settings)
+    check_executors(spark, ["torch", "pyarrow", "safetensors", *(["horovod"] if world == "horovod" else [])])
+    return OnSpark(spark, world, settings.ranks, settings.threads_per_rank)
 
 
 def _elastic(ranks: Ranks, settings: Launching) -> Ranks:

@@ -1,7 +1,6 @@
 """Ranks in Spark's executors, one in each task: started for each job by horovod.spark.run or Spark's TorchDistributor.
 
-The executors' Python must have this package installed: a wheel given to --py-files is on the path of Spark's own
-workers, and not on that of the processes that they start.
+The executors' Python needs this package, by its own environment or by a wheel in --py-files (executors.py).
 """
 
 from __future__ import annotations

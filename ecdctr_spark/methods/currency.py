@@ -3,6 +3,13 @@
 A model records its `inputs`, a hash of the content of the slices that it read and of the digests of its parents, and
 its own `digest`. It is current while its parents are, and while its inputs, computed again, are those recorded. A model
 that is trained again on other samples and gets the same weights has the same digest: nothing else is due through it.
+
+So what comes late restates what was made from it. Each run also ingests and builds the days before those asked for that
+are not mature yet (`labels.maturity_days`, `labels.attribution_hours`). Where late rows or clicks changed a day's
+samples, models that were trained on them are trained again, from there on, and predictions and metrics with them
+(`training.restated: keep` only names such models in `ecdctr plan`). Nights one by one end with the metrics that one run
+at the end gives. An id that is seen first in a late row is the one exception: its embedding starts from another random
+row.
 """
 
 from __future__ import annotations

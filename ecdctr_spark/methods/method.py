@@ -18,6 +18,7 @@ from ecdctr_spark.settings.features import Domain
 
 DAY = dt.timedelta(days=1)
 _NAME = r"^[a-z][a-z0-9_]*$"
+_KEY = "its key in the mapping: not set beside it"
 
 Product = Literal["snapshot"]  # beside its checkpoint: the vectors of users and items, for the memory of other levels
 
@@ -40,7 +41,7 @@ class Weekly(Settings):
     """Due on one day of the week; Monday is 0."""
 
     every: Literal["week"]
-    weekday: int = Field(ge=0, le=6)
+    weekday: int = Field(ge=0, le=6, description="0 is Monday")
 
     def newest(self, day: dt.date) -> dt.date:
         """The last day up to `day` on which it is due."""
@@ -81,7 +82,7 @@ class Network(Settings):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str
+    kind: str = Field(description="an entry of models.MODELS")
     dimension: int = Field(gt=0, description="of the embedding's vectors")
     seed: int = Field(description="of the initial weights")
 
@@ -99,10 +100,10 @@ class Optimisation(Settings):
     times."""
 
     batch_size: int = Field(gt=0, description="rows of all ranks together")
-    epochs: int = Field(gt=0)
-    embedding_learning_rate: float = Field(gt=0)
-    dense_learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    epochs: int = Field(gt=0, description="times that it reads its rows; clicks are many, so once is usual")
+    embedding_learning_rate: float = Field(gt=0, description="of row-wise Adagrad")
+    dense_learning_rate: float = Field(gt=0, description="of Adam")
+    weight_decay: float = Field(ge=0, description="of the dense weights")
     gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
     warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise")
     accumulation_steps: int = Field(default=1, gt=0, description="parts of a batch, one after another: less memory")
@@ -120,7 +121,7 @@ class Optimisation(Settings):
 class Policy(Settings):
     """What a model takes over from its parent. Patterns are globs over the names of tensors (`mlp.*`)."""
 
-    include: tuple[str, ...] = ("*",)
+    include: tuple[str, ...] = Field(default=("*",), description="what is taken over; the rest starts afresh")
     exclude: tuple[str, ...] = Field(default=(), description="as if the parent did not have them")
     rename: dict[str, str] = Field(default={}, description="prefix of names in the parent: prefix in the model")
     reset: tuple[str, ...] = Field(default=(), description="start afresh, even if the parent has them")
@@ -138,7 +139,7 @@ class From(Settings):
     """From the newest model of another level. Each new model of that level starts a new chain (methods/planning.py)."""
 
     how: Literal["from"]
-    level: str
+    level: str = Field(description="before this one in the method")
     max_age_days: int = Field(gt=0, description="a missing parent is replaced by an older one, up to this age")
     policy: Policy = Policy()
 
@@ -159,8 +160,8 @@ class Memory(Settings):
     parent's memory and frozen.
     """
 
-    of: str
-    pooling: Literal["attention", "mean", "last", "merged"]
+    of: str = Field(description="a level before this one that keeps snapshots")
+    pooling: Literal["attention", "mean", "last", "merged"] = Field(description="how several become one vector")
     snapshots: int = Field(default=3, gt=0, description="newest ones that are used")
     max_age_days: int = Field(default=92, gt=0, description="older ones are left out")
 
@@ -171,15 +172,15 @@ class Teacher(Settings):
     The loss is (1 - share) * cross-entropy with the clicks + share * cross-entropy with the teacher's probabilities.
     """
 
-    level: str
-    share: float = Field(gt=0, le=1)
-    max_age_days: int = Field(gt=0)
+    level: str = Field(description="before this one in the method")
+    share: float = Field(gt=0, le=1, description="of the teacher in the loss")
+    max_age_days: int = Field(gt=0, description="an older teacher is not used: the training is refused")
 
 
 class Level(Settings):
     """A chain of models on a clock."""
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=_NAME, description=_KEY)
     title: str = Field(description="for people")
     clock: Clock
     starts_on: dt.date | None = Field(
@@ -192,7 +193,9 @@ class Level(Settings):
     memory: Memory | None = None
     teacher: Teacher | None = None
     keeps: tuple[Product, ...] = ()
-    when_it_fails: Literal["stop", "use the previous one"] = "stop"
+    when_it_fails: Literal["stop", "use the previous one"] = Field(
+        default="stop", description="use the previous one: the run carries on, and ends with the error"
+    )
 
     @property
     def parent(self) -> From | None:
@@ -218,7 +221,7 @@ class Level(Settings):
 class Method(Settings):
     """Levels, each of which refers only to levels before it, and the one that serves."""
 
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=_NAME, description=_KEY)
     title: str = Field(description="for people")
     levels: dict[str, Level] = Field(min_length=1)
     serves: str = Field(description="the level whose models predict the next day")

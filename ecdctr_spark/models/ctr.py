@@ -24,7 +24,7 @@ class CtrSettings(Network):
 
     hidden: tuple[int, ...]
     pooling: Literal["attention", "mean"]
-    attention_hidden: tuple[int, ...]
+    attention_hidden: tuple[int, ...] = Field(description="of the MLP that weighs a behaviour against the item")
     cross_layers: int = Field(ge=0)
 
 

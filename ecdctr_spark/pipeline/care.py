@@ -1,4 +1,9 @@
-"""Maintenance of the tables: compaction that keeps what models were made from, and erasure of a user."""
+"""Maintenance of the tables: compaction that keeps what models were made from, and erasure of a user.
+
+Erasure removes the user's rows from every table of every configuration under the root, the token from each vocabulary
+(its index is never given to another) and the user's vectors from the snapshots, then vacuums. Versions from before it
+cannot be read any more. The raw logs are the user's own to clean.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,14 @@
 
 A first pass over the raw rows counts them by day and verdict. It decides which days the logs cover, refuses a day that
 has lost most of its rows, and accounts for every row: kept, a duplicate, in quarantine, or of a day not asked for.
+
+A day is replaced only by logs that cover it. A folder may hold all days, or one day each (`drop/2024-01-05`, then
+`drop/2024-01-06`: dates in the names of folders do not make another source). Days that it lacks stay as they are and
+are reported, and late rows of the days before those asked for are added to them. A day asked for that has lost more
+than half of its rows (`check.limits.restated`) stops the ingest; a smaller loss is reported. A day without logs is not
+done: nothing is trained on it, the command ends with exit code 2, and the day is due again, with all that depends on
+it, once its logs are there (or name it in `check.without_logs`). An event that comes again within
+`source.repeated_days` is one event: its first row is kept, whichever day is ingested first.
 """
 
 from __future__ import annotations
@@ -272,7 +280,7 @@ def _quarantine(store: Store, config: Config, parts: Sequence[_Part]) -> None:
     former = pinned.rows_by(store.place(QUARANTINE), "ds")
     if not former and not any(part.counts.quarantined for part in parts):
         return
-    bad = [_bad(part, _folder(config, part)) for part in parts]
+    bad = [_bad(config, part) for part in parts]
     if "None" in former:
         undated, of = store.read(QUARANTINE).where("ds is null"), F.col("source")
         stays = (undated.where((of == part.table.name) & ~_read_from(_folder(config, part))) for part in parts)
@@ -281,9 +289,12 @@ def _quarantine(store: Store, config: Config, parts: Sequence[_Part]) -> None:
     store.replace(QUARANTINE, reduce(DataFrame.unionByName, bad), where)
 
 
-def _bad(part: _Part, folder: str | None) -> DataFrame:
+def _bad(config: Config, part: _Part) -> DataFrame:
     judged = part.judged if part.counts.quarantined else part.judged.limit(0)  # good logs are not read again
-    return quarantined(judged, part.table.name, folder)
+    own: dict[str, str] = getattr(config.source.columns, part.table.name)
+    if part.table is IMPRESSIONS and config.source.ads is not None:  # a row does not say which of the two it is from
+        own = dict(own.items() & config.source.columns.ads.items())
+    return quarantined(judged, part.table.name, _folder(config, part), own)
 
 
 def _read_from(folder: str | None) -> Column:

@@ -60,12 +60,16 @@ def looked_at(spark: SparkSession, config: Config) -> Iterator[Looked]:
 def lines_of(looked: Looked, first_day: dt.date) -> list[str]:
     """A source as indented lines of text, for people."""
     good = looked.rows - sum(looked.bad.values())
-    columns = looked.described.columns if looked.described else looked.columns
+    columns, renamed = (
+        (looked.described.columns, looked.described.renamed) if looked.described else (looked.columns, {})
+    )
+    kinds = {**columns, **{name: "within it" for name in renamed if name not in columns}}
+    named = {name: f"{name} as {renamed[name]}" if name in renamed else name for name in kinds}
     lines = [
         f"{looked.source}",
         *(f"  files     {text}" for text in _files(looked.described)),
         f"  rows      {looked.rows:,}: {good:,} good, {looked.rows - good:,} to quarantine",
-        f"  columns   {', '.join(f'{name} {kind}' for name, kind in columns.items() if name != CORRUPT)}",
+        f"  columns   {', '.join(f'{named[name]} {kind}' for name, kind in kinds.items() if name != CORRUPT)}",
     ]
     lines += [f"  days      {text}" for text in _days(looked.days, first_day)]
     lines += [f"  times     {rows:,} rows: {form}" for form, rows in sorted(looked.times.items())]

@@ -15,6 +15,7 @@ from ecdctr_spark.evaluation import lineage
 from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import ALL_DAYS, Report, headline, render
 from ecdctr_spark.evaluation.significance import gauc_difference
+from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods.planning import Planner
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
@@ -25,6 +26,8 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.small import Row, among, read_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tracking.spool import Record, now
+from ecdctr_spark.tracking.tracker import Say, open_tracker
 
 _BINS = 10
 _SEED = 11  # of the bootstrap: the same predictions give the same interval
@@ -58,11 +61,22 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
         steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
         quarantine=_rows(quarantined.orderBy("source", "reason")),
         health=summary(store),
-        configuration=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        configuration=without_secrets(
+            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        ),
     )
     place = store.root.at("reports", f"{'+'.join(methods)}.html")
     place.write_bytes(render(report).encode())
     return place, headline(report)
+
+
+def track_report(root: Root, config: Config, report: Root, say: Say) -> None:
+    """Hands the report over to MLflow, to the run of the first method's newest model that has predicted a day."""
+    first = method_identities(registry.planner(config))[0]
+    rows = [row for row in read_metrics(root, [first]) if row["model_id"] and row["date"] != ALL_DAYS]
+    with open_tracker(config, say) as tracker:
+        for row in rows[-1:]:
+            tracker.record(row["model_id"], Record(time=now(), artifacts={"report.html": str(report)}))
 
 
 def _served(planner: Planner, metrics: Sequence[Row]) -> dict[str, set[str]]:

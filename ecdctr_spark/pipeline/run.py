@@ -6,26 +6,30 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from ecdctr_spark import tracking
 from ecdctr_spark.config import Config
 from ecdctr_spark.events import event
 from ecdctr_spark.launching.launch import Ranks, open_ranks
 from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training, days, ranges
 from ecdctr_spark.models import checked
-from ecdctr_spark.pipeline import registry, steps
+from ecdctr_spark.pipeline import registry, steps, tracked
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.progress import Reporter
+from ecdctr_spark.serving.pyfunc import served
 from ecdctr_spark.session import watching
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.small import Row
+from ecdctr_spark.tables.schemas import METRICS, MODELS
+from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tracking.spool import Record, now
+from ecdctr_spark.tracking.tracker import Tracker, open_tracker
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 _NAMED = 3  # files left out that are named
@@ -43,6 +47,7 @@ class Run:
     planner: Planner
     ranks: Ranks
     reporter: Reporter
+    tracker: Tracker
     existing: Existing = field(default_factory=Existing)
     done: list[Step] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -67,6 +72,13 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
     Raises ConfigError for days that cannot be planned and, after all that is possible is done, for days without logs.
     Raises RuntimeError where a training failed, after everything else is done where it was skipped.
     """
+    with open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker:
+        return _run(store, config, first, last, console, tracker)
+
+
+def _run(
+    store: Store, config: Config, first: dt.date, last: dt.date, console: Console, tracker: Tracker
+) -> tuple[Step, ...]:
     existing = registry.existing(store.root, config)
     planner = registry.planner(config, existing)
     methods = [planner.method_identity(method) for method in planner.served]
@@ -80,7 +92,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
         Reporter(console, len(planned), watching(store.spark)) as reporter,
         open_ranks(config.training, store.spark) as ranks,
     ):
-        under_way = Run(store, config, first, last, planner, ranks, reporter)
+        under_way = Run(store, config, first, last, planner, ranks, reporter, tracker)
         _carry_out(under_way, Ingest)
         try:
             _carry_out(under_way, Build)
@@ -92,6 +104,7 @@ def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Co
         if methods:
             steps.evaluate_overall(store, methods)
         steps.update_maturity(store.root, config, methods, under_way.existing.built)
+        _offer(under_way)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))
     if without := _no_logs(under_way):
@@ -164,8 +177,12 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         raise ConfigError(
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
         )
-    with Reporter(console, 1, watching(store.spark)) as reporter, open_ranks(config.training, store.spark) as ranks:
-        return train_one(store, config, training, ranks, reporter)
+    with (
+        open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker,
+        Reporter(console, 1, watching(store.spark)) as reporter,
+        open_ranks(config.training, store.spark) as ranks,
+    ):
+        return train_one(store, config, training, ranks, reporter, tracker)
 
 
 def training_of(root: Root, config: Config, level: str, date: dt.date) -> Training:
@@ -185,18 +202,27 @@ def training_of(root: Root, config: Config, level: str, date: dt.date) -> Traini
     raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
 
 
-def train_one(store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter) -> Row:
-    """One training, with its progress shown, registered and tracked."""
-    with reporter.step(f"train {training.model_id}") as update:
+def train_one(
+    store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter, tracker: Tracker
+) -> Row:
+    """One training, with its progress shown and tracked, and registered."""
+    with (
+        reporter.step(f"train {training.model_id}") as update,
+        tracker.training(training.model_id, tracked.opened(config, training)) as track,
+    ):
 
         def trained(job: TrainingJob) -> TrainingResult:
             total = sum(unit.rows for unit in job.units) * job.train.epochs
-            return ranks.train(job, lambda rows, loss: update(rows, f"loss {loss:.4f}", total))
+
+            def progress(rows: int, loss: float) -> None:
+                update(rows, f"loss {loss:.4f}", total)
+                track(rows, loss)
+
+            return ranks.train(job, progress)
 
         row, result = steps.train(store, config, training, trained)
         update(result.rows, f"loss {result.loss:.4f}")
-    figures = {"rows": result.rows, "seconds": result.seconds, "loss": result.loss, "waiting": result.waiting}
-    tracking.log_model(config, row, figures)
+        tracker.record(training.model_id, *tracked.trained(store, config, row, result))
     return row
 
 
@@ -287,7 +313,7 @@ def _train(run: Run, step: Training) -> bool:
     """Returns whether the rest must be planned anew: a model that was trained again may be as it was, and one that
     failed and may be skipped is not there."""
     try:
-        train_one(run.store, run.config, step, run.ranks, run.reporter)
+        train_one(run.store, run.config, step, run.ranks, run.reporter, run.tracker)
     except RuntimeError as error:
         if step.level.when_it_fails == "stop":
             raise
@@ -313,9 +339,26 @@ def _predict(run: Run, step: Prediction) -> bool:
             {**entry, "subject": method, "detail": model.model_id, "inputs": inputs, "seconds": seconds}
             for (method, model), inputs in zip(step.models, made_from, strict=True)
         ]
+        rated = [row for row in read_rows(run.store.root, METRICS) if row["date"] == step.day]
+        for model_id, record in tracked.judged(rated, {method for method, _ in step.models}).items():
+            run.tracker.record(model_id, record)  # before the ledger says that it is done
         registry.record(run.store.root, entries)
         update(rows, "")
     return False
+
+
+def _offer(run: Run) -> None:
+    """Offers the first method's model that serves next to the model registry, where this run has trained it."""
+    name, method = run.config.tracking.registered_model, run.config.chosen[0]
+    if name is None:
+        return
+    trained = {step.model_id: step for step in run.done if isinstance(step, Training)}
+    same = {"level": method.serves, "data_set": run.config.data_set_id}
+    rows = [row for row in read_rows(run.store.root, MODELS) if row.items() >= same.items()]
+    newest = max(rows, key=lambda row: row["date"], default=None)
+    if newest and newest["model_id"] in trained:
+        export = steps.exported(run.store.root, newest["model_id"])
+        run.tracker.record(newest["model_id"], Record(time=now(), served=served(export, name)))
 
 
 # The function of each kind of step. It returns whether the rest must be planned anew.

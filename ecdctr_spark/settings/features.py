@@ -56,6 +56,7 @@ def _source(source: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 ImpressionSource = Annotated[str, AfterValidator(_source)]
+_FROM = "user_id, item_id, domain, context.COLUMN of the impression, user.ATTRIBUTE or item.ATTRIBUTE"
 
 
 class Feature(Settings):
@@ -64,7 +65,7 @@ class Feature(Settings):
     role: ClassVar[Role]
 
     kind: str
-    name: Name
+    name: Name = Field(description="its key in the mapping: not set beside it")
     basic: bool = Field(default=False, description="the tiny model reads it as well (paper, section 3.2)")
 
     @property
@@ -98,7 +99,7 @@ class Id(Feature):
     role = "index"
 
     kind: Literal["id"]
-    source: ImpressionSource
+    source: ImpressionSource = Field(description=_FROM)
     min_count: int = Field(default=1, gt=0, description="impressions within features.admission_days that earn a row")
     max_tokens: int | None = Field(default=None, gt=0, description="rows for the field's tokens; null: no limit")
     evict_days: int | None = Field(default=None, gt=0, description="days not shown, then read as unknown; null: never")
@@ -125,7 +126,7 @@ class Number(Feature):
     role = "number"
 
     kind: Literal["number"]
-    source: ImpressionSource
+    source: ImpressionSource = Field(description=_FROM)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -135,9 +136,9 @@ class Number(Feature):
 class _Counter(Feature):
     """A count of an entity in one domain, over the last `days` days up to yesterday."""
 
-    entity: ImpressionSource
-    domain: Domain
-    days: int = Field(gt=0)
+    entity: ImpressionSource = Field(description="whose events are counted: a column or attribute, as source of an id")
+    domain: Domain = Field(description="of the events that are counted")
+    days: int = Field(gt=0, description="before the impression's own that are counted")
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -158,8 +159,8 @@ class Count(_Counter):
     role = "index"
 
     kind: Literal["count"]
-    measure: Literal["impressions", "clicks"]
-    buckets: int = Field(default=16, gt=1)
+    measure: Literal["impressions", "clicks"] = Field(description="what is counted")
+    buckets: int = Field(default=16, gt=1, description="by powers of two; the last has all larger counts")
 
     def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
         return tuple(("bucket", str(bucket)) for bucket in range(self.buckets))
@@ -171,8 +172,8 @@ class Rate(_Counter):
     role = "number"
 
     kind: Literal["rate"]
-    prior: float = Field(default=0.1, gt=0, lt=1)
-    strength: float = Field(default=20.0, gt=0)
+    prior: float = Field(default=0.1, gt=0, lt=1, description="the rate of an entity that was never shown")
+    strength: float = Field(default=20.0, gt=0, description="impressions that weigh as much as the prior")
 
 
 class Behaviours(Feature):
@@ -181,9 +182,9 @@ class Behaviours(Feature):
     role = "sequence"
 
     kind: Literal["behaviours"]
-    of: str
-    length: int = Field(gt=0)
-    days: int = Field(default=90, gt=0)
+    of: str = Field(description="an id feature, whose rows of the embedding are used")
+    length: int = Field(gt=0, description="clicks at most, the newest; fewer are padded")
+    days: int = Field(default=90, gt=0, description="older clicks are left out")
 
     @property
     def days_of_clicks(self) -> int:

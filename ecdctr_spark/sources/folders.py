@@ -1,4 +1,10 @@
-"""The files below a folder of raw logs: which are read, which are left out, and the values that their folders name."""
+"""The files below a folder of raw logs: which are read, which are left out, and the values that their folders name.
+
+Files at any depth are read, and the values of folders such as `shop=007/` are text. Names that begin with _ or a dot
+are left out, and reported. All csv files must have the same columns; Parquet and JSON may gain some. Compressed csv and
+JSON is gzip or bzip2. A file that cannot be read as it is (a quote that is not closed, a truncated archive, a column
+that is there twice) is refused by name before the work starts.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,11 @@
 Logs come from writers that agree on nothing: one has ids as integers, another as floats or text; one has times as epoch
 seconds, another as ISO 8601. The same thing must come out the same, and what is ambiguous must not come out at all:
 these functions give null for it, and ingest quarantines the row with a reason.
+
+An identifier is text or a whole number of any type: 7, 7.0 and "7" are one user, and a number that was rounded on its
+way (1.23E+17) is none. A time is a timestamp, ISO 8601, `yyyymmdd`, or epoch seconds, milliseconds, microseconds or
+nanoseconds, distinguished by magnitude within the years 1990 to 2100; `source.time_unit` and `source.timezone` declare
+what is ambiguous. Nested values become JSON text.
 """
 
 from __future__ import annotations
@@ -39,10 +44,10 @@ _TIDY = r'^(?!\{"|\{\}|\[(?:[\]\[{"\d-]|null|true|false))\P{Cc}+$'  # no control
 _SCIENTIFIC = r"^[+-]?\d+\.\d+[Ee][+-]?\d+$|^[+-]?\d+[Ee]\+\d+$|^[+-]?Infinity$"  # 1.23E+17: rounded, as by Excel
 _JAVA = r"^-?\d\.\d+E\d{1,2}$"  # 1.0E7: a double as Java writes it, all digits there
 DECIMAL_ZEROS = r"^([+-]?\d+)\.0+$"
-_NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
+NOTHING = ("null", "none", "nan", "nat", "<na>", "\\n", "undefined")  # how writers spell a missing value
 
 # Epoch ticks of about these years: the number of digits tells the unit, and no yyyymmdd begins like one.
-_EPOCH = {
+EPOCH = {
     "seconds": r"([6-9]\d{8}|[1-4]\d{9})",
     "milliseconds": r"([6-9]\d{11}|[1-4]\d{12})",
     "microseconds": r"([6-9]\d{14}|[1-4]\d{15})",
@@ -113,14 +118,14 @@ def as_id(value: Column, kind: DataType) -> Column:
     stripped = F.regexp_replace(F.regexp_replace(text, PADDING, ""), DECIMAL_ZEROS, "$1")
     tidy = F.when(stripped.rlike(_TIDY), stripped)
     number = as_id(F.when(text.rlike(_JAVA), text).cast("double"), DoubleType())
-    usual = F.when(~F.lower(text).isin(*_NOTHING), F.when(text.rlike(_PLAIN), text).otherwise(tidy))
+    usual = F.when(~F.lower(text).isin(*NOTHING), F.when(text.rlike(_PLAIN), text).otherwise(tidy))
     return F.when(text.rlike(_SCIENTIFIC), number).otherwise(usual)
 
 
 def is_missing(value: Column, kind: DataType) -> Column:
     """Whether a raw value is missing: null, empty, nothing but spaces of any kind, or a writer's word for null."""
     bare = F.regexp_replace(as_text(value, kind), PADDING, "")  # null where bytes are no text, which is not missing
-    return value.isNull() | F.coalesce((bare == "") | F.lower(bare).isin(*_NOTHING), F.lit(False))
+    return value.isNull() | F.coalesce((bare == "") | F.lower(bare).isin(*NOTHING), F.lit(False))
 
 
 def as_time(value: Column, kind: DataType, clock: Clock) -> Column:
@@ -146,7 +151,7 @@ def as_time(value: Column, kind: DataType, clock: Clock) -> Column:
     if clock.unit == "yyyymmdd":
         return written
     micros_text = _in_microseconds(text)
-    epoch = F.when(micros_text.rlike(f"^{_EPOCH['microseconds']}$"), F.timestamp_micros(micros_text.cast("bigint")))
+    epoch = F.when(micros_text.rlike(f"^{EPOCH['microseconds']}$"), F.timestamp_micros(micros_text.cast("bigint")))
     return F.coalesce(epoch, written)
 
 
@@ -156,7 +161,7 @@ def time_form(value: Column, kind: DataType, clock: Clock) -> Column:
         return F.lit("timestamp" if isinstance(kind, TimestampType) else f"{kind.simpleString()} in {clock.zone}")
     text = _time_text(value, kind)
     number = text.rlike(r"^[\d.]+$")
-    epochs = [F.when(text.rlike(f"^{ticks}{_FRACTION}$"), f"epoch {unit}") for unit, ticks in _EPOCH.items()]
+    epochs = [F.when(text.rlike(f"^{ticks}{_FRACTION}$"), f"epoch {unit}") for unit, ticks in EPOCH.items()]
     if clock.unit != "auto":
         epochs = [F.when(number, f"epoch {clock.unit}")] if clock.unit in _DECLARED else []
     local = _extended(text, Clock(zone="LOCAL")).endswith(" LOCAL")
@@ -176,10 +181,10 @@ def _in_microseconds(text: Column) -> Column:
     """Digits of epoch ticks as digits of microseconds; other text may come out changed, but never as such digits."""
     steps = {
         _HOUR: "",
-        rf"^{_EPOCH['nanoseconds']}$": "$1",
-        rf"^{_EPOCH['seconds']}{_FRACTION}$": "$1.$2000000",
+        rf"^{EPOCH['nanoseconds']}$": "$1",
+        rf"^{EPOCH['seconds']}{_FRACTION}$": "$1.$2000000",
         r"^(\d{9,10})\.(\d{6})\d*$": "$1$2",
-        rf"^{_EPOCH['milliseconds']}{_FRACTION}$": "$1.$2000",
+        rf"^{EPOCH['milliseconds']}{_FRACTION}$": "$1.$2000",
         r"^(\d{12,13})\.(\d{3})\d*$": "$1$2",
     }
     return _replaced(text, steps)

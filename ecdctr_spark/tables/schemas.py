@@ -33,7 +33,8 @@ class Person(BaseModel):
 
 
 class Table(BaseModel):
-    """The declaration of a Delta table: its columns as DDL, the columns that identify a row, and the partition columns.
+    """The declaration of a Delta table: what it holds, its columns as DDL, the columns that identify a row, and the
+    partition columns.
 
     The files of a table that is `laid_out` are written task by task as they are, and never compacted. `varied` columns
     rarely repeat a value and are written without a dictionary, which was half the work of writing samples and saved
@@ -43,6 +44,7 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
+    about: str = ""
     columns: str
     key: tuple[str, ...]
     partitions: tuple[str, ...] = ()
@@ -75,9 +77,10 @@ EVENT_ID = Person(column="event_id", holds="event")
 
 IMPRESSIONS = Table(
     name="impressions",
+    about="what was shown; clicked is null where clicks have their own table",
     scope="logs",
     columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
-    " context map<string,string>, clicked int, ds date",  # clicked is null where clicks have their own table
+    " context map<string,string>, clicked int, ds date",
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "event_time"),
@@ -85,8 +88,9 @@ IMPRESSIONS = Table(
 )
 CLICKS = Table(
     name="clicks",
+    about="clicks on impressions; ds is the day of the click",
     scope="logs",
-    columns="event_id string, click_time timestamp, ds date",  # ds is the day of the click
+    columns="event_id string, click_time timestamp, ds date",
     key=("event_id",),
     partitions=("ds",),
     varied=("event_id", "click_time"),
@@ -94,6 +98,7 @@ CLICKS = Table(
 )
 USERS = Table(
     name="users",
+    about="attributes of users, each version from valid_from until the next",
     scope="logs",
     columns="user_id string, valid_from timestamp, attributes map<string,string>",
     key=("user_id", "valid_from"),
@@ -101,14 +106,16 @@ USERS = Table(
 )
 ITEMS = Table(
     name="items",
+    about="attributes of items, each version from valid_from until the next",
     scope="logs",
     columns="item_id string, valid_from timestamp, attributes map<string,string>",
     key=("item_id", "valid_from"),
 )
 QUARANTINE = Table(
     name="quarantine",
+    about="raw rows that cannot be used, and why; folder is that of the source, null where it has none; ds is null"
+    " where the row has no readable time",
     scope="logs",
-    # folder is that of the source, null where it has none; ds is null where the row has no readable time.
     columns="source string, folder string, reason string, row string, ds date",
     key=(),
     partitions=("source", "ds"),
@@ -116,6 +123,7 @@ QUARANTINE = Table(
 )
 LABELLED = Table(
     name="labelled",
+    about="impressions with their label, and with user and item as they were when it was shown",
     scope="data_set",
     columns="event_id string, event_time timestamp, domain string, user_id string, item_id string,"
     " context map<string,string>, user map<string,string>, item map<string,string>,"
@@ -127,6 +135,7 @@ LABELLED = Table(
 )
 DAILY_COUNTS = Table(
     name="daily_counts",
+    about="impressions and known clicks by day of each key of an entity that features count",
     scope="data_set",
     columns="entity string, key string, domain string, impressions bigint, clicks bigint, ds date",
     key=("entity", "key", "domain", "ds"),
@@ -134,20 +143,20 @@ DAILY_COUNTS = Table(
     person=Person(column="key", where="entity = 'user_id'"),
 )
 DAILY_CLICKS = Table(
-    name="daily_clicks",  # the newest natural clicks of a user that became known on a day
+    name="daily_clicks",
+    about="the newest natural clicks of a user that became known on a day; rows has, by id feature, the row of each"
+    " click as big-endian int32, the newest last",
     scope="data_set",
-    columns="user_id string, clicks int,"
-    " rows map<string,binary>,"  # by id feature, the row of each click as big-endian int32, the newest last
-    " ds date",
+    columns="user_id string, clicks int, rows map<string,binary>, ds date",
     key=("user_id", "ds"),
     partitions=("ds",),
     person=USER_ID,
 )
 VOCABULARY = Table(
     name="vocabulary",
+    about="the row of the embedding of each token. kind is null, unknown or bucket for rows that are reserved when the"
+    " field is first declared (their token is a number), and token for the rest",
     scope="data_set",
-    # kind is null, unknown or bucket for rows reserved when the field is first declared (their token is a number), and
-    # token for the rest.
     columns="field string, kind string, token string, index int, since timestamp",
     key=("field", "kind", "token"),
     person=Person(
@@ -158,7 +167,8 @@ VOCABULARY = Table(
     ),
 )
 SNAPSHOTS = Table(
-    name="snapshots",  # vectors of the users and items that a model has trained, by their index
+    name="snapshots",
+    about="vectors of the users and items that a model has trained, by their index",
     scope="data_set",
     columns="model_id string, entity string, index int, vector array<float>",
     key=("model_id", "entity", "index"),
@@ -166,7 +176,8 @@ SNAPSHOTS = Table(
     person=Person(column="index", holds="index", where="entity = 'user_id'"),
 )
 MODELS = Table(
-    name="models",  # inputs and digest: hashes of what it was made from, and of its checkpoint (methods/currency.py)
+    name="models",
+    about="what each model was made from; inputs and digest are hashes of that and of its checkpoint",
     columns="model_id string, level string, date date, data_set string, domains array<string>, days array<date>,"
     " parents array<string>, tables map<string,bigint>, settings string, code_version string, ranks int, rows bigint,"
     " seconds double, created timestamp, inputs string, digest string",
@@ -174,7 +185,8 @@ MODELS = Table(
 )
 PREDICTIONS = Table(
     name="predictions",
-    # method is the name and identity of a method; weight stands for the ads that sampling left out.
+    about="of the next day's ads; method is the name and identity of a method, and weight stands for the ads that"
+    " sampling left out",
     columns="event_id string, user_id string, item_id string, method string, model_id string, domain string,"
     " label int, weight double, prediction double, ds date",
     key=("event_id", "method"),
@@ -183,19 +195,23 @@ PREDICTIONS = Table(
     person=USER_ID,
 )
 METRICS = Table(
-    name="metrics",  # date is null over all days; mature: whether all rows and clicks that count could have been there
+    name="metrics",
+    about="how good predictions were; date is null over all days; mature: whether all rows and clicks that count could"
+    " have been there",
     columns="date date, method string, model_id string, domain string, auc double, gauc double,"
     " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint, mature boolean",
     key=("date", "method", "domain"),
 )
 CONTENT = Table(
-    name="content",  # a checksum of the samples of a day, and since when they have it
+    name="content",
+    about="a checksum of the samples of a day, and since when they have it",
     scope="data_set",
     columns="domain string, ds date, rows bigint, checksum bigint, changed timestamp",
     key=("domain", "ds"),
 )
 HEALTH = Table(
-    name="health",  # evaluation/health.py; `ok`: whether `value` is between `low` and `high`
+    name="health",
+    about="measures of the data of a day (evaluation/health.py); ok: whether value is between low and high",
     scope="data_set",
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",
@@ -203,8 +219,9 @@ HEALTH = Table(
     partitions=("ds",),
 )
 STEPS = Table(
-    name="steps",  # subject is the identity of logs, a data set or a method; detail is a model or an error; inputs, of
-    # predictions, is a hash of what they were made from
+    name="steps",
+    about="what was done; subject is the identity of logs, a data set or a method; detail is a model or an error;"
+    " inputs, of predictions, is a hash of what they were made from",
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
     " rows_kept bigint, duplicates bigint, quarantined bigint, outside_asked bigint, outside_any bigint,"
     " seconds double, finished timestamp, inputs string",
@@ -212,7 +229,8 @@ STEPS = Table(
 )
 
 ORACLE = Table(
-    name="oracle",  # of a synthetic platform; no step reads it
+    name="oracle",
+    about="the probability of each click on a synthetic platform; no step reads it",
     scope="logs",
     columns="event_id string, domain string, probability double, clicked boolean",
     key=("event_id",),
@@ -234,9 +252,9 @@ def samples_table(features: Features) -> Table:
     encoded = "".join(f", {feature.name} {_SAMPLE_TYPES[feature.role]}" for feature in features.fields)
     return Table(
         name="samples",
+        about="what models read: one column per feature. click_day is the day of the click since 1970, 0 without one: a"
+        " model must not learn of a click after its day. user and item stay beside their indices: GAUC groups by user",
         scope="data_set",
-        # click_day is the day of the click since 1970, 0 without one: a model must not learn of a click after its day.
-        # The user's and item's ids are kept beside their indices: GAUC groups by user.
         columns=f"event_id string, event_time timestamp, user string, item string{encoded}, label float,"
         " click_day int, weight float, domain string, ds date",
         key=("event_id",),

@@ -18,16 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.cli import main
+from ecdctr_spark.config import load_config
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import PREDICTIONS
+from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
+from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.end_to_end.conftest import PREDICTED, USERS
 
 pytestmark = pytest.mark.end_to_end
 
+REGISTERED = ["--set", "tracking.registered_model=ctr"]
 DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
 FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
 
@@ -83,7 +88,7 @@ def second_day(one_day: Path, overlay: Path, tmp_path_factory: pytest.TempPathFa
     root = tmp_path_factory.mktemp("finished") / "root"
     shutil.copytree(one_day, root)
     done = [
-        ecdctr("run", overlay, root, *DAYS, "--set", f"training.clocks=[{clock}]", "--json-logs")
+        ecdctr("run", overlay, root, *DAYS, "--set", f"training.clocks=[{clock}]", *REGISTERED, "--json-logs")
         for clock in ("month", "week", "day")
     ]
     assert [each.code for each in done] == [0, 0, 0], "".join(each.out + each.err for each in done)
@@ -137,10 +142,12 @@ def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Pa
 
 
 def test_a_run_of_all_clocks_finds_nothing_to_do_after_a_job_for_each(finished: Path, overlay: Path) -> None:
+    before = len(mlflow_runs(finished, overlay))
     again = ecdctr("run", overlay, finished, *DAYS)
     assert again.code == 0
     assert "nothing is due" in again.out
     assert "train" not in again.out
+    assert len(mlflow_runs(finished, overlay)) == before
 
 
 def test_killed_in_the_middle_and_run_again_it_ends_the_same(
@@ -217,14 +224,51 @@ def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple
 
 
 def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: Path) -> None:
-    shown = ecdctr("report", overlay, finished)
+    secret = ["--set", "tracking.registry_uri=postgresql://me:secret@host/db"]
+    shown = ecdctr("report", overlay, finished, *secret)
     assert shown.code == 0
     (report,) = (finished / "reports").iterdir()
     assert f"report: {report} ({report.stat().st_size / 1000:,.0f} kB)" in shown.out
     page = report.read_text(encoding="utf-8")
     assert not re.search(r"<script|(src|href)\s*=", page)
+    assert "postgresql://***@host/db" in page and "secret" not in page
     for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-04", "actr-2024-03-06"):
         assert subject in page
+
+
+def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finished: Path, overlay: Path) -> None:
+    assert ecdctr("report", overlay, finished).code == 0
+    found = mlflow_runs(finished, overlay)
+    models = {row["model_id"]: row for row in read_rows(Root.parse(finished), MODELS)}
+    assert sorted(run.info.run_name for run in found) == sorted(models)
+    for run in found:
+        model, row = run.info.run_name, models[run.info.run_name]
+        assert run.info.status == "FINISHED"
+        assert (run.data.params["level"], run.data.params["training.ranks"]) == (row["level"], "2")
+        assert run.data.metrics["rows"] == row["rows"] and run.data.metrics["loss"] > 0
+        assert run.data.tags.get("parents", "") == ", ".join(row["parents"])
+        read = {data_set.dataset.name: data_set.dataset.source for data_set in run.inputs.dataset_inputs}
+        assert {name: json.loads(source)["delta_table_version"] for name, source in read.items()} == row["tables"]
+        assert all((Path(json.loads(source)["path"]) / "_delta_log").is_dir() for source in read.values()), model
+    gaucs = {row["model_id"]: row["gauc"] for row in metrics(overlay, finished) if row["date"] != "all"}
+    judged = {run.info.run_name: run.data.metrics.get("next_day.gauc") for run in found}
+    assert {model: gauc for model, gauc in judged.items() if gauc is not None} == gaucs
+    newest = next(run for run in found if run.info.run_name.startswith("actr-2024-03-05"))
+    files = {path.name for path in Path(newest.info.artifact_uri.removeprefix("file://")).iterdir()}
+    assert files == {"learning_curve.svg", "report.html"}
+
+
+def test_the_model_that_serves_next_is_the_newest_registered_one(finished: Path, overlay: Path) -> None:
+    names = {run.info.run_id: run.info.run_name for run in mlflow_runs(finished, overlay)}
+    (version,) = MlflowClient(sqlite(Root.parse(finished))).search_model_versions("name = 'ctr'")
+    assert names[version.run_id].startswith("actr-2024-03-06")
+
+
+def mlflow_runs(root: Path, overlay: Path) -> list[Any]:
+    """The runs in the SQLite file of a root, once all records are there."""
+    Tracker(load_config([overlay], [f"storage.root={root}"]), lambda said: None).close(patience=300)
+    client = MlflowClient(sqlite(Root.parse(root)))
+    return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
 def test_an_exported_model_scores_samples(finished: Path, overlay: Path, tmp_path: Path) -> None:

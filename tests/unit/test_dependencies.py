@@ -22,7 +22,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NOT_IMPORTED = {"pandas", "pip", "setuptools"}  # bounds on what Spark and Petastorm import; pip is a command
+NOT_IMPORTED = {"pandas", "pip", "psutil", "setuptools"}  # what Spark, MLflow and Petastorm import; pip is a command
 # Of no use on the machines that tests run on: fbgemm-gpu must be made for the GPU machine's torch, adlfs is for Azure.
 NOT_PINNED = {"adlfs", "fbgemm-gpu"}
 

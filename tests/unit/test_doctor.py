@@ -80,6 +80,7 @@ def test_a_cluster_may_bring_spark_without_metadata(monkeypatch: pytest.MonkeyPa
     assert "ok  pyspark: the cluster's own" in [finding.line() for finding in doctor.environment_findings()]
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert (
-        "BAD pyspark: not installed; pip install 'pyspark>=3.5,<4.2' (or run it by the spark-submit of a cluster)"
+        "BAD pyspark: not installed; pip install 'pyspark>=3.5,<4.1.2'"
+        " (4.1.4 lacks a class of Delta 4.1's; or use a cluster's spark-submit)"
         in [finding.line() for finding in doctor.environment_findings()]
     )

@@ -95,10 +95,32 @@ def test_what_others_write_to_standard_error_goes_to_the_log(tmp_path: Path) -> 
     assert sorted(log.read_text().split()) == ["child", "python"]
 
 
-def test_what_processes_write_goes_to_the_log_where_standard_error_was_replaced_as_in_a_notebook(tmp_path: Path) -> None:
+def test_what_processes_write_goes_to_the_log_in_a_notebook_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
     replaced = f"import os, sys\nsys.stderr = os.fdopen(os.dup(2), 'w')\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", replaced, str(log)], capture_output=True, text=True, check=True)
     assert "child" not in done.stderr
     assert log.read_text().split() == ["child"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:5000/path", "http://***@host:5000/path"),
+        ("https://token@host", "https://***@host"),
+        ("postgresql+psycopg2://me:p@host/db?sslmode=x", "postgresql+psycopg2://***@host/db?sslmode=x"),
+        ("mysql://host/db?user=me&password=secret&x=1", "mysql://host/db?user=me&password=***&x=1"),
+        ("two: http://a:b@c and http://d:e@f.", "two: http://***@c and http://***@f."),
+        ("uri: 'http://a:b@c'", "uri: 'http://***@c'"),
+    ],
+)
+def test_credentials_in_a_uri_are_hidden(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["abfss://container@account.dfs.core.windows.net/x", "http://host/a@b", "sqlite:////root/mlflow.db", "a@b"]
+)
+def test_what_is_no_credential_stays(text: str) -> None:
+    assert without_secrets(text) == text

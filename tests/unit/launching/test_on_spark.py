@@ -40,10 +40,10 @@ def test_a_rank_that_could_not_import_has_not_died_and_its_error_is_quoted() -> 
 
 
 def test_what_spark_raised_in_the_launchers_thread_is_the_cause() -> None:
-    spark = RuntimeError("Job aborted:\nTraceback\n  ModuleNotFoundError: No module named 'ecdctr_spark'\n")
+    spark = RuntimeError("Job aborted:\nTraceback\n  UnpicklingError: pickle data was truncated\n")
     error = cause("", [spark, RuntimeError("Spark job has failed, see the error above.")])
     assert type(error) is RuntimeError
-    assert str(error) == "Spark failed: ModuleNotFoundError: No module named 'ecdctr_spark'"
+    assert str(error) == "Spark failed: UnpicklingError: pickle data was truncated"
 
 
 def test_a_failure_of_spark_that_its_user_can_act_on_is_one_line() -> None:

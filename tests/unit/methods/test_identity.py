@@ -109,15 +109,17 @@ OTHERS = (
     {"level": "cpm", "share": 0.5, "max_age_days": 9}, {"of": "tpm", "pooling": "mean"}, ["snapshot"], ["x"], [],
 )  # fmt: skip
 # Settings that no other value fits while the rest stays as it is: a node of another kind has other settings, a name is
-# that of its mapping, and a level refers to the only one that will do, or to none where none is before it.
-BOUND = ("kind", "every", "how", "name", "of", "level", "pooling", "serves", "memory", "teacher", "keeps")
+# that of its mapping, a level refers to the only one that will do, or to none where none is before it, and columns of
+# ads need their folder.
+BOUND = ("ads", "kind", "every", "how", "name", "of", "level", "pooling", "serves", "memory", "teacher", "keeps")
 
 
 @lru_cache(maxsize=1)
 def everything() -> str:
     """A configuration in which few settings are null, as JSON."""
     demo = "demo={first: 2024-08-01, last: 2024-08-02}"
-    chosen = ["training.min_ranks=1", "training.clocks=[day]"]
+    files = "source.kind=files"  # of which alone columns may be renamed
+    chosen = ["training.min_ranks=1", "training.clocks=[day]", files]
     config = load_config(["synthetic"], ["calendar.first_day=2024-08-01", *chosen, demo])
     return config.model_dump_json()
 

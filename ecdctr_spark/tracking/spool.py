@@ -1,0 +1,177 @@
+"""Records on their way to MLflow: written under storage.root first, handed over when a server answers.
+
+Each write is an object of its own, `TIME-PROCESS-COUNT-MODEL.jsonl`, one record per line: object stores and Databricks
+volumes cannot append to a file, and a whole object is readable after a kill. What was handed over is removed.
+
+While a process trains a model it holds a lease on it. A lease whose process is gone says that the training was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.storage import Root, process_runs
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+_ENDING = ".jsonl"
+_LEASE_SECONDS = 900.0  # without renewal, after which a process on another machine is taken for dead
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class DeltaInput(Settings):
+    """A Delta table, by the URI of its place, at the version that a model was trained on."""
+
+    name: str
+    place: str
+    version: int
+
+
+class Column(Settings):
+    """An input of an exported model. The example of a binary column is a number of zero bytes."""
+
+    name: str
+    kind: Literal["integer", "float", "binary"]
+    example: int
+
+
+class Served(Settings):
+    """An export that is to become a version of a registered model: where it is, its hash, and the module whose
+    `_load_pyfunc` opens it."""
+
+    registered_model: str
+    place: str
+    sha256: str
+    loader: str
+    columns: tuple[Column, ...]
+
+
+class Record(Settings):
+    """What is to be said of the MLflow run of a model. `time` is in ms since 1970; metrics are those of `step`;
+    `artifacts` are places by the name that their file gets."""
+
+    time: int
+    step: int = 0
+    status: Status | None = None
+    params: Mapping[str, str] = Field(default_factory=dict)
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    metrics: Mapping[str, float] = Field(default_factory=dict)
+    inputs: tuple[DeltaInput, ...] = ()
+    artifacts: Mapping[str, str] = Field(default_factory=dict)
+    served: Served | None = None
+
+    @property
+    def eventful(self) -> bool:
+        """Whether it says more than metrics, parameters and tags."""
+        return bool(self.status or self.inputs or self.artifacts or self.served)
+
+
+class Lease(Settings):
+    """Which process trains a model, and when it last said so, in seconds since 1970."""
+
+    host: str
+    process: int
+    renewed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether its process may still be training."""
+        if time.time() - self.renewed > _LEASE_SECONDS:
+            return False
+        return self.host != socket.gethostname() or (self.process != os.getpid() and process_runs(self.process))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An object of the spool: records of the MLflow run of one model, written together."""
+
+    place: Root
+
+    @property
+    def name(self) -> str:
+        """Unique in the spool, and ordered by time."""
+        return self.place.name.removesuffix(_ENDING)
+
+    @property
+    def model(self) -> str:
+        """The model_id."""
+        return self.name.split("-", 3)[3]
+
+    @property
+    def count(self) -> int:
+        """The number of its records."""
+        return int(self.name.split("-", 3)[2])
+
+    def records(self) -> list[Record]:
+        """Its records; none where another process has handed it over meanwhile."""
+        try:
+            lines = self.place.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        return [Record.model_validate_json(line) for line in lines]
+
+
+@dataclass(frozen=True)
+class Spool:
+    """The spool of a storage root, at its folder `tracking`."""
+
+    root: Root
+
+    def append(self, model: str, records: Sequence[Record]) -> None:
+        """Writes records of a model's run as one segment."""
+        name = f"{time.time_ns():020d}-{os.getpid()}-{len(records)}-{model}{_ENDING}"
+        lines = "".join(f"{record.model_dump_json(exclude_defaults=True)}\n" for record in records)
+        self.root.at("records", name).write_bytes(lines.encode())
+
+    def segments(self) -> list[Segment]:
+        """What waits to be handed over, the oldest first, without models that another process trains."""
+        places = [place for place in self.root.at("records").list() if place.name.endswith(_ENDING)]
+        found = [Segment(place) for place in places]
+        others = {model for model in {segment.model for segment in found} if self._lease(model)}
+        return [segment for segment in found if segment.model not in others]
+
+    def hold(self, model: str) -> None:
+        """Takes or renews this process's lease on a model."""
+        lease = Lease(host=socket.gethostname(), process=os.getpid(), renewed=time.time())
+        self._leases.at(f"{model}.json").write_bytes(lease.model_dump_json().encode())
+
+    def release(self, model: str) -> None:
+        """Gives the lease back."""
+        self._leases.at(f"{model}.json").remove()
+
+    def killed(self) -> list[str]:
+        """The models whose training was killed: there is a lease, and no process holds it."""
+        models = [place.name.removesuffix(".json") for place in self._leases.list()]
+        return [model for model in models if not self._lease(model)]
+
+    def identity(self) -> str:
+        """A name of this storage root that stays when it is moved, so that two roots on one server are kept apart."""
+        place = self.root.at("root_id")
+        if not place.exists():
+            place.write_bytes(uuid.uuid4().hex.encode())
+        return place.read_bytes().decode()
+
+    @property
+    def _leases(self) -> Root:
+        return self.root.at("training")
+
+    def _lease(self, model: str) -> Lease | None:
+        """The lease of another living process on a model."""
+        place = self._leases.at(f"{model}.json")
+        if not place.exists():
+            return None
+        lease = Lease.model_validate_json(place.read_bytes())
+        return lease if lease.holds else None
