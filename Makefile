@@ -21,8 +21,8 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes lint docs bench-spark bench-train \
-	bench-network bench-device clean
+.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
+	bench-spark bench-train bench-network bench-device clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -37,6 +37,9 @@ test: lint ## run all checks and tests
 
 test-device: setup ## test training on this machine's GPU
 	@CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest tests/device tests/unit/training/test_resume.py tests/unit/training/test_levels.py
+
+notebooks: setup ## run the notebooks and save their outputs (15 minutes)
+	@$(BIN)/python -m tests.notebooks
 
 test-cluster: setup ## test every job on a standalone Spark cluster of two workers, in a folder and on S3
 	@$(BIN)/python -m pytest tests/end_to_end/test_cluster.py tests/end_to_end/whole_cluster.py

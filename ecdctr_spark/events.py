@@ -73,10 +73,11 @@ def standard_error(log: Path) -> Iterator[TextIO]:
     there otherwise goes to the end of `log`."""
     try:
         sys.stderr.flush()
-        at = sys.stderr.fileno()
+        sys.stderr.fileno()
     except (AttributeError, UnsupportedOperation):  # replaced by an object, which no other process can write to
         yield sys.stderr
         return
+    at = 2  # what other processes inherit; in a notebook, sys.stderr has another descriptor
     ours, theirs = os.dup(at), os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(theirs, at)
     os.close(theirs)

@@ -95,6 +95,15 @@ def test_what_others_write_to_standard_error_goes_to_the_log(tmp_path: Path) -> 
     assert sorted(log.read_text().split()) == ["child", "python"]
 
 
+def test_what_processes_write_goes_to_the_log_in_a_notebook_too(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    replaced = f"import os, sys\nsys.stderr = os.fdopen(os.dup(2), 'w')\n{SCRIPT}"
+    done = subprocess.run([sys.executable, "-c", replaced, str(log)], capture_output=True, text=True, check=True)
+    assert "child" not in done.stderr
+    assert log.read_text().split() == ["child"]
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
