@@ -54,7 +54,8 @@ WORLDS: tuple[WorldKind, ...] = ("horovod", "torch")
 
 
 def training(launcher: str, ranks: int, world: str = "auto") -> Launching:
-    return Launching.model_validate({"launcher": launcher, "world": world, "ranks": ranks, "threads_per_rank": 1})
+    chosen = {"launcher": launcher, "world": world, "ranks": ranks, "threads_per_rank": 1, "clocks": ["day"]}
+    return Launching.model_validate(chosen)
 
 
 @pytest.fixture(scope="module", params=WORLDS)
