@@ -254,9 +254,11 @@ class _Delivery:
         from ecdctr_spark.tracking.server import Server
 
         root, tracking = Root.parse(self._config.storage.root), self._config.tracking
-        artifacts = None if tracking.uri else (_local_folder(root) / "mlflow-artifacts").as_uri()
+        uri = tracking.uri or sqlite(root)
+        # A server knows a place for them; beside a file MLflow would take the working directory.
+        artifacts = (_local_folder(root) / "mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None
         server = Server(
-            uri=tracking.uri or sqlite(root),
+            uri=uri,
             experiment=tracking.experiment,
             root=self._spool.identity(),
             artifacts=artifacts,

@@ -73,7 +73,7 @@ def history(store: str, run: Run, metric: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in points]
 
 
-def test_a_training_is_one_run_with_what_it_was_made_of(config: Config, store: str) -> None:
+def test_a_training_is_one_run_with_what_it_was_made_of(config: Config, store: str, tmp_path: Path) -> None:
     said: list[str] = []
     tracker = Tracker(config, said.append)
     with tracker.training(MODEL, Record(time=now(), params={"level": "actr"}, tags={"parents": "cpm-1"})):
@@ -90,6 +90,7 @@ def test_a_training_is_one_run_with_what_it_was_made_of(config: Config, store: s
     assert (samples.name, samples.source_type) == ("samples", "delta_table")
     assert json.loads(samples.source) == {"path": "/root/samples", "delta_table_version": 7}
     assert [file.path for file in MlflowClient(store).list_artifacts(run.info.run_id)] == ["learning_curve.svg"]
+    assert run.info.artifact_uri.startswith((tmp_path / "mlflow-artifacts").as_uri())  # not in the working directory
     assert said == []
 
 
