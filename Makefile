@@ -57,7 +57,7 @@ SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_
 	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/test_tracking.py
 TESTS ?= $(ALL)
 INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
-# What a test imports is compiled once, where Python is told to write no bytecode too.
+# What a test imports is compiled once, also where Python is set to write no bytecode.
 TEST_IN = PATH=$(abspath $(1))/bin:$$PATH PYSPARK_PYTHON=$(abspath $(1))/bin/python PYTHONDONTWRITEBYTECODE= \
 	$(1)/bin/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 

@@ -63,7 +63,7 @@ def _worker(modules: Collection[str]) -> _Worker:
 
 
 def with_environment(session: SparkSession) -> SparkSession:
-    """Tells the Python workers of the executors, and the ranks in them, what Spark's JVM knows without being told.
+    """Tells the Python workers of the executors, and the ranks in them, what Spark's JVM knows already.
 
     Spark itself sends the driver's S3 credentials to the executors' JVMs. It copies a wheel of --py-files to the
     executors' working folder, but leaves it off their path, and off that of the ranks.

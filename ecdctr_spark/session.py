@@ -1,5 +1,5 @@
 """The only builder of a SparkSession: local, on a cluster under spark-submit, or the existing one on Databricks; and
-what the executors of a cluster must be told and asked."""
+what the executors of a cluster must be given and asked."""
 
 from __future__ import annotations
 

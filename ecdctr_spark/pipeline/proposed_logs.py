@@ -56,12 +56,12 @@ def _log_of(excerpt: Excerpt) -> tuple[str | None, bool, str]:
         name: any(tier_of(name, column) is not None for column in excerpt.columns) for name in ("user_id", "item_id")
     }
     flagged = any(tier_of("clicked", name) is not None and is_flag(one) for name, one in excerpt.columns.items())
-    told_so, clicks = bool(words & LOG_WORDS["impressions"]), bool(words & LOG_WORDS["clicks"])
-    event = flagged or told_so or (_has_time(excerpt) and not clicks)
+    named_so, clicks = bool(words & LOG_WORDS["impressions"]), bool(words & LOG_WORDS["clicks"])
+    event = flagged or named_so or (_has_time(excerpt) and not clicks)
     if has["user_id"] and has["item_id"] and event:
         why = "a user and an item per row, with a time or a click"
-        told = told_so or bool(words & LOG_WORDS["ads"])
-        return "impressions", told, f"{named}: {why}" if told else why
+        by_name = named_so or bool(words & LOG_WORDS["ads"])
+        return "impressions", by_name, f"{named}: {why}" if by_name else why
     if clicks:
         return "clicks", True, named
     if any(tier_of("click_time", column) in (0, 1) for column in excerpt.columns):

@@ -354,7 +354,7 @@ def _source(times: Mapping[str, list[Time]]) -> dict[str, Guess]:
     zone = Guess("UTC", False, f"{local:,} times of the excerpts name no zone: they are taken for UTC; say which it is")
     settings = {"timezone": zone} if local else {}
     if numbers:
-        settings["time_unit"] = Guess("auto", True, f"told by the number of digits: {', '.join(numbers)}")
+        settings["time_unit"] = Guess("auto", True, f"known by the number of digits: {', '.join(numbers)}")
     return settings
 
 

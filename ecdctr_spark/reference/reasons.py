@@ -24,7 +24,7 @@ def _commented(node: yaml.Node, path: Path, lines: Sequence[str]) -> Iterator[tu
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, str(key.value))
-            # What is written as a block goes on below its key; anything else ends on the line of its comment.
+            # What is written as a block continues below its key; anything else ends on the line of its comment.
             block = isinstance(value, yaml.CollectionNode) and not value.flow_style
             end = key.end_mark if block else value.end_mark
             if said := [*_above(lines, key.start_mark), *_beside(lines, end)]:

@@ -120,7 +120,7 @@ def test_credentials_in_a_uri_are_hidden(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["abfss://container@account.dfs.core.windows.net/x", "http://host/a@b", "sqlite:////root/mlflow.db", "a@b"]
+    "text", ["abfss://container@account.dfs.core.windows.net/x", "http://host/a@b", "sqlite:////store/mlflow.db", "a@b"]
 )
 def test_what_is_no_credential_stays(text: str) -> None:
     assert without_secrets(text) == text

@@ -394,7 +394,7 @@ def test_a_late_monthly_model_is_replaced_by_the_one_before_until_the_weekly_job
     (*_, actr) = trainings(night(day("2000-12-05"), "day", made), "actr")
     night(day("2000-12-05"), "month", made)
     (*_, next_actr) = trainings(night(day("2000-12-06"), "day", made), "actr")
-    assert next_actr.parent == actr.model  # CPM as it was made goes on serving: its clock decides when it is made again
+    assert next_actr.parent == actr.model  # CPM as it was made still serves: its clock decides when it is made again
     again, after = trainings(night(day("2000-12-11"), "week", made))
     assert [str(step.date) for step in (again, after)] == ["2000-12-04", "2000-12-11"]
     assert [str(model.date) for model in again.snapshots] == ["2000-09-30", "2000-10-31", "2000-11-30"]

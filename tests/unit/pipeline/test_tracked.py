@@ -56,7 +56,7 @@ def test_snapshots_are_lineage_too() -> None:
 
 
 def test_a_finished_training_has_its_figures_its_validation_losses_and_the_tables_that_it_read() -> None:
-    store: Any = Store(None, Root("/root"), "logs", "data")  # type: ignore[arg-type]
+    store: Any = Store(None, Root("/store"), "logs", "data")  # type: ignore[arg-type]
     *losses, last = tracked.trained(store, CONFIG, {"tables": {"samples": 7, "vocabulary": 2}}, RESULT)
     assert [(record.step, dict(record.metrics)) for record in losses] == [
         (100, {"validation_loss": 0.7}),
@@ -65,7 +65,7 @@ def test_a_finished_training_has_its_figures_its_validation_losses_and_the_table
     ]
     assert last.step == 300 and last.metrics["loss"] == 0.5 and last.metrics["steps"] == 6.0
     read = [(table.name, table.place, table.version) for table in last.inputs]
-    home = "/root/data_set/data/tables"
+    home = "/store/data_set/data/tables"
     assert read == [("samples", f"{home}/samples", 7), ("vocabulary", f"{home}/vocabulary", 2)]
 
 

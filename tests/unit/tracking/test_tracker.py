@@ -77,7 +77,7 @@ def test_a_training_is_one_run_with_what_it_was_made_of(config: Config, store: s
     said: list[str] = []
     tracker = Tracker(config, said.append)
     with tracker.training(MODEL, Record(time=now(), params={"level": "actr"}, tags={"parents": "cpm-1"})):
-        tables = (DeltaInput(name="samples", place="/root/samples", version=7),)
+        tables = (DeltaInput(name="samples", place="/store/samples", version=7),)
         tracker.record(MODEL, Record(time=now(), step=300, metrics={"loss": 0.5}, inputs=tables))
     tracker.close(LONG)
     (run,) = runs(store, config)
@@ -88,7 +88,7 @@ def test_a_training_is_one_run_with_what_it_was_made_of(config: Config, store: s
     assert history(store, run, "loss") == [(300, 0.5)]
     (samples,) = (data_set.dataset for data_set in run.inputs.dataset_inputs)
     assert (samples.name, samples.source_type) == ("samples", "delta_table")
-    assert json.loads(samples.source) == {"path": "/root/samples", "delta_table_version": 7}
+    assert json.loads(samples.source) == {"path": "/store/samples", "delta_table_version": 7}
     assert [file.path for file in MlflowClient(store).list_artifacts(run.info.run_id)] == ["learning_curve.svg"]
     assert run.info.artifact_uri.startswith((tmp_path / "mlflow-artifacts").as_uri())  # not in the working directory
     assert said == []
