@@ -1,4 +1,4 @@
-"""`ecdctr init`: reads excerpts of a user's logs, and writes the configuration that proposing.py makes of them."""
+"""`ecdctr init`: reads excerpts of a user's logs, and writes the configuration that proposing/ makes of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import Build, Ingest, Planner, Prediction, Training, days
 from ecdctr_spark.pipeline import registry
-from ecdctr_spark.pipeline.proposal_text import lines_of, yaml_of
-from ecdctr_spark.pipeline.proposing import Proposal, propose
+from ecdctr_spark.proposing.proposal import Proposal, propose
+from ecdctr_spark.proposing.text import lines_of, yaml_of
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.excerpts import Excerpt, excerpt
 from ecdctr_spark.storage import Root
@@ -21,6 +21,7 @@ _LOOKED = 8  # files of one folder that may be a log each
 _ALIKE = 0.5  # share of columns that files of one log have in common
 _PART = re.compile(r".*=.*|[\d.T_:-]+")  # a folder of a day or of a value, not of a log
 _DAYS = 7  # of the run that is suggested
+_ANY = "2000-01-01"  # a day, while the first of the logs is not known
 
 
 def initialise(folders: Sequence[str], given: Mapping[str, str], output: Path, overwrite: bool) -> Iterator[str]:
@@ -36,7 +37,7 @@ def initialise(folders: Sequence[str], given: Mapping[str, str], output: Path, o
     named = {log: excerpt(Root.parse(folder)) for log, folder in given.items()}
     places = [place for folder in folders for place in logs_below(Root.parse(folder))]
     others = [excerpt(place) for place in places if str(place) not in {one.place for one in named.values()}]
-    proposal = propose(others, named)
+    proposal = propose(others, named, load_config([], [f"calendar.first_day={_ANY}"]).chosen[0])
     try:
         output.write_text(yaml_of(proposal), encoding="utf-8")
     except OSError as error:

@@ -33,6 +33,7 @@ _FILES = 16  # of a large folder
 _MOST_FILES = 400  # of a small one
 _BYTES = 16 << 20  # of text, of all files together
 _ROWS = 20_000  # of Parquet, from each end of a file
+_SHRINKS = 5  # times that compressed logs are smaller, about
 _DELIMITERS = (",", ";", "\t", "|")
 _LEGACY = ("gb18030", "shift_jis", "euc_kr", "cp1252")  # encodings to try for text that is not UTF-8
 
@@ -48,14 +49,16 @@ class Values(NamedTuple):
 
 
 class Excerpt(NamedTuple):
-    """Rows of a folder, by column. `whole`: they are all that it holds. `delimiter` and `encodings` are of csv: None
-    where there is one column only; the encodings that its text may be in, none where it is ASCII."""
+    """Rows of a folder, by column. `whole`: they are all that it holds; `total`: how many it holds, estimated by bytes
+    where they are not all. `delimiter` and `encodings` are of csv: None where there is one column only; the encodings
+    that its text may be in, none where it is ASCII."""
 
     place: str
     form: Form
     files: int
     rows: int
     whole: bool
+    total: int
     columns: Mapping[str, Values]
     delimiter: str | None = None
     encodings: Mapping[str, str] = {}
@@ -131,7 +134,8 @@ def _of_parquet(place: Root, found: Sequence[Found], chosen: Sequence[Found]) ->
                     columns.append((_with_folders(_arrow_values(rows), one, rows.num_rows), rows.num_rows))
     read = sum(rows for _, rows in columns)
     whole = len(chosen) == len(found) and read == total
-    return Excerpt(str(place), "parquet", len(found), read, whole, _joined(columns))
+    total = round(total * sum(one.size for one in found) / sum(one.size for one in chosen))
+    return Excerpt(str(place), "parquet", len(found), read, whole, total, _joined(columns))
 
 
 def _arrow_values(table: Any) -> dict[str, Values]:
@@ -161,14 +165,17 @@ def _of_text(place: Root, found: Sequence[Found], chosen: Sequence[Found]) -> Ex
     if json_lines:
         rows = [(piece.found, _json_columns(_decoded(piece.head + piece.tail, encoding))) for piece in pieces]
         columns = _joined([(_with_folders(values, one, count), count) for one, (values, count) in rows])
-        return Excerpt(str(place), form, len(found), sum(count for _, (_, count) in rows), whole, columns)
+        rows_read = sum(count for _, (_, count) in rows)
+        total = _total(rows_read, pieces, found)
+        return Excerpt(str(place), form, len(found), rows_read, whole, total, columns)
     texts = [_decoded(piece.head + piece.tail, encoding) for piece in pieces]
     delimiter = _delimiter(texts)
     escapes = any('\\"' in text for text in texts)
     tables = [_csv_columns(one.file, text, delimiter or ",", escapes) for one, text in zip(chosen, texts, strict=True)]
     read = [(_with_folders(values, one, count), count) for one, (values, count) in zip(chosen, tables, strict=True)]
     rows_read = sum(count for _, count in read)
-    return Excerpt(str(place), form, len(found), rows_read, whole, _joined(read), delimiter, encodings, escapes=escapes)
+    total = _total(rows_read, pieces, found)
+    return Excerpt(str(place), form, len(found), rows_read, whole, total, _joined(read), delimiter, encodings, escapes)
 
 
 def _piece(found: Found, budget: int) -> _Piece:
@@ -183,6 +190,19 @@ def _piece(found: Found, budget: int) -> _Piece:
         opened.seek(found.size - budget // 2)
         tail: bytes = opened.read(budget // 2)
     return _Piece(found, head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 :], False)
+
+
+def _total(rows: int, pieces: Sequence[_Piece], found: Sequence[Found]) -> int:
+    """The rows of all files, of which the pieces have `rows`, by bytes of text."""
+    read = sum(len(piece.head) + len(piece.tail) for piece in pieces)
+    share = sum(one.size for one in found) / max(1, sum(piece.found.size for piece in pieces))
+    return round(rows * share * sum(_text_size(piece) for piece in pieces) / max(1, read))
+
+
+def _text_size(piece: _Piece) -> int:
+    if piece.whole:
+        return len(piece.head)
+    return piece.found.size * (_SHRINKS if piece.found.file.name.endswith(COMPRESSED) else 1)
 
 
 def _encodings(place: Root, pieces: Sequence[_Piece]) -> dict[str, str]:

@@ -136,3 +136,18 @@ def test_what_cannot_be_read_is_named_on_one_line(tmp_path: Path, files: dict[st
     with pytest.raises(ConfigError, match=said) as error:
         of(tmp_path / "logs", **files)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_rows_that_were_not_read_are_estimated_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excerpts, "_FILES", 4)
+    monkeypatch.setattr(excerpts, "_BYTES", 4_000)
+    text = "id;name\n" + "".join(f"{n:04};abcd\n" for n in range(1_000))
+    found = of(tmp_path, **{f"{n:02}__csv": text for n in range(8)})
+    assert (found.whole, found.rows < 1_000) == (False, True)
+    assert found.total == pytest.approx(8_000, rel=0.02)
+    assert of(tmp_path / "small", a__csv=CSV).total == 2
+    rows = pa.table({"id": list(range(1_000))})
+    (tmp_path / "parquet").mkdir()
+    for n in range(8):
+        pq.write_table(rows, tmp_path / "parquet" / f"{n}.parquet")
+    assert excerpt(Root.parse(tmp_path / "parquet")).total == 8_000

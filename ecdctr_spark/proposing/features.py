@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ecdctr_spark.pipeline.evidence import common, examples
-from ecdctr_spark.pipeline.words import AFTERWARDS, CATEGORIES, normal, tier_of
+from ecdctr_spark.proposing.evidence import common, examples
+from ecdctr_spark.proposing.words import AFTERWARDS, CATEGORIES, normal, tier_of
 from ecdctr_spark.sources.excerpts import Values
 from ecdctr_spark.sources.times import all_iso, mostly_times
 

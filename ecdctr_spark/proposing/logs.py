@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ecdctr_spark.pipeline.evidence import Guess, is_flag
-from ecdctr_spark.pipeline.words import LOG_WORDS, normal, tier_of
+from ecdctr_spark.proposing.evidence import Guess, is_flag
+from ecdctr_spark.proposing.words import LOG_WORDS, normal, tier_of
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import LOGS
 from ecdctr_spark.sources.excerpts import Excerpt

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from ecdctr_spark.pipeline.evidence import Guess
-from ecdctr_spark.pipeline.proposed_features import LEFT_OUT, Feature
-from ecdctr_spark.pipeline.proposing import Proposal
+from ecdctr_spark.proposing.evidence import Guess
+from ecdctr_spark.proposing.features import LEFT_OUT, Feature
+from ecdctr_spark.proposing.proposal import Proposal
 
 _WIDTH = 120
 _HEADER = """\
@@ -25,6 +25,9 @@ _FEATURES = """\
 # yesterday, and the user's last clicks.
 # CHECK: a column of the impressions (context.X) may be used only if it is known before the impression is shown.
 # Numbers of different values are those of the excerpt."""
+_BATCHES = """\
+# CHECK: these logs are small, and a training needs a hundred steps or more. Batches are a matter of trial: compare the
+# report's results for one size and another on days that you do not publish."""
 
 
 def yaml_of(proposal: Proposal) -> str:
@@ -40,24 +43,23 @@ def yaml_of(proposal: Proposal) -> str:
         for log, columns in proposal.columns.items():
             lines += _part(2, log, columns)
     lines += _part(1, "domains", proposal.domains)
-    for name, guess in proposal.source.items():
+    for name, guess in proposal.units.items():
         lines += _entry(1, name, guess)
     lines += ["", *_part(0, "calendar", proposal.calendar)]
     if proposal.features:
         lines += ["", _FEATURES, "features:", "  fields:"]
         lines += [*(line for feature in proposal.features for line in _field(feature))]
+    if proposal.batches:
+        lines += ["", _BATCHES, "methods:", f"  {proposal.method}:", "    levels:"]
+        for level, guess in proposal.batches.items():
+            lines += [*_comment(3, guess.why), f"      {level}: {{train: {{batch_size: {guess.value}}}}}"]
     return "\n".join(lines) + "\n"
 
 
 def lines_of(proposal: Proposal) -> Iterator[str]:
     """Each guess with its evidence on a line that begins with how sure it is."""
-    parts: dict[str, Mapping[str, Guess]] = {"source": {"format": proposal.form, **proposal.logs, **proposal.source}}
-    parts |= {"source.csv": proposal.csv}
-    parts |= {f"source.columns.{log}": columns for log, columns in proposal.columns.items()}
-    parts |= {"source.domains": proposal.domains, "calendar": proposal.calendar}
-    for above, part in parts.items():
-        for name, guess in part.items():
-            yield f"{_mark(guess):<6} {above}.{name} = {_scalar(guess.value)}  ({guess.why})"
+    for key, guess in proposal.guesses.items():
+        yield f"{_mark(guess):<6} {key} = {_scalar(guess.value)}  ({guess.why})"
     for note in proposal.notes:
         yield f"CHECK  {note}"
     for feature in proposal.features:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ecdctr_spark.pipeline.words import CLICKED
+from ecdctr_spark.proposing.words import CLICKED
 from ecdctr_spark.sources.excerpts import Values
 
 _EXAMPLES = 3
 _MOST = 8
 _LONGEST = 40
+VAGUE = "; the name could mean something else"
 
 
 class Guess(NamedTuple):

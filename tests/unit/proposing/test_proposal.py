@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from ecdctr_spark.pipeline.evidence import Guess
-from ecdctr_spark.pipeline.proposal_text import lines_of, yaml_of
-from ecdctr_spark.pipeline.proposed_features import LEFT_OUT
-from ecdctr_spark.pipeline.proposing import Proposal, propose
+from ecdctr_spark.config import load_config
+from ecdctr_spark.proposing.evidence import Guess
+from ecdctr_spark.proposing.features import LEFT_OUT
+from ecdctr_spark.proposing.proposal import Proposal, propose
+from ecdctr_spark.proposing.text import lines_of, yaml_of
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.excerpts import Excerpt, Values
 
+METHOD = load_config([], ["calendar.first_day=2024-01-01"]).methods["ecdctr"]
 NUMBERS = range(20)
 MILLISECONDS = [str(1704448800000 + 3_600_000 * number) for number in NUMBERS]
 SURFACES = ["sponsored" if number % 4 == 0 else "feed" for number in NUMBERS]
@@ -24,7 +26,8 @@ SURFACES = ["sponsored" if number % 4 == 0 else "feed" for number in NUMBERS]
 def log(place: str, columns: dict[str, Sequence[str | None] | Values], **more: Any) -> Excerpt:
     values = {name: one if isinstance(one, Values) else Values("text", one) for name, one in columns.items()}
     rows = len(next(iter(values.values())).values)
-    return Excerpt(f"/logs/{place}", more.pop("form", "csv"), 1, rows, more.pop("whole", True), values, **more)
+    whole, total = more.pop("whole", True), more.pop("total", 10_000_000)
+    return Excerpt(f"/logs/{place}", more.pop("form", "csv"), 1, rows, whole, total, values, **more)
 
 
 def several(prefix: str, of: int = 20) -> list[str]:
@@ -44,7 +47,7 @@ CLICKS = {"rid": several("x"), "request_id": several("r"), "click_ts": MILLISECO
 
 
 def proposed(*excerpts: Excerpt, **given: Excerpt) -> Proposal:
-    return propose(excerpts, given)
+    return propose(excerpts, given, METHOD)
 
 
 def column(name: str, *excerpts: Excerpt) -> Guess:
@@ -211,10 +214,10 @@ def test_clicks_of_other_impressions_are_noticed() -> None:
 def test_times_without_a_zone_and_days_are_marked() -> None:
     local = [f"2024-01-{5 + number // 10:02d} 10:{number:02d}:00" for number in NUMBERS]
     found = proposed(shown(ts=local))
-    assert (found.source["timezone"].value, found.source["timezone"].sure) == ("UTC", False)
+    assert (found.units["timezone"].value, found.units["timezone"].sure) == ("UTC", False)
     assert found.calendar["first_day"].value == "2024-01-05" and found.last_day == dt.date(2024, 1, 6)
     assert not found.calendar["timezone"].sure and "the logs begin at 10:00 that day" in found.calendar["first_day"].why
-    assert "timezone" not in proposed(shown()).source
+    assert "timezone" not in proposed(shown()).units
 
 
 def test_features_are_of_columns_with_few_values_and_known_before() -> None:
@@ -303,3 +306,31 @@ def test_names_of_the_contract_need_no_mapping() -> None:
     found = proposed(plain._replace(columns={**plain.columns, "domain": Values("text", natural)}))
     tree = yaml.safe_load(yaml_of(found))
     assert tree["source"]["columns"] == {"impressions": {}} and "domains" not in tree["source"]
+
+
+def test_batches_are_smaller_where_a_training_would_make_few_steps() -> None:
+    """Of 10,000 impressions on two days a quarter are ads: 112,500 natural ones in CPM's 30 days, 17,500 ads in 14."""
+    small = shown()._replace(total=10_000)
+    found = proposed(small)
+    assert {name: guess.value for name, guess in found.batches.items()} == {"tpm": 1024, "cpm": 1024, "actr": 128}
+    assert "about 112,500 rows: 4,096 would be 28 of 100 steps" in found.batches["cpm"].why
+    assert not any(guess.sure for guess in found.batches.values())
+    assert proposed(small._replace(total=10)).batches["actr"].value == 64
+    assert "CHECK  methods.ecdctr.levels.actr.train.batch_size = 128" in "\n".join(lines_of(found))
+    levels = yaml.safe_load(yaml_of(found))["methods"]["ecdctr"]["levels"]
+    assert levels["cpm"] == {"train": {"batch_size": 1024}}
+
+
+def test_large_logs_keep_the_batches_of_the_method() -> None:
+    assert proposed(shown()).batches == {}
+    assert "methods" not in yaml.safe_load(yaml_of(proposed(shown())))
+
+
+def test_ads_that_are_logged_apart_are_counted_apart() -> None:
+    natural, ads = shown(without=["surface"]), shown("sponsored", without=["surface"])
+    found = propose([], {"impressions": natural, "ads": ads._replace(total=500)}, METHOD)
+    assert {name: guess.value for name, guess in found.batches.items()} == {"actr": 64}
+
+
+def test_nothing_is_proposed_while_it_is_open_what_an_ad_is() -> None:
+    assert proposed(shown(without=["surface"])._replace(total=100)).batches == {}
