@@ -387,18 +387,10 @@ def _root(config: Config) -> Root:
 
 
 def _store(config: Config) -> Any:
-    """The tables. Imported here: a session takes seconds, and bad arguments must be reported at once."""
-    from ecdctr_spark.session import spark_session
-    from ecdctr_spark.tables.store import Store
+    """The tables. Imported here: it takes a second, and bad arguments must be reported at once."""
+    from ecdctr_spark.tables.opening import open_store
 
-    root = _root(config)
-    root.prepare()
-    spark = spark_session(config.spark.master, config.spark.driver_memory, root)
-    if config.storage.catalog:
-        from ecdctr_spark.tables.catalog import check_schema
-
-        check_schema(spark, config.storage.catalog)
-    return Store(spark, root, config.logs_id, config.data_set_id)
+    return open_store(config)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from importlib.resources import as_file
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,28 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
         return builder.config("spark.driver.extraJavaOptions", options).getOrCreate()
 
 
-def watching(spark: SparkSession) -> Watch:
+class Session:
+    """The session of a command, started when it is first asked for: that takes seconds, and many commands need none."""
+
+    def __init__(self, start: Callable[[], SparkSession]) -> None:
+        self._start = start
+        self.running: SparkSession | None = None
+
+    @classmethod
+    def of(cls, spark: SparkSession) -> Session:
+        """A session that runs already."""
+        session = cls(lambda: spark)
+        session()
+        return session
+
+    def __call__(self) -> SparkSession:
+        """The session, which runs from now on."""
+        if self.running is None:
+            self.running = self._start()
+        return self.running
+
+
+def watching(session: Session) -> Watch:
     """A function that says what Spark is doing, None while no task was started. Any thread may call it.
 
     Tasks are those of the stages that have begun: a stage that has not may be skipped. Rows are those that stages under
@@ -104,6 +126,9 @@ def watching(spark: SparkSession) -> Watch:
     """
 
     def tasks() -> Tasks | None:
+        spark = session.running
+        if spark is None:
+            return None
         try:
             tracker = spark.sparkContext.statusTracker()
             jobs = [job for name in tracker.getActiveJobsIds() if (job := tracker.getJobInfo(name))]

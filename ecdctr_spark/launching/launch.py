@@ -18,6 +18,7 @@ from ecdctr_spark.config import Launching
 from ecdctr_spark.executors import check_executors
 from ecdctr_spark.launching.local import LocalRanks, Progress
 from ecdctr_spark.launching.on_spark import OnSpark
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, WorldKind
 
@@ -52,17 +53,17 @@ class Elastic:
 
 
 @contextmanager
-def open_ranks(settings: Launching, spark: SparkSession | None) -> Iterator[Ranks]:
+def open_ranks(settings: Launching, session: Session) -> Iterator[Ranks]:
     """The ranks that the settings ask for; the first job starts them. All have ended when the context ends, also after
     an error.
 
-    `spark` is used by launcher spark only. Raises ConfigError where the ranks are not available.
+    The session is asked for by launcher spark only. Raises ConfigError where the ranks are not available.
     """
     if settings.launcher == "local":
         with closing(LocalRanks(world_of(settings), settings.ranks, settings.threads_per_rank)) as ranks:
             yield _elastic(ranks, settings)
     elif settings.launcher == "spark":
-        yield _elastic(_on_spark(settings, spark), settings)
+        yield _elastic(_on_spark(settings, session()), settings)
     else:
         yield Inline(settings.threads_per_rank)
 
@@ -93,7 +94,7 @@ class Inline:
         return train(job, ALONE, progress)
 
 
-def _on_spark(settings: Launching, spark: SparkSession | None) -> OnSpark:
+def _on_spark(settings: Launching, spark: object) -> OnSpark:
     if not isinstance(spark, SparkSession):
         raise ConfigError(
             "training.launcher spark needs a classic Spark session, but got none (Spark Connect?): use local"

@@ -6,12 +6,11 @@ import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.contract import contract
-from ecdctr_spark.features.columns import day_of
-from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.methods.method import Policy
 from ecdctr_spark.methods.planning import Training, days
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
@@ -90,11 +89,11 @@ def _taught_by(root: Root, training: Training) -> TaughtBy | None:
 
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:
-    vocabulary = _vocabulary(store, config.calendar.timezone, version)
+    embedding = embedding_rows(store.place(VOCABULARY), config.calendar.timezone, version)
     return ModelSpec(
         network=training.level.network,
-        contract=contract(config.features, vocabulary.unknown, training.level.reads.features),
-        rows=vocabulary.rows(training.date),
+        contract=contract(config.features, embedding.unknown, training.level.reads.features),
+        rows=embedding.rows(training.date),
         memory=_memory(training),
     )
 
@@ -110,23 +109,35 @@ def _memory(training: Training) -> MemorySpec | None:
 
 
 @dataclass(frozen=True)
-class _Vocabulary:
+class EmbeddingRows:
     """The first unknown row of each field, and the embedding's number of rows at the end of each day."""
 
     unknown: dict[str, int]
     by_day: list[tuple[dt.date, int]]
 
     def rows(self, date: dt.date) -> int:
+        """The number of rows at the end of a day."""
         return max(rows for day, rows in self.by_day if day <= date)
 
 
 @lru_cache(maxsize=4)
-def _vocabulary(store: Store, timezone: str, version: int) -> _Vocabulary:
-    """One row per day comes to the driver. A version never changes, so the result is cached."""
-    table = store.read(VOCABULARY, version)
-    day = F.coalesce(day_of("since", timezone), F.lit(_RESERVED))
-    newest = table.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).collect()
-    return _Vocabulary(surveyed(table).starts, [(row["day"], row["rows"]) for row in newest])
+def embedding_rows(place: Root, timezone: str, version: int) -> EmbeddingRows:
+    """Those of a version of the vocabulary, read in batches without Spark: only a number per field and per day stays. A
+    version never changes, so the result is cached."""
+    unknown: dict[str, int] = {}
+    newest: dict[dt.date, int] = {}
+    for batch in pinned.batches(place, version, ["field", "kind", "index", "since"]):
+        tokens = pa.Table.from_batches([batch])
+        reserved = tokens.filter(pc.is_in(tokens["kind"], pa.array(["unknown", "bucket"])))
+        firsts = reserved.group_by("field").aggregate([("index", "min")]).to_pydict()
+        for field, first in zip(firsts["field"], firsts["index_min"], strict=True):
+            unknown[field] = min(first, unknown.get(field, first))
+        since = tokens["since"].cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us", timezone))
+        dated = tokens.append_column("day", pc.fill_null(since.cast(pa.date32()), _RESERVED))
+        lasts = dated.group_by("day").aggregate([("index", "max")]).to_pydict()
+        for day, index in zip(lasts["day"], lasts["index_max"], strict=True):
+            newest[day] = max(index + 1, newest.get(day, 0))
+    return EmbeddingRows(unknown, sorted(newest.items()))
 
 
 def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:

@@ -89,8 +89,8 @@ def _run(
         steps.update_maturity(store.root, config, methods, existing.built)
         return planned
     with (
-        Reporter(console, len(planned), watching(store.spark)) as reporter,
-        open_ranks(config.training, store.spark) as ranks,
+        Reporter(console, len(planned), watching(store.session)) as reporter,
+        open_ranks(config.training, store.session) as ranks,
     ):
         under_way = Run(store, config, first, last, planner, ranks, reporter, tracker)
         _carry_out(under_way, Ingest)
@@ -128,7 +128,7 @@ def run_counted(store: Store, config: Config, step: Ingest | Build, console: Con
     """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. An ingest reports
     days without logs. Raises ConfigError where there is nothing to do for any of the days."""
     in_order(step.first, step.last)
-    with Reporter(console, 1, watching(store.spark)) as reporter:
+    with Reporter(console, 1, watching(store.session)) as reporter:
         if isinstance(step, Build):
             counts = _build(store, config, step, reporter)
             if not counts.rows_read:
@@ -179,8 +179,8 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         )
     with (
         open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker,
-        Reporter(console, 1, watching(store.spark)) as reporter,
-        open_ranks(config.training, store.spark) as ranks,
+        Reporter(console, 1, watching(store.session)) as reporter,
+        open_ranks(config.training, store.session) as ranks,
     ):
         return train_one(store, config, training, ranks, reporter, tracker)
 

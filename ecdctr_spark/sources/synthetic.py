@@ -23,6 +23,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources.raw import FRAMES, Raw
@@ -50,7 +51,7 @@ def read(spark: SparkSession, config: Config) -> Raw:
     if not whole.exists():
         events = numbered_events(spark, config.synthetic, 0, config.synthetic.events)
         write(raw(spark, config.synthetic, config.calendar.first_day, events), folder)
-        Store(spark, root, config.logs_id).replace(ORACLE, oracle(events, config.synthetic), "true")
+        Store(Session.of(spark), root, config.logs_id).replace(ORACLE, oracle(events, config.synthetic), "true")
         whole.write_bytes(b"")  # last: what was interrupted before is written again
     impressions, clicks, users, items = (spark.read.parquet(folder.at(name).addresses.spark) for name in FRAMES)
     return Raw(impressions, clicks, users, items)

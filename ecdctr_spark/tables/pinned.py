@@ -27,11 +27,13 @@ What it asks of the reader:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -102,6 +104,30 @@ def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) ->
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     chosen = [action for action in actions if all(str(action[name]) in wanted[name] for name in wanted)]
     return [_data_file(place, action) for action in sorted(chosen, key=lambda action: _place(action, columns))]
+
+
+def batches(place: Root, version: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a version, in batches of these columns, none of which the table is partitioned by. Types are as
+    stored: Spark's timestamps have nanoseconds and no zone, and are in UTC.
+
+    Raises ConfigError where the version does not exist, or a file is missing or damaged.
+    """
+    for file in files(place, version, {}):
+        with parquet(Root.parse(file.path)) as stored:
+            yield from stored.iter_batches(columns=list(columns))
+
+
+@contextmanager
+def parquet(file: Root) -> Iterator[pq.ParquetFile]:
+    """A file of a table, open. Raises ConfigError where it is missing or damaged."""
+    try:
+        with file.open() as content:
+            yield pq.ParquetFile(content)
+    except (OSError, pa.ArrowException) as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(
+            f"{file}: missing or damaged, but the log of its table names it: restore the file ({line})"
+        ) from error
 
 
 def rows_by(place: Root, partition: str) -> dict[str, int]:

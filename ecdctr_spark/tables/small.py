@@ -13,11 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Table, properties
@@ -121,25 +119,12 @@ def _place(root: Root, table: Table) -> Root:
 
 def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row]:
     """The rows of one file, partition values included."""
-    stored = _stored(place.at(unquote(action["path"])))
+    with pinned.parquet(place.at(unquote(action["path"]))) as file:
+        stored = file.read()
     columns = [_column(stored, action, field) for field in schema]
     rows: list[Row] = pa.Table.from_arrays(columns, schema=schema).to_pylist()
     maps = [field.name for field in schema if pa.types.is_map(field.type)]
     return [row | {name: None if row[name] is None else dict(row[name]) for name in maps} for row in rows]
-
-
-def _stored(file: Root) -> pa.Table:
-    try:
-        with file.open() as content:
-            return pq.ParquetFile(content).read()
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(
-            f"{file}: missing or damaged, but the log of its table names it: restore the file ({_first_line(error)})"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _column(stored: pa.Table, action: Mapping[str, Any], field: pa.Field) -> pa.ChunkedArray:

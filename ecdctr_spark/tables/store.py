@@ -14,6 +14,7 @@ from delta.tables import DeltaMergeBuilder, DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned, small
@@ -34,10 +35,15 @@ class Store:
     """The Delta tables under a root, one folder each: those of the logs and the data set with these identities, and
     those that all share. Without an identity they are stored at the root."""
 
-    spark: SparkSession
+    session: Session
     root: Root
     logs: str = ""
     data_set: str = ""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session, started if it is not running."""
+        return self.session()
 
     def place(self, table: Table) -> Root:
         """The place of the table."""
@@ -51,7 +57,7 @@ class Store:
     def of(self, scope: Scope, identity: str) -> Store:
         """The same store for other logs or another data set."""
         logs, data_set = identity if scope == "logs" else self.logs, identity if scope == "data_set" else self.data_set
-        return Store(self.spark, self.root, logs, data_set)
+        return Store(self.session, self.root, logs, data_set)
 
     def path(self, table: Table) -> str:
         """The place of the table, as Spark names it."""

@@ -21,7 +21,7 @@ from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.pipeline.jobs import training_job
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.score import score
-from ecdctr_spark.session import spark_session
+from ecdctr_spark.session import Session, spark_session
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import samples_table
@@ -96,7 +96,7 @@ def built(spark: SparkSession, world: str) -> Store:
     """Tables with the samples of all days."""
     config = configured(world, DEFAULT)
     SOURCES[config.source.kind](spark, config)
-    store = Store(spark, Root.parse(config.storage.root))
+    store = Store(Session.of(spark), Root.parse(config.storage.root))
     first, last = config.calendar.first_day, learnt_until(config) + RANKED * DAY
     ingest(store, config, first, last)
     steps.build(store, config, first, last)

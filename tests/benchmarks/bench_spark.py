@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.ingesting import ingest
-from ecdctr_spark.session import spark_session
+from ecdctr_spark.session import Session, spark_session
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
@@ -95,7 +95,7 @@ def drifting(name: str, impressions_per_day: int) -> Config:
 def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
     """Seconds from existing raw logs to the samples of all days; and the tables."""
     SOURCES["synthetic"](spark, config)
-    store = TimedStore(spark, Root.parse(config.storage.root))
+    store = TimedStore(Session.of(spark), Root.parse(config.storage.root))
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
 
     def whole() -> None:
@@ -117,7 +117,7 @@ def floor_of(spark: SparkSession, config: Config, wanted: int) -> None:
 
 def copy(store: Store, config: Config) -> None:
     """Reads each of the large tables and writes what it holds, as it is, to another folder."""
-    other = Store(store.spark, Root.parse(WORK / "copy"))
+    other = Store(store.session, Root.parse(WORK / "copy"))
     for table in (IMPRESSIONS, CLICKS, LABELLED, DAILY_COUNTS, DAILY_CLICKS, samples_table(config.features)):
         other.replace(table, store.read(table), "true")
 
@@ -136,7 +136,7 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     (root / "raw").mkdir(parents=True)
     (root / "raw" / "synthetic").symlink_to((Path(config.storage.root) / "raw" / "synthetic").resolve())
     own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
-    store = Store(spark, Root.parse(root))
+    store = Store(Session.of(spark), Root.parse(root))
     ingest(store, own, first, last)
     steps.build(store, own, first, last - dt.timedelta(days=1))
     return statistics.median(timed(lambda: steps.build(store, own, last, last)) for _ in range(ROUNDS))

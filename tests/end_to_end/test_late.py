@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
+from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import METRICS, MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import Row, read_rows
@@ -161,7 +162,7 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def predictions(spark: SparkSession, root: Path) -> list[Any]:
-    return sorted(Store(spark, Root.parse(root)).read(PREDICTIONS).collect())
+    return sorted(Store(Session.of(spark), Root.parse(root)).read(PREDICTIONS).collect())
 
 
 def test_nights_one_by_one_end_with_the_metrics_and_predictions_of_one_run_at_the_end(

@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.cli import main
 from ecdctr_spark.config import load_config
+from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import read_rows
@@ -219,7 +220,12 @@ def weights(root: Path, before: str) -> dict[str, list[str]]:
 
 
 def predictions(spark: SparkSession, root: Path, events: set[str]) -> dict[tuple[str, str], float]:
-    rows = Store(spark, Root.parse(root)).read(PREDICTIONS).select("event_id", "method", "prediction").collect()
+    rows = (
+        Store(Session.of(spark), Root.parse(root))
+        .read(PREDICTIONS)
+        .select("event_id", "method", "prediction")
+        .collect()
+    )
     return {(row.event_id, named(row.method)): row.prediction for row in rows if row.event_id in events}
 
 

@@ -25,11 +25,13 @@ from ecdctr_spark.launching.launch import open_ranks
 from ecdctr_spark.launching.local import LocalRanks
 from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import RankDiedError, TrainingJob, TrainingResult, WorldKind
+from tests.sessions import UNUSED
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
 SPEC = ModelSpec(
@@ -177,7 +179,7 @@ def test_ranks_that_do_not_start_say_why(config: Config, world: WorldKind) -> No
 
 @pytest.mark.ranks
 def test_no_rank_idles_before_the_first_job() -> None:
-    with open_ranks(training("local", 2), None):
+    with open_ranks(training("local", 2), UNUSED):
         assert not launchers()
 
 
@@ -212,7 +214,7 @@ def test_every_launcher_world_and_reader_makes_the_same_model(
         reported: list[tuple[int, float]] = []
         output = tmp_path / f"{launcher} {world}"
         task = job(config, "tpm", write_units(tmp_path), str(output)).model_copy(update={"reader": reader})
-        with open_ranks(training(launcher, 2, world), spark) as ranks:
+        with open_ranks(training(launcher, 2, world), Session.of(spark)) as ranks:
             result = ranks.train(task, lambda *done, reported=reported: reported.append(done))
         assert reported[-1] == (result.rows, result.loss)
         assert result.rows == 600
@@ -234,7 +236,7 @@ def test_ranks_killed_in_the_middle_of_a_training_and_started_again_end_with_the
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    with open_ranks(training("local", 2), None) as ranks:
+    with open_ranks(training("local", 2), UNUSED) as ranks:
         whole = ranks.train(long(job(config, "tpm", units, str(tmp_path / "whole"))), lambda *_: None)
         with pytest.raises(RankDiedError):
             ranks.train(long(job(config, "tpm", units, str(tmp_path / "killed"))), kill)
@@ -256,7 +258,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
             os.kill(killed[0], signal.SIGKILL)
 
     elastic = training("local", 2).model_copy(update={"min_ranks": 1})
-    with open_ranks(elastic, None) as ranks:
+    with open_ranks(elastic, UNUSED) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
     assert result.rows == 8 * 600  # each row once per epoch, the dead rank's share included
@@ -265,7 +267,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
 
 
 def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
-    with open_ranks(training("inline", 1), None) as ranks:
+    with open_ranks(training("inline", 1), UNUSED) as ranks:
         result = ranks.train(job(config, "tpm", write_units(tmp_path), str(tmp_path / "model")), lambda *_: None)
     assert result.rows == 600
     assert (tmp_path / "model" / "manifest.json").is_file()
@@ -273,9 +275,9 @@ def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
 
 def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSession) -> None:
     with pytest.raises(ConfigError, match=r"training.ranks is 5, but Spark has 2 slots"):
-        open_ranks(training("spark", 5), spark).__enter__()
+        open_ranks(training("spark", 5), Session.of(spark)).__enter__()
     with pytest.raises(ConfigError, match=r"classic Spark session"):
-        open_ranks(training("spark", 1), None).__enter__()
+        open_ranks(training("spark", 1), Session.of(None)).__enter__()
 
 
 def long(task: TrainingJob) -> TrainingJob:

@@ -12,7 +12,7 @@ import sys
 
 from pyspark.sql import DataFrame, SparkSession
 
-from ecdctr_spark.session import spark_session
+from ecdctr_spark.session import Session, spark_session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, Table
 from ecdctr_spark.tables.store import Store
@@ -22,7 +22,7 @@ COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",)
 
 def main(root: Root) -> None:
     spark = spark_session("local[1]", "1g", root)
-    store = Store(spark, root)
+    store = Store(Session.of(spark), root)
     assert not store.exists(COUNTS)
     store.replace(COUNTS, rows(spark, ("a", 1, "2020-01-01"), ("b", 2, "2020-01-02")), "true")
     store.replace(COUNTS, rows(spark, ("B", 3, "2020-01-02")), "ds = '2020-01-02'")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pyspark.sql import Row, SparkSession
 
-from ecdctr_spark.session import watching
+from ecdctr_spark.session import Session, watching
 
 
 def test_the_tasks_of_a_job_are_counted_while_it_runs(spark: SparkSession, tmp_path: Path) -> None:
-    watch, gate = watching(spark), tmp_path / "gate"
+    watch, gate = watching(Session.of(spark)), tmp_path / "gate"
 
     def wait(rows: Iterable[Row]) -> Iterator[int]:
         """Only the first part of the rows passes before the gate is there."""
@@ -45,4 +45,4 @@ def test_nothing_is_known_of_a_session_that_has_ended() -> None:
         def sparkContext(self) -> object:
             raise ConnectionRefusedError("the JVM is gone")
 
-    assert watching(Ended())() is None  # type: ignore[arg-type]
+    assert watching(Session.of(Ended()))() is None  # type: ignore[arg-type]

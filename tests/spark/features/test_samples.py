@@ -18,6 +18,7 @@ from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
 from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.features import Behaviours, Count, Features, Number
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
@@ -184,14 +185,14 @@ def test_a_slice_is_laid_out_in_as_many_files_always_alike(
     config = only(everything)
     rows = labelled(spark, made_up(2, per_day=60))
     made = samples(rows, nothing(spark), reserved(spark, config), config)
-    once = written(Store(spark, Root.parse(tmp_path / "once")), made, config)
+    once = written(Store(Session.of(spark), Root.parse(tmp_path / "once")), made, config)
     assert {place for _, _, place in once} == {0, 1, 2} and len(once) == 2 * 2 * 3
     assert sum(map(len, once.values())) == 120
     assert all(events != sorted(events) for events in once.values())
     partitions = str(spark.conf.get("spark.sql.shuffle.partitions"))
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     try:
-        again = written(Store(spark, Root.parse(tmp_path / "again")), made.repartition(5, "item"), config)
+        again = written(Store(Session.of(spark), Root.parse(tmp_path / "again")), made.repartition(5, "item"), config)
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", partitions)
     assert again == once

@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.pipeline.ingesting import ingest
+from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import IMPRESSIONS, QUARANTINE
 from ecdctr_spark.tables.store import Store
@@ -250,7 +251,7 @@ def _check(spark: SparkSession, path: Path, form: str, events: set[str], reasons
     """An ingest of the folder keeps these events, and puts each bad row into quarantine for its reason."""
     folder = f"source.impressions={path / 'impressions'}"
     config = load_config([], [f"source.format={form}", "calendar.first_day=2024-01-01", folder])
-    store = Store(spark, Root.parse(path / "root"))
+    store = Store(Session.of(spark), Root.parse(path / "root"))
     counts = ingest(store, config, DAY, DAY).counts
     assert {row["event_id"] for row in store.read(IMPRESSIONS).select("event_id").collect()} == events
     found: dict[str, str] = {}

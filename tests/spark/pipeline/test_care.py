@@ -18,6 +18,7 @@ from ecdctr_spark.features.vocabulary import admit, surveyed
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.pipeline.ingesting import ingest
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, QUARANTINE, SNAPSHOTS, VOCABULARY
@@ -68,7 +69,7 @@ def built(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPath
     """Two days of them ingested and built, predicted, and a snapshot of the users; and the data set a second
     time, as that of another configuration."""
     root = Root.parse(tmp_path_factory.mktemp("built") / "root")
-    store = Store(spark, root, config.logs_id, config.data_set_id)
+    store = Store(Session.of(spark), root, config.logs_id, config.data_set_id)
     ingest(store, config, config.calendar.first_day, DAY)
     steps.build(store, config, config.calendar.first_day, DAY)
     own = store.read(VOCABULARY).where("field = 'user_id' and kind = 'token'")
@@ -91,7 +92,7 @@ def forgetful(built: Store, config: Config, tmp_path_factory: pytest.TempPathFac
 
 def copied(store: Store, folder: Path) -> Store:
     shutil.copytree(store.root.uri, folder / "root")
-    return Store(store.spark, Root.parse(folder / "root"), store.logs, store.data_set)
+    return Store(store.session, Root.parse(folder / "root"), store.logs, store.data_set)
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -164,7 +165,7 @@ def test_a_forgotten_user_s_index_is_never_given_to_another(
 
 def test_a_user_whom_no_table_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
-        forget(Store(spark, Root.parse(tmp_path)), config, "nobody")
+        forget(Store(Session.of(spark), Root.parse(tmp_path)), config, "nobody")
 
 
 def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_kept_raw_row_is_forgotten_however_it_spells_the_user(
     spelled = ["7", "7.0", " 7 ", "\u00a07"]
     rows = [json.dumps({"user_id": user}) for user in [*spelled, "17", "7.5", None]]
     bad = [("impressions", "logs", "domain is neither natural nor ad", row, DAY) for row in [*rows, '{"user_id":7}']]
-    store = Store(spark, Root.parse(tmp_path), config.logs_id, config.data_set_id)
+    store = Store(Session.of(spark), Root.parse(tmp_path), config.logs_id, config.data_set_id)
     store.replace(QUARANTINE, spark.createDataFrame(bad, QUARANTINE.columns), "true")
     forget(store, config, "7")
     assert {json.loads(row["row"])["user_id"] for row in store.read(QUARANTINE).collect()} == {"17", "7.5", None}

@@ -10,6 +10,7 @@ from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
 from ecdctr_spark.pipeline.checking import check, refuse, summary
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
@@ -30,7 +31,7 @@ DAYS = 2
 @pytest.fixture(scope="module")
 def store(spark: SparkSession, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two built days."""
-    store = Store(spark, Root.parse(tmp_path_factory.mktemp("built")))
+    store = Store(Session.of(spark), Root.parse(tmp_path_factory.mktemp("built")))
     rows = labelled(spark, made_up(DAYS))
     store.replace(LABELLED, rows, "true")
     store.insert_new(VOCABULARY, reserve(surveyed(store.read(VOCABULARY)), config.features))

@@ -18,6 +18,7 @@ from ecdctr_spark.methods.planning import Build, Ingest
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.pipeline.raw_check import looked_at
 from ecdctr_spark.pipeline.run import run_counted
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
@@ -40,7 +41,7 @@ class Logs:
 
     def __init__(self, spark: SparkSession, path: Path) -> None:
         self.path = path
-        self.store = Store(spark, Root.parse(path / "root"))
+        self.store = Store(Session.of(spark), Root.parse(path / "root"))
 
     def write(self, folder: str, lines: Sequence[str], header: str = HEADER) -> None:
         file = self.path / folder / "part.csv"

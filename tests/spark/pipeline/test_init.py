@@ -11,6 +11,7 @@ from ecdctr_spark.config import load_config
 from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.pipeline.initial import initialise
 from ecdctr_spark.pipeline.raw_check import looked_at
+from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, ITEMS
 from ecdctr_spark.tables.store import Store
@@ -34,7 +35,7 @@ def test_logs_are_ingested_as_init_proposes(spark: SparkSession, tmp_path: Path)
     assert {name: (one.rows, sum(one.bad.values())) for name, one in looked.items()} == {
         "impressions": (20, 0), "clicks": (1, 0), "items": (5, 0),
     }  # fmt: skip
-    store = Store(spark, Root.parse(config.storage.root), config.logs_id, config.data_set_id)
+    store = Store(Session.of(spark), Root.parse(config.storage.root), config.logs_id, config.data_set_id)
     assert ingest(store, config, dt.date(2024, 1, 5), dt.date(2024, 1, 5)).counts.rows_kept == 26
     (ad,) = store.read(IMPRESSIONS).where("event_id = 'r4'").collect()
     assert (ad["domain"], ad["user_id"], ad["item_id"], ad["context"]) == ("ad", "m1", "c4", {"slot": "0"})

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.ingesting import ingest
+from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, DAILY_COUNTS, LABELLED, VOCABULARY, samples_table
 from ecdctr_spark.tables.small import read_rows
@@ -137,7 +138,7 @@ def whole(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict
     """The tables of one back-fill over everything, late rows included."""
     root = tmp_path_factory.mktemp("whole")
     config = configured(root / "logs")
-    store = Store(spark, Root.parse(root / "root"))
+    store = Store(Session.of(spark), Root.parse(root / "root"))
     at_once(store, config, root / "logs", [*punctual(), *late()])
     return tables(store, config)
 
@@ -146,7 +147,7 @@ def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
     spark: SparkSession, tmp_path: Path, whole: dict[str, list[Any]]
 ) -> None:
     config = configured(tmp_path / "logs")
-    store = Store(spark, Root.parse(tmp_path / "root"))
+    store = Store(Session.of(spark), Root.parse(tmp_path / "root"))
     day_by_day(store, config, tmp_path / "logs", [*punctual(), *late()])
     found = tables(store, config)
     assert found["labelled"] == whole["labelled"]
@@ -156,7 +157,7 @@ def test_days_one_by_one_with_rows_that_come_late_equal_one_back_fill(
 
 def test_a_day_that_holds_other_samples_has_changed_and_no_other_has(spark: SparkSession, tmp_path: Path) -> None:
     config = configured(tmp_path / "logs")
-    store = Store(spark, Root.parse(str(tmp_path / "root")))
+    store = Store(Session.of(spark), Root.parse(str(tmp_path / "root")))
     at_once(store, config, tmp_path / "logs", punctual())
     first = changes(store)
     steps.build(store, config, FIRST, FIRST)

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.features.ingest import judged_impressions
 from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.pipeline.raw_check import lines_of, looked_at
+from ecdctr_spark.session import Session
 from ecdctr_spark.sources.values import Clock
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import QUARANTINE
@@ -134,7 +135,7 @@ def test_quarantine_and_the_raw_check_name_the_logs_own_columns(spark: SparkSess
     (looked,) = looked_at(spark, config)
     columns = "request_id as event_id string, ts as event_time string, surface as domain string, member as user_id"
     assert any(columns in line for line in lines_of(looked, config.calendar.first_day))
-    store = Store(spark, Root.parse(config.storage.root), config.logs_id, config.data_set_id)
+    store = Store(Session.of(spark), Root.parse(config.storage.root), config.logs_id, config.data_set_id)
     day = next(day for day in looked.days if day)
     ingest(store, config, day, day)
     (bad,) = store.read(QUARANTINE).collect()

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.ingest import chosen, judged_clicks, judged_impressions, of_impressions
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.sources import Synthetic
 from ecdctr_spark.sources import SOURCES, Raw
@@ -202,7 +203,7 @@ def test_a_platform_is_written_once_with_its_oracle_beside_the_tables(spark: Spa
     again = SOURCES["synthetic"](spark, config)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "raw").rglob("*.parquet")} == written
     assert again.impressions.count() == first.impressions.count() >= 1000
-    truth = Store(spark, Root.parse(tmp_path), config.logs_id).read(ORACLE)
+    truth = Store(Session.of(spark), Root.parse(tmp_path), config.logs_id).read(ORACLE)
     assert truth.count() == 1000
     assert again.clicks is not None
     assert truth.where("clicked").count() == again.clicks.count()

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from ecdctr_spark import cli
 from ecdctr_spark.config import Config
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.catalog import check_schema, register
@@ -33,7 +34,7 @@ def catalog(spark: SparkSession, tmp_path: Path) -> Iterator[str]:
 
 def filled(spark: SparkSession, place: Path, logs: str = "1a2b3c4d") -> Store:
     """A root with one table by delta-rs and one by Spark."""
-    store = Store(spark, Root.parse(place), logs)
+    store = Store(Session.of(spark), Root.parse(place), logs)
     append_rows(store.root, MODELS, [{"model_id": "first", "created": NOW}])
     store.replace(USERS, spark.createDataFrame([("u", NOW, {})], USERS.columns), "true")
     return store

@@ -12,6 +12,7 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.failures import explain
+from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS, Table
@@ -23,7 +24,7 @@ COUNTS = Table(name="counts", columns="key string, n int, ds date", key=("key",)
 
 @pytest.fixture
 def store(spark: SparkSession, tmp_path: Path) -> Store:
-    return Store(spark, Root.parse(tmp_path))
+    return Store(Session.of(spark), Root.parse(tmp_path))
 
 
 def rows(spark: SparkSession, *values: tuple[str, int, str]) -> DataFrame:
@@ -118,7 +119,7 @@ def test_a_commit_that_is_cut_off_is_the_users_on_one_line(store: Store, damage:
     place.at("_delta_log", f"{0:020}.json").write_bytes(damage)
     fresh = store.spark.newSession()  # which has not read the table yet
     with pytest.raises(Exception) as failed:
-        Store(fresh, store.root).read(COUNTS).collect()
+        Store(Session.of(fresh), store.root).read(COUNTS).collect()
     line, code = explain(failed.value)
     assert line.startswith("a table is half-made or damaged") and code == 2, line
 

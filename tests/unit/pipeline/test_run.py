@@ -14,6 +14,7 @@ from ecdctr_spark.config import load_config
 from ecdctr_spark.pipeline import run as running
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from tests.sessions import UNUSED
 
 DAY = dt.date(2024, 3, 5)
 SETTINGS = ["calendar.first_day=2024-02-28", "training.launcher=inline", "training.ranks=1"]
@@ -35,6 +36,6 @@ def test_a_level_that_failed_is_reported_where_another_cannot_start_without_it(
             raise ConfigError("actr cannot start")
 
     monkeypatch.setattr(running, "_carry_out", fails)
-    store: Any = SimpleNamespace(root=Root.parse(tmp_path), spark=None)
+    store: Any = SimpleNamespace(root=Root.parse(tmp_path), session=UNUSED)
     with pytest.raises(error, match=said):
         running.run(store, load_config([], SETTINGS), DAY, DAY, Console(quiet=True))

@@ -12,6 +12,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.job import TrainingResult
 from tests.configured import FIRST_DAY
+from tests.sessions import UNUSED
 
 CONFIG = load_config([], [FIRST_DAY])
 DATE = dt.date(2000, 4, 5)
@@ -56,7 +57,7 @@ def test_snapshots_are_lineage_too() -> None:
 
 
 def test_a_finished_training_has_its_figures_its_validation_losses_and_the_tables_that_it_read() -> None:
-    store: Any = Store(None, Root("/store"), "logs", "data")  # type: ignore[arg-type]
+    store: Any = Store(UNUSED, Root("/store"), "logs", "data")
     *losses, last = tracked.trained(store, CONFIG, {"tables": {"samples": 7, "vocabulary": 2}}, RESULT)
     assert [(record.step, dict(record.metrics)) for record in losses] == [
         (100, {"validation_loss": 0.7}),
