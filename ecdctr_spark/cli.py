@@ -211,12 +211,11 @@ def check(
     if from_ is None or to is None:
         raise ConfigError("check: give --from and --to, or --raw to look at the raw logs")
     from ecdctr_spark.pipeline import checking
-    from ecdctr_spark.pipeline.steps import between
 
     first, last = _days(config, from_, to)
     store = _store(config)
     broken = checking.check(store, config, first, last)
-    _show_rows(checking.summary(store, between(first, last)))
+    _show_rows(checking.summary(store, first, last))
     checking.refuse(broken)
 
 

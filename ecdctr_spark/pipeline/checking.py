@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -23,6 +25,7 @@ from ecdctr_spark.tables.schemas import (
     VOCABULARY,
     samples_table,
 )
+from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
 
 _SHOWN = 3  # broken limits that an error names
@@ -45,18 +48,32 @@ def refuse(broken: list[dict[str, Any]]) -> None:
         raise ConfigError(f"the data are not healthy: {named}{more}. Fix the logs, or change check.limits")
 
 
-def summary(store: Store, where: str = "true") -> list[dict[str, Any]]:
-    """One row per (domain, measure, feature): days measured, least and greatest value, limits, days outside them."""
-    rows = store.read(HEALTH).where(where).groupBy("domain", "measure", "feature")
-    outside = F.count_if(~F.col("ok")).alias("outside")
-    ends = (
-        F.min("value").alias("least"),
-        F.max("value").alias("greatest"),
-        F.max("low").alias("low"),
-        F.max("high").alias("high"),
-    )
-    found = rows.agg(F.count("ds").alias("days"), *ends, outside)
-    return [row.asDict() for row in found.orderBy("measure", "domain", "feature").collect()]
+def summary(store: Store, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> list[dict[str, Any]]:
+    """One row per (domain, measure, feature) of the days first..last: days measured, least and greatest value, limits,
+    days outside them."""
+    measured: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
+    for row in read_rows(store.home("data_set"), HEALTH):
+        if first <= row["ds"] <= last:
+            measured[row["measure"], row["domain"], row["feature"]].append(row)
+    return [
+        {"domain": domain, "measure": measure, "feature": feature, **_ends(measured[measure, domain, feature])}
+        for measure, domain, feature in sorted(measured, key=lambda key: tuple(part or "" for part in key))
+    ]
+
+
+def _ends(rows: Sequence[Row]) -> dict[str, Any]:
+    def of(column: str, chosen: Callable[[list[float]], float]) -> float | None:
+        values = [row[column] for row in rows if row[column] is not None]
+        return chosen(values) if values else None
+
+    return {
+        "least": of("value", min),
+        "greatest": of("value", max),
+        "low": of("low", max),
+        "high": of("high", max),
+        "days": len(rows),
+        "outside": sum(row["ok"] is False for row in rows),
+    }
 
 
 def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> list[DataFrame]:

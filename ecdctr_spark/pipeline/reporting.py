@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation import lineage
-from ecdctr_spark.evaluation.calibration import reliability
 from ecdctr_spark.evaluation.report import ALL_DAYS, Report, headline, render
-from ecdctr_spark.evaluation.significance import gauc_difference
 from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods.planning import Planner
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
+from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.pipeline.run import method_identities
 from ecdctr_spark.pipeline.steps import read_metrics
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
-from ecdctr_spark.tables.small import Row, among, read_rows
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import MODELS, QUARANTINE, STEPS
+from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.spool import Record, now
 from ecdctr_spark.tracking.tracker import Say, open_tracker
 
-_BINS = 10
-_SEED = 11  # of the bootstrap: the same predictions give the same interval
-
 
 def write_report(store: Store, config: Config) -> tuple[Root, str]:
-    """Writes <storage.root>/reports/<methods>.html; returns its place and headline. Only results leave Spark: one row
-    per calibration bin, quarantine reason and measure of health, and one per user for the intervals.
+    """Writes <storage.root>/reports/<methods>.html; returns its place and headline. Spark is needed only where the
+    methods have predicted since they were last compared.
 
     Raises ConfigError where nothing was predicted.
     """
@@ -45,21 +41,18 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
     if not metrics:
         named = " and ".join(config.evaluation.methods)
         raise ConfigError(f"nothing has been predicted by {named} under {store.root}: run `ecdctr run` first")
-    predictions = store.read(PREDICTIONS).where(among("method", methods))
+    comparison = compare(store, methods, config.evaluation.bootstrap)
     models = {row["model_id"]: row for row in read_rows(store.root, MODELS)}
-    first, *others = methods
-    resamples = config.evaluation.bootstrap
-    quarantined = store.read(QUARANTINE).groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"))
     report = Report(
         methods={name: method.title for name, method in zip(methods, config.chosen, strict=True)},
-        against={other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others},
+        against=comparison.against,
         metrics=metrics,
-        reliability=_rows(reliability(predictions, _BINS)),
+        reliability=comparison.reliability,
         lines=list(dict.fromkeys(lineage.lines(config.chosen).values())),
         models=lineage.members(models.values(), config.chosen, _served(planner, metrics)),
         replaced=_replaced(config, metrics, models),
         steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
-        quarantine=_rows(quarantined.orderBy("source", "reason")),
+        quarantine=_quarantined(store),
         health=summary(store),
         configuration=without_secrets(
             yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -108,5 +101,12 @@ def _steps(root: Root, subjects: set[str]) -> list[Row]:
     return sorted(rows, key=lambda row: row["finished"])
 
 
-def _rows(frame: DataFrame) -> list[dict[str, Any]]:
-    return [row.asDict() for row in frame.collect()]
+def _quarantined(store: Store) -> list[dict[str, Any]]:
+    """The number of rows by source and reason."""
+    place = store.place(QUARANTINE)
+    counts: Counter[tuple[str, str]] = Counter()
+    for source in pinned.rows_by(place, "source"):
+        for batch in pinned.batches(place, pinned.version(place), ["reason"], {"source": [source]}):
+            for found in batch["reason"].value_counts().to_pylist():
+                counts[source, found["values"]] += found["counts"]
+    return [{"source": source, "reason": reason, "rows": rows} for (source, reason), rows in sorted(counts.items())]

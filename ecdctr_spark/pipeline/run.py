@@ -18,6 +18,7 @@ from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Pred
 from ecdctr_spark.models import checked
 from ecdctr_spark.pipeline import registry, steps, tracked
 from ecdctr_spark.pipeline.checking import check, refuse
+from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
 from ecdctr_spark.progress import Reporter
 from ecdctr_spark.serving.pyfunc import served
@@ -25,7 +26,7 @@ from ecdctr_spark.session import watching
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import METRICS, MODELS
+from ecdctr_spark.tables.schemas import METRICS, MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.spool import Record, now
@@ -103,6 +104,8 @@ def _run(
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
         if methods:
             steps.evaluate_overall(store, methods)
+            if store.exists(PREDICTIONS):
+                compare(store, methods, config.evaluation.bootstrap)
         steps.update_maturity(store.root, config, methods, under_way.existing.built)
         _offer(under_way)
     if under_way.failed:

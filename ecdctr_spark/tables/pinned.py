@@ -106,13 +106,15 @@ def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) ->
     return [_data_file(place, action) for action in sorted(chosen, key=lambda action: _place(action, columns))]
 
 
-def batches(place: Root, version: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a version, in batches of these columns, none of which the table is partitioned by. Types are as
-    stored: Spark's timestamps have nanoseconds and no zone, and are in UTC.
+def batches(
+    place: Root, version: int, columns: Sequence[str], partitions: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `files`, of all partitions unless some are given, in batches of columns that the table is not
+    partitioned by. Types are as stored: Spark's timestamps have nanoseconds and no zone, and are in UTC.
 
-    Raises ConfigError where the version does not exist, or a file is missing or damaged.
+    Raises ConfigError as `files` does, and where a file is missing or damaged.
     """
-    for file in files(place, version, {}):
+    for file in files(place, version, partitions or {}):
         with parquet(Root.parse(file.path)) as stored:
             yield from stored.iter_batches(columns=list(columns))
 

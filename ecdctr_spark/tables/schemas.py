@@ -202,6 +202,20 @@ METRICS = Table(
     " gauc_coverage double, logloss double, pcoc double, impressions bigint, clicks bigint, mature boolean",
     key=("date", "method", "domain"),
 )
+COMPARISONS = Table(
+    name="comparisons",
+    about="GAUC of a method less that of a baseline, with its interval, on a version of the predictions",
+    columns="method string, baseline string, difference double, low double, high double, users bigint, resamples int,"
+    " version bigint",
+    key=("method", "baseline"),
+)
+CALIBRATION = Table(
+    name="calibration",
+    about="predictions in bins of about as many impressions each, and how often those were clicked, on a version of the"
+    " predictions",
+    columns="method string, bin int, impressions double, prediction double, click_rate double, version bigint",
+    key=("method", "bin"),
+)
 CONTENT = Table(
     name="content",
     about="a checksum of the samples of a day, and since when they have it",
@@ -242,7 +256,7 @@ TABLES = {
     table.name: table
     for table in (
         IMPRESSIONS, CLICKS, USERS, ITEMS, QUARANTINE, LABELLED, DAILY_COUNTS, DAILY_CLICKS, VOCABULARY, SNAPSHOTS,
-        MODELS, PREDICTIONS, METRICS, CONTENT, HEALTH, STEPS, ORACLE,
+        MODELS, PREDICTIONS, METRICS, COMPARISONS, CALIBRATION, CONTENT, HEALTH, STEPS, ORACLE,
     )
 }  # fmt: skip
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +24,7 @@ from ecdctr_spark.tables.schemas import Table, properties
 
 Row = dict[str, Any]
 
+_READERS = 8  # of files, of which an object store needs a while for each
 _TRIES = 10  # of a commit that other writers are faster than
 
 _TYPES = {
@@ -46,7 +49,8 @@ def read_rows(root: Root, table: Table) -> list[Row]:
     if not pinned.exists(place):
         return []
     actions = pa.table(pinned.open_table(place).get_add_actions(flatten=True)).to_pylist()
-    return [row for action in actions for row in _rows(place, action, schema)]
+    with ThreadPoolExecutor(_READERS) as readers:
+        return [row for rows in readers.map(partial(_rows, place, schema), actions) for row in rows]
 
 
 def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], where: str) -> None:
@@ -117,7 +121,7 @@ def _place(root: Root, table: Table) -> Root:
     return root.at("tables", table.name)
 
 
-def _rows(place: Root, action: Mapping[str, Any], schema: pa.Schema) -> list[Row]:
+def _rows(place: Root, schema: pa.Schema, action: Mapping[str, Any]) -> list[Row]:
     """The rows of one file, partition values included."""
     with pinned.parquet(place.at(unquote(action["path"]))) as file:
         stored = file.read()

@@ -1,0 +1,59 @@
+"""What a report compares: the differences between methods with their intervals, and the calibration of each.
+
+Spark computes both from all predictions. They are kept with the version of the predictions that they are of, so that a
+report without new predictions needs no Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ecdctr_spark.evaluation.calibration import reliability
+from ecdctr_spark.evaluation.significance import Interval, gauc_difference
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import CALIBRATION, COMPARISONS, PREDICTIONS
+from ecdctr_spark.tables.small import Row, among, literal, read_rows, replace_rows
+from ecdctr_spark.tables.store import Store
+
+_BINS = 10
+_SEED = 11  # of the bootstrap: the same predictions give the same interval
+
+
+class Comparison(NamedTuple):
+    """The first method's GAUC less that of each other, by the other; and rows of `calibration.reliability` for all."""
+
+    against: Mapping[str, Interval]
+    reliability: Sequence[Row]
+
+
+def compare(store: Store, methods: Sequence[str], resamples: int) -> Comparison:
+    """The comparison of methods, by identity, on all that they have predicted. Spark computes it only where the
+    predictions have changed since it last did. Raises ConfigError where there are no predictions."""
+    version = pinned.version(store.place(PREDICTIONS))
+    return _kept(store, methods, resamples, version) or _computed(store, methods, resamples, version)
+
+
+def _kept(store: Store, methods: Sequence[str], resamples: int, version: int) -> Comparison | None:
+    first, *others = methods
+    intervals = {
+        row["baseline"]: Interval(row["difference"], row["low"], row["high"], row["users"])
+        for row in read_rows(store.root, COMPARISONS)
+        if (row["method"], row["version"], row["resamples"]) == (first, version, resamples)
+    }
+    bins = [row for row in read_rows(store.root, CALIBRATION) if row["version"] == version and row["method"] in methods]
+    if not intervals.keys() >= set(others) or {row["method"] for row in bins} != set(methods):
+        return None
+    return Comparison({other: intervals[other] for other in others}, bins)
+
+
+def _computed(store: Store, methods: Sequence[str], resamples: int, version: int) -> Comparison:
+    first, *others = methods
+    predictions = store.read(PREDICTIONS, version).where(among("method", methods))
+    against = {other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others}
+    bins = [row.asDict() for row in reliability(predictions, _BINS).collect()]
+    made_of = {"method": first, "resamples": resamples, "version": version}
+    rows = [{**made_of, "baseline": other, **vars(interval)} for other, interval in against.items()]
+    replace_rows(store.root, COMPARISONS, rows, f"method = {literal(first)} and {among('baseline', others)}")
+    replace_rows(store.root, CALIBRATION, [{**row, "version": version} for row in bins], among("method", methods))
+    return Comparison(against, bins)
