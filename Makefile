@@ -22,7 +22,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packag
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
 .PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
-	bench-spark bench-train bench-network bench-device clean
+	bench-spark bench-run bench-train bench-network bench-device clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -109,6 +109,9 @@ docs: setup ## write the reference (docstrings, settings, tables, commands, page
 BENCH_IMPRESSIONS ?= 80000
 bench-spark: setup ## time raw logs to samples against their floor; BENCH_IMPRESSIONS per day for 60 days
 	@$(BIN)/python -m tests.benchmarks.bench_spark $(BENCH_IMPRESSIONS)
+
+bench-run: setup ## time the demo, one more day and the commands by stage; BEFORE=CHECKOUT for ratios to another version
+	@$(BIN)/python -m tests.benchmarks.bench_run $(BEFORE)
 
 bench-network: setup ## measure the worth of each part of the network on synthetic platforms
 	@$(BIN)/python -m tests.benchmarks.bench_network
