@@ -7,14 +7,19 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ecdctr_spark.features import vocabulary
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.past import Past, Today, with_past
+from ecdctr_spark.features.vocabulary import Vocabulary
 from ecdctr_spark.settings.features import Behaviours, Count, Features, Id, Rate
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, LABELLED
+from ecdctr_spark.tables import survey
+from ecdctr_spark.tables.schemas import DAILY_COUNTS, LABELLED, VOCABULARY
+from ecdctr_spark.tables.small import arrow_schema
 
 MIDNIGHT = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
 
@@ -50,6 +55,19 @@ def labelled(spark: SparkSession, impressions: Iterable[Impression]) -> DataFram
     """The impressions as a frame of LABELLED, which asks no Python process for its rows each time it is read."""
     rows = [impression.row() for impression in impressions]
     return spark.createDataFrame(rows, LABELLED.columns).localCheckpoint()
+
+
+def surveyed(rows: DataFrame) -> Vocabulary:
+    """The vocabulary of a few VOCABULARY rows."""
+    found = [{**row.asDict(), "since": row["since"] and row["since"].astimezone()} for row in rows.collect()]
+    batch = pa.RecordBatch.from_pylist(found, arrow_schema(VOCABULARY.columns))
+    return Vocabulary(rows, survey.surveyed([batch], "UTC"))
+
+
+def reserve(known: Vocabulary, features: Features) -> DataFrame:
+    """The rows that features reserve, as a frame of VOCABULARY."""
+    rows = vocabulary.reserve(known.survey, features)
+    return known.rows.sparkSession.createDataFrame(rows, VOCABULARY.columns)
 
 
 def indexed(rows: DataFrame, timezone: str = "UTC", availability_minutes: int = 0) -> DataFrame:

@@ -179,7 +179,7 @@ def _value(name: str, vocabulary: Vocabulary) -> Column:
     index = F.col(name)
     states = []
     for kind in ("null", "unknown"):
-        block = vocabulary.blocks.get((name, kind))
+        block = vocabulary.survey.blocks.get((name, kind))
         is_one = index.between(block.first, block.first + block.rows - 1) if block else F.lit(None)
         states.append(is_one.cast("double").alias(f"{kind}_rate"))
     spread = F.pmod(F.xxhash64(index), F.lit(_BUCKETS)).cast("int")

@@ -31,7 +31,7 @@ def samples(labelled: DataFrame, past: Past, vocabulary: Vocabulary, config: Con
         "event_time",
         F.col("user_id").alias("user"),
         F.col("item_id").alias("item"),
-        *(sample_column(feature, vocabulary.starts) for feature in features.fields),
+        *(sample_column(feature, vocabulary.survey.starts) for feature in features.fields),
         F.col("label").cast("float").alias("label"),
         F.coalesce(F.unix_date(day_of("click_time", timezone)), F.lit(0)).alias("click_day"),
         "weight",

@@ -30,10 +30,10 @@ What it asks of the reader:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
@@ -44,55 +44,29 @@ from ecdctr_spark.features.columns import day_of, known_from, source_column
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Features, Id, Reserved
 from ecdctr_spark.tables.schemas import VOCABULARY
+from ecdctr_spark.tables.small import arrow_schema
+from ecdctr_spark.tables.survey import Block, Survey, surveyed
 
-_OWN = ("null", "unknown")  # kinds of rows that an id field reserves for itself
+Reservation = tuple[str, str, str, int, None]  # a row (VOCABULARY) that a field reserves when it is first declared
+
 _BROADCAST = 100_000  # tokens: few enough to fit the memory of every task
-
-
-class _Block(NamedTuple):
-    """Rows of a field and kind: the unknown rows of an id field, the bucket rows of a count, or tokens."""
-
-    first: int
-    rows: int
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The rows (VOCABULARY), the block of each field and kind, and the next free index."""
+    """The rows (VOCABULARY), and what they are in numbers."""
 
     rows: DataFrame
-    blocks: Mapping[tuple[str, str], _Block]
-    next_index: int
-
-    @property
-    def starts(self) -> dict[str, int]:
-        """For each id field the first of its unknown rows, for each count field the first of its bucket rows."""
-        return {field: block.first for (field, kind), block in self.blocks.items() if kind in ("unknown", "bucket")}
-
-    def held(self, field: str) -> int:
-        """The number of rows that tokens of an id field own, those of forgotten users included."""
-        given = (block.rows for (owner, kind), block in self.blocks.items() if owner == field and kind not in _OWN)
-        return sum(given)
+    survey: Survey
 
 
-def surveyed(rows: DataFrame) -> Vocabulary:
-    """The vocabulary of VOCABULARY rows. A few rows per field come to the driver; tokens stay in Spark."""
-    index = F.col("index")
-    kinds = rows.groupBy("field", "kind").agg(
-        F.min(index).alias("first"), F.max(index).alias("last"), F.count(index).alias("rows")
-    )
-    held = kinds.collect()
-    blocks = {(row["field"], row["kind"]): _Block(row["first"], row["rows"]) for row in held}
-    return Vocabulary(rows, blocks, max((row["last"] + 1 for row in held), default=0))
-
-
-def reserve(known: Vocabulary, features: Features) -> DataFrame:
-    """The rows (VOCABULARY) to append for fields that `known` lacks, in the order of the fields; the padding row first.
+def reserve(known: Survey, features: Features) -> list[Reservation]:
+    """The rows to append for fields that `known` lacks, in the order of the fields; the padding row first.
 
     Raises ConfigError where a known field holds another number of rows than declared: its block cannot grow.
     """
     index = known.next_index
-    rows = [("", "padding", "0", PADDING, None)] if index == PADDING else []
+    rows: list[Reservation] = [("", "padding", "0", PADDING, None)] if index == PADDING else []
     for feature in features.fields:
         declared = feature.reserved(features.out_of_vocabulary)
         if feature.name in known.starts:
@@ -100,7 +74,15 @@ def reserve(known: Vocabulary, features: Features) -> DataFrame:
             continue
         for kind, token in declared:
             rows.append((feature.name, kind, token, index + len(rows), None))
-    return known.rows.sparkSession.createDataFrame(rows, VOCABULARY.columns)
+    return rows
+
+
+def with_reserved(known: Vocabulary, reserved: Sequence[Reservation]) -> Vocabulary:
+    """The vocabulary as it is once these rows are appended; its own rows lack them, since they are no tokens."""
+    schema = arrow_schema(VOCABULARY.columns)
+    rows = [dict(zip(schema.names, row, strict=True)) for row in reserved]
+    batch = pa.RecordBatch.from_pylist(rows, schema)
+    return replace(known, survey=known.survey.joined(surveyed([batch], "UTC")))
 
 
 def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Config) -> DataFrame:
@@ -118,7 +100,7 @@ def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Con
     new = seen.join(known.rows.where("kind = 'token'"), ["field", "token"], how="left_anti")
     for feature in ids:
         if feature.max_tokens is not None:
-            new = _capped(new, feature.name, feature.max_tokens - known.held(feature.name))
+            new = _capped(new, feature.name, feature.max_tokens - known.survey.held(feature.name))
     # Tokens are numbered within an hour, after the count of all hours before it, so that no task sorts all tokens.
     dated = new.withColumn("hour", F.date_trunc("hour", "since"))
     earlier = Window.orderBy("hour").rowsBetween(Window.unboundedPreceding, -1)
@@ -129,7 +111,7 @@ def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Con
         "field",
         F.lit("token").alias("kind"),
         "token",
-        (F.lit(known.next_index - 1) + F.col("offset") + place).cast("int").alias("index"),
+        (F.lit(known.survey.next_index - 1) + F.col("offset") + place).cast("int").alias("index"),
         "since",
     )
 
@@ -148,18 +130,18 @@ def encoded(
         own = vocabulary.rows.where((F.col("field") == feature.name) & (F.col("kind") == "token")).select(
             *(F.col(column).alias(f"_{column}_{feature.name}") for column in ("token", "index", "since"))
         )
-        small = vocabulary.held(feature.name) <= _BROADCAST  # else the labelled rows would be shuffled for each field
+        # A larger one is not broadcast, and the labelled rows are shuffled for the field.
+        small = vocabulary.survey.held(feature.name) <= _BROADCAST
         same = source_column(feature.source) == F.col(f"_token_{feature.name}")
         frame = frame.join(F.broadcast(own) if small else own, same, how="left")  # a token is once in its field
         if feature.evict_days is not None:
             frame = _with_last_shown(frame, labelled, counts, feature, feature.evict_days)
-    rows = [
-        _row(feature, vocabulary.blocks[feature.name, "unknown"], at, timezone).alias(feature.name) for feature in ids
-    ]
+    unknown = {feature.name: vocabulary.survey.blocks[feature.name, "unknown"] for feature in ids}
+    rows = [_row(feature, unknown[feature.name], at, timezone).alias(feature.name) for feature in ids]
     return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
 
 
-def _row(feature: Id, unknown: _Block, at: Column, timezone: str) -> Column:
+def _row(feature: Id, unknown: Block, at: Column, timezone: str) -> Column:
     token = source_column(feature.source)
     by_hash = (unknown.first + F.pmod(F.xxhash64(token), F.lit(unknown.rows))).cast("int")
     since = f"_since_{feature.name}"
@@ -222,10 +204,10 @@ def _with_last_shown(frame: DataFrame, labelled: DataFrame, counts: DataFrame, f
     return frame.join(last, same, how="left").drop("_key", "_ds")  # (_key, _ds) is unique in last
 
 
-def _check_unchanged(field: str, declared: Sequence[Reserved], known: Vocabulary) -> None:
+def _check_unchanged(field: str, declared: Sequence[Reserved], known: Survey) -> None:
     """Guards against damage. Changed declarations are no cause: they make another data set with its own vocabulary."""
     for kind, rows in Counter(kind for kind, _ in declared).items():
-        held = known.blocks.get((field, kind), _Block(0, 0)).rows
+        held = known.blocks.get((field, kind), Block(0, 0)).rows
         if held != rows:
             raise ConfigError(
                 f"vocabulary: {field} has {held} {kind} rows, but its data set declares {rows}: the table is damaged or"

@@ -6,16 +6,15 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import reduce
+from operator import itemgetter
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.evaluation import health
-from ecdctr_spark.features.vocabulary import surveyed
 from ecdctr_spark.methods.method import DAY
-from ecdctr_spark.pipeline.steps import between
+from ecdctr_spark.pipeline.steps import between, vocabulary_of
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.tables.schemas import (
     HEALTH,
@@ -25,7 +24,7 @@ from ecdctr_spark.tables.schemas import (
     VOCABULARY,
     samples_table,
 )
-from ecdctr_spark.tables.small import Row, read_rows
+from ecdctr_spark.tables.small import Row, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 
 _SHOWN = 3  # broken limits that an error names
@@ -35,9 +34,10 @@ def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[d
     """Measures the built days first..last into the table HEALTH; returns the rows outside their limits."""
     here = between(first, last)
     measured = reduce(DataFrame.unionByName, _measures(store, config, first, last)).where(here)
-    store.replace(HEALTH, health.judged(measured, config.check), here)
-    broken = store.read(HEALTH).where(here).where("not ok")
-    return [row.asDict() for row in broken.orderBy("ds", "domain", "measure", "feature").collect()]
+    rows = [row.asDict() for row in health.judged(measured, config.check).collect()]
+    replace_rows(store.home("data_set"), HEALTH, rows, here)
+    broken = [row for row in rows if not row["ok"]]
+    return sorted(broken, key=lambda row: (row["ds"], row["domain"], row["measure"], row["feature"] or ""))
 
 
 def refuse(broken: list[dict[str, Any]]) -> None:
@@ -81,18 +81,26 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     here, timezone = labelled.where(between(first, last)), config.calendar.timezone
     back = labelled.where(between(first - config.check.known_days * DAY, last))
     a_week_more = samples.where(between(first - health.WEEK * DAY, last))
-    ingests = store.read(STEPS).where(
-        f"step = 'ingest' and subject = '{config.logs_id}' and to_day >= '{first}' and to_day <= '{last}'"
-    )
-    newest = ingests.orderBy(F.desc("finished")).limit(1)
     return [
         health.traffic(here, str(first), str(last)),
         health.known(here, back, config),
-        health.encoded(a_week_more, surveyed(store.read(VOCABULARY)), config.features),
+        health.encoded(a_week_more, vocabulary_of(store, config), config.features),
         health.sampled(here, samples.where(between(first, last)), config.sampling, timezone),
         health.grown(store.read(VOCABULARY), str(first), str(last), timezone),
-        health.logged(here, store.read(QUARANTINE), newest),
+        health.logged(here, store.read(QUARANTINE), _newest_ingest(store, config, first, last)),
     ]
+
+
+def _newest_ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> DataFrame:
+    """The newest of the ledger's ingests that ended on one of the days; one row or none."""
+    ingests = [
+        row
+        for row in read_rows(store.root, STEPS)
+        if row["step"] == "ingest" and row["subject"] == config.logs_id and first <= row["to_day"] <= last
+    ]
+    newest = sorted(ingests, key=itemgetter("finished"))[-1:]
+    read = [(row["to_day"], row["rows_read"], row["duplicates"]) for row in newest]
+    return store.spark.createDataFrame(read, "to_day date, rows_read bigint, duplicates bigint")
 
 
 def _named(row: dict[str, Any]) -> str:

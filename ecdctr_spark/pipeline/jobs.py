@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from dataclasses import dataclass
-from functools import lru_cache
-
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from ecdctr_spark.config import Config
 from ecdctr_spark.contract import contract
 from ecdctr_spark.methods.method import Policy
@@ -20,9 +13,8 @@ from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, Table, samples_table
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tables.survey import survey
 from ecdctr_spark.training.job import TaughtBy, TrainingJob
-
-_RESERVED = dt.date(1970, 1, 1)  # the day of reserved rows of the vocabulary: before all logs
 
 
 def training_job(
@@ -89,10 +81,10 @@ def _taught_by(root: Root, training: Training) -> TaughtBy | None:
 
 
 def _model_spec(store: Store, config: Config, training: Training, version: int) -> ModelSpec:
-    embedding = embedding_rows(store.place(VOCABULARY), config.calendar.timezone, version)
+    embedding = survey(store.place(VOCABULARY), version, config.calendar.timezone)
     return ModelSpec(
         network=training.level.network,
-        contract=contract(config.features, embedding.unknown, training.level.reads.features),
+        contract=contract(config.features, embedding.starts, training.level.reads.features),
         rows=embedding.rows(training.date),
         memory=_memory(training),
     )
@@ -106,38 +98,6 @@ def _memory(training: Training) -> MemorySpec | None:
         dimension=training.snapshot_dimension,
         snapshots=tuple(model.model_id for model in training.snapshots),
     )
-
-
-@dataclass(frozen=True)
-class EmbeddingRows:
-    """The first unknown row of each field, and the embedding's number of rows at the end of each day."""
-
-    unknown: dict[str, int]
-    by_day: list[tuple[dt.date, int]]
-
-    def rows(self, date: dt.date) -> int:
-        """The number of rows at the end of a day."""
-        return max(rows for day, rows in self.by_day if day <= date)
-
-
-@lru_cache(maxsize=4)
-def embedding_rows(place: Root, timezone: str, version: int) -> EmbeddingRows:
-    """Those of a version of the vocabulary, read in batches without Spark: only a number per field and per day stays. A
-    version never changes, so the result is cached."""
-    unknown: dict[str, int] = {}
-    newest: dict[dt.date, int] = {}
-    for batch in pinned.batches(place, version, ["field", "kind", "index", "since"]):
-        tokens = pa.Table.from_batches([batch])
-        reserved = tokens.filter(pc.is_in(tokens["kind"], pa.array(["unknown", "bucket"])))
-        firsts = reserved.group_by("field").aggregate([("index", "min")]).to_pydict()
-        for field, first in zip(firsts["field"], firsts["index_min"], strict=True):
-            unknown[field] = min(first, unknown.get(field, first))
-        since = tokens["since"].cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us", timezone))
-        dated = tokens.append_column("day", pc.fill_null(since.cast(pa.date32()), _RESERVED))
-        lasts = dated.group_by("day").aggregate([("index", "max")]).to_pydict()
-        for day, index in zip(lasts["day"], lasts["index_max"], strict=True):
-            newest[day] = max(index + 1, newest.get(day, 0))
-    return EmbeddingRows(unknown, sorted(newest.items()))
 
 
 def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import content, samples, shuffled
-from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
-from ecdctr_spark.methods.currency import with_maturity
+from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, with_reserved
+from ecdctr_spark.methods.currency import Slice, with_maturity
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
@@ -31,6 +31,7 @@ from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import (
     CLICKS,
     CONTENT,
@@ -49,6 +50,7 @@ from ecdctr_spark.tables.schemas import (
 )
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tables.survey import NOTHING, survey
 from ecdctr_spark.training.checkpoint import digest
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
@@ -66,7 +68,7 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
     vocabulary = _remember(store, config, start, last)
     table = samples_table(config.features)
     store.replace(table, _samples(store, config, start, last, vocabulary), here)
-    return Counts(labelled, _keep_content(store, content(store.read(table).where(here)), here))
+    return Counts(labelled, _keep_content(store, content(store.read(table).where(here)), start, last))
 
 
 def train(store: Store, config: Config, training: Training, run: Train) -> tuple[Row, TrainingResult]:
@@ -136,6 +138,15 @@ def score_samples(store: Store, model_id: str, source: Root, output: Root) -> in
     return store.spark.read.parquet(output.addresses.spark).count()
 
 
+def vocabulary_of(store: Store, config: Config) -> Vocabulary:
+    """The newest version of the vocabulary."""
+    if not store.exists(VOCABULARY):
+        return Vocabulary(store.read(VOCABULARY), NOTHING)
+    version = pinned.version(store.place(VOCABULARY))
+    found = survey(store.place(VOCABULARY), version, config.calendar.timezone)
+    return Vocabulary(store.read(VOCABULARY, version), found)
+
+
 def exported(root: Root, model_id: str) -> Root:
     """The export of a registered model, written again where it is missing or of another checkpoint."""
     folder, model = root.at("exports", model_id), checkpoint(root, model_id)
@@ -171,29 +182,38 @@ def _remember(store: Store, config: Config, first: dt.date, last: dt.date) -> Vo
     known = when_known(labelled, config.calendar.timezone, features.availability_minutes)
     store.replace(DAILY_COUNTS, daily_counts(known, features.counted).where(here), here)
     counts = _counts(store, config, first, last)
-    before = surveyed(store.read(VOCABULARY))
-    reserved = reserve(before, features)
-    declared = surveyed(before.rows.unionByName(reserved))
-    store.insert_new(VOCABULARY, reserved.unionByName(admit(declared, labelled.where(here), counts, config)))
-    vocabulary = surveyed(store.read(VOCABULARY))
+    _append_tokens(store, config, labelled.where(here), counts)
+    vocabulary = vocabulary_of(store, config)
     rows = clicked(known, vocabulary, counts, config)
     store.replace(DAILY_CLICKS, daily_clicks(rows, features.behaviours).where(here), here)
     return vocabulary
 
 
-def _keep_content(store: Store, made: DataFrame, here: str) -> int:
-    """Records what the days hold now; returns their number of rows. Unchanged days keep the time of their last change.
-    A day that has lost all its samples stays, with 0 rows."""
-    known = store.read(CONTENT).where(here)
-    before = known.select("domain", "ds", F.col("checksum").alias("held"), F.col("changed").alias("since"))
-    both = made.join(before, ["domain", "ds"], how="full")  # (domain, ds) is unique in both
-    checksum = F.coalesce("checksum", F.lit(0)).cast("bigint")
-    changed = F.when(checksum == F.col("held"), F.col("since")).otherwise(F.current_timestamp())
-    rows = both.select(
-        "domain", "ds", F.coalesce("rows", F.lit(0)).alias("rows"), checksum.alias("checksum"), changed.alias("changed")
-    )
-    store.replace(CONTENT, rows, here)
-    return int(store.read(CONTENT).where(here).agg(F.coalesce(F.sum("rows"), F.lit(0))).collect()[0][0])
+def _append_tokens(store: Store, config: Config, labelled: DataFrame, counts: DataFrame) -> None:
+    """Appends the rows of fields that are new and of tokens that the labelled rows show first."""
+    before = vocabulary_of(store, config)
+    reserved = reserve(before.survey, config.features)
+    rows = store.spark.createDataFrame(reserved, VOCABULARY.columns)
+    admitted = admit(with_reserved(before, reserved), labelled, counts, config)
+    store.insert_new(VOCABULARY, rows.unionByName(admitted))
+
+
+def _keep_content(store: Store, made: DataFrame, first: dt.date, last: dt.date) -> int:
+    """Records what the days first..last hold now; returns their number of rows. Unchanged days keep the time of their
+    last change. A day that has lost all its samples stays, with 0 rows."""
+    home = store.home("data_set")
+    before = {_slice(row): row for row in read_rows(home, CONTENT) if first <= row["ds"] <= last}
+    lost = {key: {"domain": key[0], "ds": key[1], "rows": 0, "checksum": 0} for key in before}
+    now = lost | {_slice(row): row for row in (found.asDict() for found in made.collect())}
+    changed = dt.datetime.now(dt.timezone.utc)
+    same = {key for key in before if before[key]["checksum"] == now[key]["checksum"]}
+    rows = [{**row, "changed": before[key]["changed"] if key in same else changed} for key, row in now.items()]
+    replace_rows(home, CONTENT, rows, between(first, last))
+    return sum(row["rows"] for row in rows)
+
+
+def _slice(row: Row) -> Slice:
+    return row["domain"], row["ds"]
 
 
 def _samples(store: Store, config: Config, first: dt.date, last: dt.date, vocabulary: Vocabulary) -> DataFrame:

@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Check, Config, Limit, Limits
 from ecdctr_spark.evaluation import health
 from ecdctr_spark.features.sampling import keep
-from ecdctr_spark.features.vocabulary import Vocabulary, reserve, surveyed
+from ecdctr_spark.features.vocabulary import Vocabulary
 from ecdctr_spark.settings.features import Features
 from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
-from tests.labelled import Impression, at, date, labelled
+from tests.labelled import Impression, at, date, labelled, reserve, surveyed
 
 Found = dict[tuple[str, str, str, str | None], float]
 
@@ -108,7 +108,7 @@ def encoded(spark: SparkSession, config: Config, vocabulary: Vocabulary, days: S
 def test_nulls_and_unknown_tokens_are_reported_by_feature(
     spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
-    first = vocabulary.starts["item_category"]
+    first = vocabulary.survey.starts["item_category"]
     values = encoded(spark, config, vocabulary, [[first - 1, first, first + 1, 999]])
     assert values[str(date(0)), "natural", "null_rate", "item_category"] == 0.25
     assert values[str(date(0)), "natural", "unknown_rate", "item_category"] == 0.5

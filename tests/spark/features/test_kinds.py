@@ -14,12 +14,11 @@ from ecdctr_spark.features import kinds
 from ecdctr_spark.features.columns import source_column
 from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
-from ecdctr_spark.features.vocabulary import reserve, surveyed
 from ecdctr_spark.settings import features as settings
 from ecdctr_spark.settings.features import Feature, ImpressionSource, Reserved
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from tests.configured import FIRST_DAY
-from tests.labelled import Impression, at, labelled
+from tests.labelled import Impression, at, labelled, reserve, surveyed
 
 
 class Given(Feature):
@@ -66,12 +65,12 @@ def test_every_kind_has_a_column() -> None:
 
 def test_all_else_follows_from_a_new_kind_s_class_and_column(spark: SparkSession, config: Config) -> None:
     vocabulary = surveyed(reserve(surveyed(spark.createDataFrame([], VOCABULARY.columns)), config.features))
-    no, yes = range(vocabulary.starts["has_age"], vocabulary.next_index)
+    no, yes = range(vocabulary.survey.starts["has_age"], vocabulary.survey.next_index)
     past = Past(spark.createDataFrame([], DAILY_COUNTS.columns), spark.createDataFrame([], DAILY_CLICKS.columns), None)
     rows = labelled(spark, [Impression("with", at(0), profile={"age": "3"}), Impression("without", at(0))])
     made = samples(rows, past, vocabulary, config)
     assert {row.event_id: row.has_age for row in made.collect()} == {"with": yes, "without": no}
     assert "has_age int" in samples_table(config.features).columns.split(", ")
     assert made.columns == spark.createDataFrame([], samples_table(config.features).columns).columns
-    assert contract(config.features, vocabulary.starts, "all").ids == ("user_id", "item_id", "has_age")
-    assert contract(config.features, vocabulary.starts, "basic").ids == ("user_id", "has_age")
+    assert contract(config.features, vocabulary.survey.starts, "all").ids == ("user_id", "item_id", "has_age")
+    assert contract(config.features, vocabulary.survey.starts, "basic").ids == ("user_id", "has_age")

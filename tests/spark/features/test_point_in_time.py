@@ -18,7 +18,7 @@ from ecdctr_spark.features.labels import label
 from ecdctr_spark.features.past import Past, clicked, today
 from ecdctr_spark.features.profiles import with_profiles
 from ecdctr_spark.features.samples import samples
-from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
+from ecdctr_spark.features.vocabulary import admit
 from ecdctr_spark.settings.features import (
     Behaviours,
     Count,
@@ -28,7 +28,7 @@ from ecdctr_spark.settings.features import (
     Rate,
 )
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, ITEMS, USERS, VOCABULARY
-from tests.labelled import MIDNIGHT
+from tests.labelled import MIDNIGHT, reserve, surveyed
 
 FEATURES = (
     Id(kind="id", name="user_id", source="user_id"),

@@ -17,13 +17,13 @@ from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
 from ecdctr_spark.features.past import Past, clicked
 from ecdctr_spark.features.samples import samples, shuffled
-from ecdctr_spark.features.vocabulary import Vocabulary, admit, reserve, surveyed
+from ecdctr_spark.features.vocabulary import Vocabulary, admit
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.features import Behaviours, Count, Features, Number
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.store import Store
-from tests.labelled import Impression, at, date, labelled, made_up
+from tests.labelled import Impression, at, date, labelled, made_up, reserve, surveyed
 
 DAYS = 4
 MOMENT = at(2, 12)  # leaks are planted here and later
@@ -155,7 +155,7 @@ def test_a_count_is_a_row_of_its_log2_bucket(spark: SparkSession, everything: Co
     past = nothing(spark)._replace(counts=spark.createDataFrame(counts, DAILY_COUNTS.columns))
     vocabulary = reserved(spark, config)
     made = samples(rows, past, vocabulary, config)
-    first = vocabulary.starts["shown"]
+    first = vocabulary.survey.starts["shown"]
     assert {int(row.event_id): row.shown - first for row in made.collect()} == expected
 
 

@@ -11,12 +11,12 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import load_config
 from ecdctr_spark.features.columns import when_known
 from ecdctr_spark.features.counters import daily_counts
-from ecdctr_spark.features.vocabulary import admit, encoded, reserve, surveyed
+from ecdctr_spark.features.vocabulary import admit, encoded
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.features import Count, Features, Id
 from ecdctr_spark.tables.schemas import VOCABULARY
 from tests.configured import FIRST_DAY
-from tests.labelled import Impression, at, date, labelled
+from tests.labelled import Impression, at, date, labelled, reserve, surveyed
 
 USER = Id(kind="id", name="user_id", source="user_id")
 ITEM = Id(kind="id", name="item_id", source="item_id")
@@ -79,7 +79,7 @@ def test_padding_comes_first_then_a_block_for_each_field_in_the_order_of_the_fie
         (6, ("item_id", "unknown", "1")),
         *((7 + bucket, ("shown", "bucket", str(bucket))) for bucket in range(4)),
     ]
-    assert surveyed(reserved).starts == {"user_id": 2, "item_id": 5, "shown": 7}
+    assert surveyed(reserved).survey.starts == {"user_id": 2, "item_id": 5, "shown": 7}
 
 
 def test_tokens_follow_in_the_order_of_first_sight(known: DataFrame) -> None:
@@ -119,7 +119,7 @@ def test_a_field_declared_later_appends_its_block(spark: SparkSession, known: Da
     features = Features(out_of_vocabulary=2, fields=(CATEGORY, *FEATURES.fields))
     new = reserve(surveyed(known), features)
     assert list(content(new)) == [15, 16, 17]
-    assert surveyed(known.unionByName(new)).starts == {**surveyed(known).starts, "category": 16}
+    assert surveyed(known.unionByName(new)).survey.starts == {**surveyed(known).survey.starts, "category": 16}
 
 
 def test_a_block_of_another_size_than_declared_is_reported_as_damage(known: DataFrame) -> None:

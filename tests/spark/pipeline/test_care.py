@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
-from ecdctr_spark.features.vocabulary import admit, surveyed
+from ecdctr_spark.features.vocabulary import admit
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.care import forget, tidy
 from ecdctr_spark.pipeline.ingesting import ingest
@@ -24,7 +24,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, QUARANTINE, SNAPSHOTS, VOCABULARY
 from ecdctr_spark.tables.small import append_rows
 from ecdctr_spark.tables.store import Store
-from tests.labelled import Impression, at, labelled
+from tests.labelled import Impression, at, labelled, surveyed
 
 VICTIM = "victim-7"
 DAY = dt.date(2024, 1, 2)

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
-from ecdctr_spark.features.vocabulary import admit, reserve, surveyed
+from ecdctr_spark.features.vocabulary import admit
 from ecdctr_spark.pipeline.checking import check, refuse, summary
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
@@ -23,7 +23,7 @@ from ecdctr_spark.tables.schemas import (
 )
 from ecdctr_spark.tables.store import Store
 from tests.configured import FIRST_DAY
-from tests.labelled import date, labelled, made_up
+from tests.labelled import date, labelled, made_up, reserve, surveyed
 
 DAYS = 2
 

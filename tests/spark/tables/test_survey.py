@@ -1,4 +1,4 @@
-"""A training's job names the rows of the embedding as Spark would count them, without Spark."""
+"""What the vocabulary holds is counted as Spark would count it, without Spark."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.features.columns import day_of
-from ecdctr_spark.features.vocabulary import surveyed
-from ecdctr_spark.pipeline.jobs import embedding_rows
 from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import VOCABULARY
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.tables.survey import survey
 
 UTC = dt.timezone.utc
 RESERVED = [
@@ -34,12 +33,15 @@ def test_rows_of_each_day_are_those_that_spark_counts(spark: SparkSession, tmp_p
     ]
     for rows in (RESERVED + tokens[:10], tokens[10:], [("user_id", "forgotten", "9", 66, dt.datetime(1970, 1, 1))]):
         store.insert_new(VOCABULARY, spark.createDataFrame(rows, VOCABULARY.columns))
-    found = embedding_rows(store.place(VOCABULARY), timezone, pinned.version(store.place(VOCABULARY)))
+    found = survey(store.place(VOCABULARY), pinned.version(store.place(VOCABULARY)), timezone)
     rows = store.read(VOCABULARY)
     day = F.coalesce(day_of("since", timezone), F.lit(dt.date(1970, 1, 1)))
     counted = rows.groupBy(day.alias("day")).agg((F.max("index") + 1).alias("rows")).orderBy("day").collect()
-    assert [(row["day"], row["rows"]) for row in counted] == found.by_day
-    assert surveyed(rows).starts == found.unknown == {"user_id": 2, "seen": 4}
+    assert [tuple(row) for row in counted] == sorted(found.by_day.items())
+    blocks = rows.groupBy("field", "kind").agg(F.min("index"), F.count("index")).collect()
+    assert {(field, kind): tuple(block) for field, kind, *block in blocks} == found.blocks
+    assert found.starts == {"user_id": 2, "seen": 4} and found.next_index == 67
+    assert (found.held("user_id"), found.held("seen")) == (61, 2)
 
 
 def test_an_older_version_has_the_rows_of_its_time(spark: SparkSession, tmp_path: Path) -> None:
@@ -48,5 +50,5 @@ def test_an_older_version_has_the_rows_of_its_time(spark: SparkSession, tmp_path
     before = pinned.version(store.place(VOCABULARY))
     more = [("user_id", "token", "u", 6, dt.datetime(2024, 1, 1))]
     store.insert_new(VOCABULARY, spark.createDataFrame(more, VOCABULARY.columns))
-    assert embedding_rows(store.place(VOCABULARY), "UTC", before).rows(dt.date(2024, 1, 2)) == 6
-    assert embedding_rows(store.place(VOCABULARY), "UTC", before + 1).rows(dt.date(2024, 1, 2)) == 7
+    assert survey(store.place(VOCABULARY), before, "UTC").rows(dt.date(2024, 1, 2)) == 6
+    assert survey(store.place(VOCABULARY), before + 1, "UTC").rows(dt.date(2024, 1, 2)) == 7
