@@ -6,6 +6,7 @@ import importlib.metadata
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -61,7 +62,7 @@ def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
 
 
 def test_bfloat16_learns_and_leaves_the_tables_as_they_are_kept() -> None:
-    half, samples, model = TRAIN.model_copy(update={"precision": "bfloat16"}), batch(256), built(ctr_spec(), ALONE)
+    half, samples, model = replace(TRAIN, precision="bfloat16"), batch(256), built(ctr_spec(), ALONE)
     fit(start_state(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
     tensors = {**dense_tensors(model), **row_tensors(model)}
     assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}
