@@ -292,14 +292,18 @@ def load_config(
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         if missing := sorted(OmegaConf.missing_keys(tree)):
             raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
-        resolved = OmegaConf.to_container(tree, resolve=True)
-        return parsed(Config, {**resolved, "methods": likeness.expanded(resolved["methods"])})
+        return typed(OmegaConf.to_container(tree, resolve=True))
     except SettingError as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
     except ConfigError:
         raise
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
+
+
+def typed(tree: Any) -> Config:
+    """The configuration of a plain tree, such as that of a dump. Raises ValueError that names the key at fault."""
+    return parsed(Config, {**tree, "methods": likeness.expanded(tree["methods"])})
 
 
 def _merged(layers: Iterable[Any]) -> Any:

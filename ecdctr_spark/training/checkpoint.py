@@ -30,7 +30,7 @@ from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
-from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed
 from ecdctr_spark.storage import File, Published, Root, sha256
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
@@ -135,8 +135,8 @@ class Checkpoint:
         """Reads the manifest and checks every file against it. Raises ConfigError that names the file at fault."""
         content = _manifest(root)
         try:
-            manifest = msgspec.json.decode(content, type=Manifest)
-        except msgspec.DecodeError as error:
+            manifest = parsed(Manifest, msgspec.json.decode(content))
+        except (msgspec.DecodeError, SettingError) as error:
             raise ConfigError(
                 f"checkpoint {root.at(MANIFEST)}: {error}; not written by this version: train it again"
             ) from error

@@ -54,7 +54,7 @@ def test_a_training_repeated_is_the_same_bit_for_bit(spec: ModelSpec) -> None:
 
 
 def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
-    spec = tiny_spec(hidden=())  # batch norm sees a rank's own rows only
+    spec = tiny_spec(hidden=[])  # batch norm sees a rank's own rows only
     expected = trained(spec, CPU)
     ranks = on_ranks(2, lambda world: trained(spec, world, slice(0, 20) if world.rank == 0 else slice(20, 64)))
     for name in row_tensors(built(spec, CPU)):

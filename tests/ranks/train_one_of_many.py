@@ -20,7 +20,7 @@ from tests.made_up import CTR_CONTRACT, TRAIN, batch, ctr_spec, part
 
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
 SPECS = {
-    "ctr": ctr_spec(hidden=(), contract=replace(CTR_CONTRACT, numbers=()), memory="merged"),
+    "ctr": ctr_spec(hidden=[], contract=replace(CTR_CONTRACT, numbers=()), memory="merged"),
     "with batch norm": ctr_spec(),
 }
 

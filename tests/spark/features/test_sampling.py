@@ -96,7 +96,7 @@ def batch_of(events: DataFrame) -> Batch:
 
 def predicted_to_clicked(learnt: Batch, judged: Batch) -> float:
     """PCOC on the events judged of a model that learnt of others."""
-    model = built(tiny_spec(hidden=()), ALONE)  # what batch norm remembers of a few batches would blur it
+    model = built(tiny_spec(hidden=[]), ALONE)  # what batch norm remembers of a few batches would blur it
     batches = [part(learnt, slice(start, start + 128)) for start in range(0, len(learnt), 128)]
     for _ in range(3):
         fitted(model, batches)

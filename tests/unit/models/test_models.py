@@ -35,7 +35,7 @@ SPECS = {
     "A-CTR": ctr_spec(memory="merged"),
     "without numbers and behaviours": ctr_spec(contract=TINY_CONTRACT),
     "mean": ctr_spec(pooling="mean"),
-    "linear": ctr_spec(hidden=(), attention_hidden=(), cross_layers=0),
+    "linear": ctr_spec(hidden=[], attention_hidden=[], cross_layers=0),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.config import Config, load_config, typed
 from ecdctr_spark.settings.base import ConfigError, parsed, plain
 from ecdctr_spark.settings.features import OWN_COLUMNS, Behaviours, Features, Id, Number
 from ecdctr_spark.tables.schemas import samples_table
@@ -122,7 +122,7 @@ def test_the_order_is_by_kind_and_within_a_kind_as_declared() -> None:
 def test_a_dumped_configuration_is_read_again_as_it_was(overlay: str) -> None:
     config = load_config([overlay], [FIRST_DAY])
     dumped = plain(config)
-    again = parsed(Config, dumped)
+    again = typed(dumped)
     assert again.features.fields == config.features.fields
     assert plain(again) == dumped
     assert "inherit" not in dumped["features"]  # what a model was made from does not depend on how it was written

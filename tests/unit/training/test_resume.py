@@ -59,7 +59,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
 
 
 def job(units: list[Unit], output: Path, **changes: object) -> TrainingJob:
-    train = structs.replace(TRAIN, epochs=EPOCHS, shuffle_rows=150, checkpoint_steps=3, **changes)
+    train = structs.replace(TRAIN, **{"epochs": EPOCHS, "shuffle_rows": 150, "checkpoint_steps": 3, **changes})
     return parsed(
         TrainingJob,
         {

@@ -25,7 +25,7 @@ from tests.thread_ranks import on_ranks, whole
 FULL_STEP = structs.replace(TRAIN, dense_learning_rate=1.0)
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
 WITHOUT_BATCH_NORM = {
-    "tpm": tiny_spec(hidden=()),
+    "tpm": tiny_spec(hidden=[]),
     "ctr": ctr_spec(
         hidden=(),
         contract=structs.replace(CTR_CONTRACT, numbers=()),
@@ -86,7 +86,7 @@ def test_a_model_learns_what_can_be_learnt(spec: ModelSpec) -> None:
 
 
 def test_a_sample_of_weight_two_counts_as_two() -> None:
-    spec = tiny_spec(hidden=())
+    spec = tiny_spec(hidden=[])
     samples = batch(8, contract=TINY_CONTRACT)
     twice = part(samples, [row for row in range(8) for _ in range(int(samples.weights[row]))])
     weighted, repeated = (

@@ -94,7 +94,7 @@ def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: in
     for name, tensor in row_tensors(parent).items():
         assert torch.equal(whole([row_tensors(model)[name] for model, _, _ in results])[:ROWS], tensor)
     grown = whole([row_tensors(model)["fields.embedding.weight"] for model, _, _ in results])
-    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.network.seed))
+    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.network["seed"]))
 
 
 def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_merging_the_memory_of_a_model_does_not_change_its_predictions(tmp_path:
 @pytest.mark.parametrize(
     ("parent", "child", "how", "said"),
     [
-        (ctr_spec(), ctr_spec(hidden=(16, 4)), "continue", "differs in network"),
+        (ctr_spec(), ctr_spec(hidden=[16, 4]), "continue", "differs in network"),
         (ctr_spec(rows=ROWS + 1), ctr_spec(), "continue", "would shrink"),
         (ctr_spec(), ctr_spec(memory="merged"), "continue", "differs in memory"),
         (ctr_spec(), ACTR, "from", "cross.layers.0.weight"),
@@ -210,7 +210,7 @@ def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path)
 
 def test_a_network_of_another_shape_is_taken_over_but_for_what_is_excluded(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    wider = network(ACTR, hidden=(16, 4))
+    wider = network(ACTR, hidden=[16, 4])
     with pytest.raises(ConfigError, match=r"mlp\.0\.weight"):
         restored(job(wider, tmp_path / "cpm", "from"))
     _, _, report = restored(job(wider, tmp_path / "cpm", "from", **policy(exclude=["mlp.*", "output.*"])))
