@@ -17,7 +17,6 @@ from typing import Annotated, Any, Optional
 from zoneinfo import ZoneInfo
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -25,7 +24,7 @@ from ecdctr_spark import doctor as health
 from ecdctr_spark import failures
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.events import as_json, event, standard_error, without_secrets
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, Settings, plain
 from ecdctr_spark.storage import Root
 
 app = typer.Typer(
@@ -477,7 +476,7 @@ def _day(config: Config, option: str, text: str) -> dt.date:
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+    return plain(value) if isinstance(value, Settings) else str(value)
 
 
 def _show_rows(rows: list[dict[str, Any]]) -> None:

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
+from msgspec import Meta
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods import likeness
 from ecdctr_spark.methods.identity import DATA_SET_FORMAT, LOGS_FORMAT, identity
 from ecdctr_spark.methods.method import Every, Method
-from ecdctr_spark.settings.base import ConfigError, Settings, Timezone, explained
+from ecdctr_spark.settings.base import (
+    ConfigError,
+    NotNegative,
+    Positive,
+    PositiveShare,
+    SettingError,
+    Settings,
+    about,
+    check_timezone,
+    parsed,
+    plain,
+)
 from ecdctr_spark.settings.features import Features, check_layer
 from ecdctr_spark.settings.sources import Source, Synthetic
 from ecdctr_spark.settings.streaming import Streaming
@@ -35,59 +46,59 @@ if TYPE_CHECKING:
 CONF = folder("conf")
 
 
-class Storage(Settings):
+class Storage(Settings, frozen=True):
     """Where everything that is made is stored."""
 
-    root: str = Field(pattern=r"^[^#?%]+$", description="a path or a URI; the ranks open it as part of a URL")
-    catalog: str | None = Field(
-        default=None, pattern=r"^[^.`\s/]+\.[^.`\s/]+$", description="catalog.schema in which the tables get names"
-    )
+    root: Annotated[str, Meta(pattern=r"^[^#?%]+\Z"), about("a path or a URI; the ranks open it as part of a URL")]
+    catalog: Annotated[
+        Annotated[str, Meta(pattern=r"^[^.`\s/]+\.[^.`\s/]+\Z")] | None,
+        about("catalog.schema in which the tables get names"),
+    ] = None
 
-    @field_validator("root")
-    @classmethod
-    def _known(cls, root: str) -> str:
-        Root.parse(root)
-        return root
-
-    @model_validator(mode="after")
-    def _nameable(self) -> Storage:
-        if self.catalog and Root.parse(self.root).in_volume:
+    def __post_init__(self) -> None:
+        try:
+            root = Root.parse(self.root)
+        except ConfigError as error:
+            raise SettingError(f"root: {error}") from error
+        if self.catalog and root.in_volume:
             raise ValueError(
                 f"catalog is {self.catalog}, but root is {self.root}, and Unity Catalog has no tables in volumes:"
                 " put root in an external location (s3://, abfss://, gs://), or leave catalog out"
             )
-        return self
 
 
-class Spark(Settings):
+class Spark(Settings, frozen=True):
     """The session that is started where none is there."""
 
     master: str
-    driver_memory: str = Field(pattern="^[1-9][0-9]*[kmgtKMGT]$", description="as the JVM's -Xmx: 4g, 900m")
+    driver_memory: Annotated[str, Meta(pattern=r"^[1-9][0-9]*[kmgtKMGT]\Z"), about("as the JVM's -Xmx: 4g, 900m")]
 
 
-class Calendar(Settings):
+class Calendar(Settings, frozen=True):
     """What a day is, and the first one."""
 
-    timezone: Timezone
-    first_day: dt.date = Field(description="the first day of raw logs that is used")
+    timezone: str
+    first_day: Annotated[dt.date, about("the first day of raw logs that is used")]
+
+    def __post_init__(self) -> None:
+        check_timezone(self.timezone)
 
 
-class Labels(Settings):
+class Labels(Settings, frozen=True):
     """When an impression counts as clicked, and until when that may change."""
 
-    attribution_hours: int = Field(gt=0)
-    maturity_days: int = Field(ge=0, description="days before a new one that are ingested and built again with it")
+    attribution_hours: Positive
+    maturity_days: Annotated[NotNegative, about("days before a new one that are ingested and built again with it")]
 
 
-class Limit(Settings):
+class Limit(Settings, frozen=True):
     """The range of a measure; null is no limit."""
 
-    low: float | None = Field(default=None, description="below it, a run stops before it trains")
-    high: float | None = Field(default=None, description="above it, likewise")
+    low: Annotated[float | None, about("below it, a run stops before it trains")] = None
+    high: Annotated[float | None, about("above it, likewise")] = None
 
 
-class Limits(Settings):
+class Limits(Settings, frozen=True):
     """One limit for each measure of evaluation/health.py."""
 
     impressions: Limit = Limit()
@@ -106,23 +117,23 @@ class Limits(Settings):
     restated: Limit = Limit()  # of an ingest: the rows of a day that comes again, as a share of those it had
 
 
-class Check(Settings):
+class Check(Settings, frozen=True, kw_only=True):
     """The health check of the data before anything is trained on them."""
 
-    known_days: int = Field(gt=0, description="days of natural logs in which an ad's user or item counts as known")
-    least_rows: int = Field(ge=0, description="measures of fewer rows are reported, not judged")
-    without_logs: tuple[dt.date, ...] = Field(default=(), description="days that have no logs and need none")
+    known_days: Annotated[Positive, about("days of natural logs in which an ad's user or item counts as known")]
+    least_rows: Annotated[NotNegative, about("measures of fewer rows are reported, not judged")]
+    without_logs: Annotated[tuple[dt.date, ...], about("days that have no logs and need none")] = ()
     limits: Limits
 
 
-class KeepRates(Settings):
+class KeepRates(Settings, frozen=True):
     """The share of a domain's impressions that becomes samples. Kept ones weigh 1/share in the loss."""
 
-    positive: float = Field(gt=0, le=1, description="of clicked impressions")
-    negative: float = Field(gt=0, le=1, description="of those that were not clicked")
+    positive: Annotated[PositiveShare, about("of clicked impressions")]
+    negative: Annotated[PositiveShare, about("of those that were not clicked")]
 
 
-class Sampling(Settings):
+class Sampling(Settings, frozen=True):
     """Which impressions become samples."""
 
     seed: int
@@ -130,95 +141,94 @@ class Sampling(Settings):
     ad: KeepRates
 
 
-class Samples(Settings):
+class Samples(Settings, frozen=True):
     """How samples are laid out for the ranks."""
 
-    files_per_slice: int = Field(gt=0)
+    files_per_slice: Positive
 
 
-class Evaluation(Settings):
+class Evaluation(Settings, frozen=True):
     """What a run compares."""
 
-    methods: tuple[str, ...] = Field(min_length=1, description="those of a run; the first is compared with the others")
-    bootstrap: int = Field(gt=0)
+    methods: Annotated[
+        tuple[str, ...], Meta(min_length=1), about("those of a run; the first is compared with the others")
+    ]
+    bootstrap: Positive
 
 
-class Launching(Settings):
+class Launching(Settings, frozen=True, kw_only=True):
     """Where trainings run. None of it is part of a model's identity; the number of ranks is recorded with the model."""
 
     launcher: Literal["inline", "local", "spark"]
-    world: Literal["auto", "horovod", "torch"] = Field(description="what joins the ranks")
-    ranks: int = Field(gt=0, description="processes that train together, each with its share of the embedding")
-    min_ranks: int | None = Field(default=None, gt=0, description="that resume when others die; null: the run fails")
-    threads_per_rank: int = Field(gt=0)
-    clocks: tuple[Every, ...] = Field(
-        min_length=1, description="levels of these clocks are trained; those of others are taken as they stand"
-    )
-    keep_checkpoints: int = Field(
-        default=2, gt=0, description="checkpoints of a training under way; the model itself stays"
-    )
-    restated: Literal["again", "keep"] = Field(
-        default="again",
-        description="models trained on days that have changed since: trained again, or only named",
-    )
+    world: Annotated[Literal["auto", "horovod", "torch"], about("what joins the ranks")]
+    ranks: Annotated[Positive, about("processes that train together, each with its share of the embedding")]
+    min_ranks: Annotated[Positive | None, about("that resume when others die; null: the run fails")] = None
+    threads_per_rank: Positive
+    clocks: Annotated[
+        tuple[Every, ...],
+        Meta(min_length=1),
+        about("levels of these clocks are trained; those of others are taken as they stand"),
+    ]
+    keep_checkpoints: Annotated[Positive, about("checkpoints of a training under way; the model itself stays")] = 2
+    restated: Annotated[
+        Literal["again", "keep"], about("models trained on days that have changed since: trained again, or only named")
+    ] = "again"
 
-    @model_validator(mode="after")
-    def _possible(self) -> Launching:
+    def __post_init__(self) -> None:
         if self.min_ranks is not None and self.min_ranks > self.ranks:
             raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give at most that many")
         if self.launcher == "inline" and self.ranks != 1:
             raise ValueError(f"launcher inline is one rank, but ranks is {self.ranks}: set training.ranks to 1")
-        return self
 
 
-class Tracking(Settings):
+class Tracking(Settings, frozen=True):
     """Where the records of trainings go: MLflow's tracking server, and its model registry."""
 
-    uri: str | None = Field(
-        description="MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
-        " in the folder .ecdctr of the working directory"
-    )
-    experiment: str = Field(min_length=1)
-    registry_uri: str | None = Field(default=None, description="of the model registry; null: that of uri")
-    registered_model: str | None = Field(
-        default=None,
-        pattern=r"^[^/:'\"]+$",
-        description="its name in the registry, catalog.schema.model in Unity Catalog; null: no model is registered",
-    )
-    system_metrics: bool = Field(default=True, description="processor, memory, disk and network while a model trains")
+    uri: Annotated[
+        str | None,
+        about(
+            "MLflow tracking URI; null: a SQLite file under storage.root or, where that is no local path,"
+            " in the folder .ecdctr of the working directory"
+        ),
+    ]
+    experiment: Annotated[str, Meta(min_length=1)]
+    registry_uri: Annotated[str | None, about("of the model registry; null: that of uri")] = None
+    registered_model: Annotated[
+        Annotated[str, Meta(pattern=r"^[^/:'\"]+\Z")] | None,
+        about("its name in the registry, catalog.schema.model in Unity Catalog; null: no model is registered"),
+    ] = None
+    system_metrics: Annotated[bool, about("processor, memory, disk and network while a model trains")] = True
 
-    @field_validator("uri", "registry_uri")
-    @classmethod
-    def _known(cls, uri: str | None) -> str | None:
-        scheme = re.match(r"([A-Za-z][A-Za-z0-9-]*)(\+\w+)?:", uri or "")
-        if scheme and scheme[1] not in _MLFLOW:
-            plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
-            if scheme[1] not in plugins:
-                raise ValueError(
-                    f"{without_secrets(str(uri))}: unknown scheme {scheme[1]}; expected one of {', '.join(_MLFLOW)}"
-                )
-        return uri
-
-    @model_validator(mode="after")
-    def _three_parts(self) -> Tracking:
+    def __post_init__(self) -> None:
+        _check_scheme("uri", self.uri or "")
+        _check_scheme("registry_uri", self.registry_uri or "")
         name = self.registered_model
         if name and (self.registry_uri or "").startswith("databricks-uc") and name.count(".") != 2:
             raise ValueError(f"registered_model is {name}: Unity Catalog's names are catalog.schema.model")
-        return self
+
+
+def _check_scheme(key: str, uri: str) -> None:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9-]*)(\+\w+)?:", uri)
+    if scheme is None or scheme[1] in _MLFLOW:
+        return
+    if scheme[1] not in {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}:
+        raise SettingError(
+            f"{key}: {without_secrets(uri)}: unknown scheme {scheme[1]}; expected one of {', '.join(_MLFLOW)}"
+        )
 
 
 # MLflow's own schemes; a plug-in may add others.
 _MLFLOW = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc", "file")
 
 
-class Demo(Settings):
+class Demo(Settings, frozen=True):
     """The days that `ecdctr demo` predicts one by one."""
 
-    first: dt.date = Field(description="the first of them")
-    last: dt.date = Field(description="the last of them")
+    first: Annotated[dt.date, about("the first of them")]
+    last: Annotated[dt.date, about("the last of them")]
 
 
-class Config(Settings):
+class Config(Settings, frozen=True):
     """The whole tree, resolved and checked."""
 
     storage: Storage
@@ -238,19 +248,10 @@ class Config(Settings):
     synthetic: Synthetic | None
     demo: Demo | None
 
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _expanded(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(nodes, Mapping):
-            raise ValueError("expected methods by name, such as {mine: {like: ecdctr, title: mine}}")
-        return likeness.expanded({name: node for name, node in nodes.items() if node is not None})
-
-    @model_validator(mode="after")
-    def _chosen(self) -> Config:
+    def __post_init__(self) -> None:
         for name in self.evaluation.methods:
             if name not in self.methods:
                 raise ValueError(f"no method {name}; expected one of {', '.join(self.methods)}")
-        return self
 
     @property
     def chosen(self) -> tuple[Method, ...]:
@@ -269,7 +270,7 @@ class Config(Settings):
             DATA_SET_FORMAT,
             logs=self.logs_id,
             labels=self.labels,
-            features=self.features.model_dump(mode="json", exclude={"hot_rows"}),  # changes no sample
+            features=plain(self.features, "hot_rows"),  # changes no sample
             sampling=self.sampling,
             samples=self.samples,
         )
@@ -291,13 +292,18 @@ def load_config(
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         if missing := sorted(OmegaConf.missing_keys(tree)):
             raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
-        return Config.model_validate(OmegaConf.to_container(tree, resolve=True))
-    except ValidationError as error:
-        raise ConfigError(f"configuration: {_one_line(explained(error, Config))}") from error
+        return typed(OmegaConf.to_container(tree, resolve=True))
+    except SettingError as error:
+        raise ConfigError(f"configuration: {_one_line(error)}") from error
     except ConfigError:
         raise
     except (OmegaConfBaseException, yaml.YAMLError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
+
+
+def typed(tree: Any) -> Config:
+    """The configuration of a plain tree, such as that of a dump. Raises ValueError that names the key at fault."""
+    return parsed(Config, {**tree, "methods": likeness.expanded(tree["methods"])})
 
 
 def _merged(layers: Iterable[Any]) -> Any:

@@ -11,7 +11,7 @@ from ecdctr_spark.settings.features import Features
 PADDING = 0  # the embedding's row for "no behaviour here"; it belongs to no field and stays zero
 
 
-class Sequence(Settings):
+class Sequence(Settings, frozen=True):
     """A behaviours column: its name, its length, and the id feature whose rows it holds."""
 
     name: str
@@ -19,7 +19,7 @@ class Sequence(Settings):
     of: str
 
 
-class Contract(Settings):
+class Contract(Settings, frozen=True):
     """The sample columns that a model reads, in order. It is part of jobs, checkpoints and exports, as JSON.
 
     `unknown` has, for each of `ids`, the first of its `unknown_rows` out-of-vocabulary rows. An index beyond a model's

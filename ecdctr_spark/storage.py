@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from msgspec import json
+
 from ecdctr_spark.settings.base import ConfigError, Settings
 
 SCHEMES = ("file", "s3a", "s3", "abfss", "gs", "hdfs", "dbfs")
@@ -39,7 +41,7 @@ _PIECE = 1 << 22
 _COPIES = 4  # files copied at a time
 
 
-class File(Settings):
+class File(Settings, frozen=True):
     """A manifest's entry of a file: its size in bytes and its SHA-256 as hex digits."""
 
     size: int
@@ -292,7 +294,7 @@ class Draft:
     def files(self) -> dict[str, File]:
         """The files that all processes have written."""
         stamps = self._place.at(_STAMPS)
-        return {name: File.model_validate_json(stamps.at(name).read_bytes()) for name in stamps.files()}
+        return {name: json.decode(stamps.at(name).read_bytes(), type=File) for name in stamps.files()}
 
     def publish(self, content: bytes) -> None:
         """Writes the manifest and replaces the folder at the root by the draft."""
@@ -311,7 +313,7 @@ class Draft:
         return self.root if self.root.path is None else self.root.beside(".writing")
 
     def _stamped(self, name: str, file: File) -> None:
-        self._place.at(_STAMPS, name).write_bytes(file.model_dump_json().encode())
+        self._place.at(_STAMPS, name).write_bytes(json.encode(file))
 
 
 class Published:

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from ecdctr_spark.contract import Contract
 from ecdctr_spark.contract import Sequence as Behaviours
-from ecdctr_spark.methods.method import Network, Optimisation
+from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
@@ -33,8 +34,8 @@ USERS, ITEMS, UNKNOWN_USER, UNKNOWN_ITEM = range(4, 20), range(23, 40), 2, 21  #
 TINY_CONTRACT = Contract(
     ids=("user_id", "item_id"), unknown=(UNKNOWN_USER, UNKNOWN_ITEM), unknown_rows=2, numbers=(), sequences=()
 )
-CTR_CONTRACT = TINY_CONTRACT.model_copy(
-    update={"numbers": ("rate",), "sequences": (Behaviours(name="clicks", length=LENGTH, of="item_id"),)}
+CTR_CONTRACT = replace(
+    TINY_CONTRACT, numbers=("rate",), sequences=(Behaviours(name="clicks", length=LENGTH, of="item_id"),)
 )
 TRAIN = Optimisation(
     batch_size=64,
@@ -49,25 +50,25 @@ TRAIN = Optimisation(
 
 def tiny_spec(**changes: Any) -> ModelSpec:
     """A tiny model of the contract. Changes are of the spec, of the network, or `memory`, a pooling of `months`."""
-    return _spec({"kind": "tiny", "hidden": (8,), "contract": TINY_CONTRACT, **changes})
+    return _spec({"kind": "tiny", "hidden": [8], "contract": TINY_CONTRACT, **changes})
 
 
 def ctr_spec(**changes: Any) -> ModelSpec:
     """A complete model of the contract; changes as of tiny_spec."""
-    network = {"kind": "ctr", "hidden": (8, 4), "pooling": "attention", "attention_hidden": (6,), "cross_layers": 1}
+    network = {"kind": "ctr", "hidden": [8, 4], "pooling": "attention", "attention_hidden": [6], "cross_layers": 1}
     return _spec({**network, "contract": CTR_CONTRACT, **changes})
 
 
 def network(spec: ModelSpec, **changes: Any) -> ModelSpec:
     """The spec with other settings of its network."""
-    return spec.model_copy(update={"network": Network(**{**spec.network.model_dump(), **changes})})
+    return replace(spec, network={**spec.network, **changes})
 
 
 def _spec(settings: dict[str, Any]) -> ModelSpec:
     own = {name: settings.pop(name) for name in ("contract", "rows") if name in settings}
     pooling, months = settings.pop("memory", None), settings.pop("months", ())
     memory = MemorySpec(pooling=pooling, dimension=4, snapshots=months) if pooling else None
-    return ModelSpec(network=Network(**{"dimension": 4, "seed": 3, **settings}), **{"rows": ROWS, **own}, memory=memory)
+    return ModelSpec(network={"dimension": 4, "seed": 3, **settings}, **{"rows": ROWS, **own}, memory=memory)
 
 
 def built(spec: ModelSpec, world: World) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from ecdctr_spark.contract import Contract, Sequence
@@ -27,11 +28,11 @@ CONTRACT = Contract(
     numbers=("item_rate",),
     sequences=(Sequence(name="recent_clicks", length=LENGTH, of="item_id"),),
 )
-_OWN = {"rows": ROWS, "contract": CONTRACT, "dimension": 4, "hidden": (8,)}
-TPM = tiny_spec(**{**_OWN, "contract": CONTRACT.model_copy(update={"sequences": ()})})
-ADS_ONLY = ctr_spec(**_OWN, attention_hidden=(4,))
-CPM = ctr_spec(**_OWN, attention_hidden=(4,), memory="attention", months=("2024-01", "2024-02"))
-ACTR = ctr_spec(**_OWN, attention_hidden=(4,), memory="merged")
+_OWN = {"rows": ROWS, "contract": CONTRACT, "dimension": 4, "hidden": [8]}
+TPM = tiny_spec(**{**_OWN, "contract": replace(CONTRACT, sequences=())})
+ADS_ONLY = ctr_spec(**_OWN, attention_hidden=[4])
+CPM = ctr_spec(**_OWN, attention_hidden=[4], memory="attention", months=("2024-01", "2024-02"))
+ACTR = ctr_spec(**_OWN, attention_hidden=[4], memory="merged")
 
 
 def publish_model(folder: Path | Root, spec: ModelSpec, model_id: str = "model-1") -> nn.Module:

@@ -206,5 +206,5 @@ def _drift() -> Column:
 
 
 def _limit(limits: Limits, end: str) -> Column:
-    given = [(name, getattr(getattr(limits, name), end)) for name in type(limits).model_fields]
+    given = [(name, getattr(getattr(limits, name), end)) for name in limits.__struct_fields__]
     return F.coalesce(*(F.when(F.col("measure") == name, F.lit(value).cast("double")) for name, value in given))

@@ -6,12 +6,14 @@ Everything follows from the fields of the levels: no level is known by its name.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ecdctr_spark.methods.method import DAY, From, Level, Method
 from ecdctr_spark.methods.planning import Model, Planner
+from ecdctr_spark.settings.base import plain
 
 Row = Mapping[str, Any]
 
@@ -115,7 +117,7 @@ def replaced(planner: Planner, method: Method, day: dt.date, used: str, models: 
 def _definition(method: Method, level: Level) -> str:
     """All that the models of a level are made by: equal for levels that share their models."""
     others = (_definition(method, method.levels[other]) for other in level.refers_to)
-    return "".join([level.model_dump_json(exclude={"title", "when_it_fails"}), *others])
+    return "".join([json.dumps(plain(level, "title", "when_it_fails")), *others])
 
 
 def _how(level: Level, row: Row, parent: str, known: Mapping[str, Row]) -> How:

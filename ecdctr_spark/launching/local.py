@@ -43,6 +43,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
@@ -144,7 +146,7 @@ class _Group:
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
         """Hands the job to every rank, waits for all results and returns that of rank 0. Raises RuntimeError with the
         error of a rank that failed, RankDiedError where its process ended."""
-        line = (job.model_dump_json() + "\n").encode()
+        line = msgspec.json.encode(job) + b"\n"
         for connection in self.connections.values():
             with suppress(ConnectionError):  # the rank is gone, and the inbox says so
                 connection.socket.sendall(line)
@@ -156,7 +158,7 @@ class _Group:
             if "progress" in message:
                 progress(*message["progress"])
             else:
-                results[rank] = TrainingResult.model_validate(message["result"])
+                results[rank] = msgspec.convert(message["result"], TrainingResult)
         return results[0]
 
     def stop(self) -> None:

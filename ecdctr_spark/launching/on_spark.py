@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import IO, Any
 
+import msgspec
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.failures import explain
@@ -46,12 +47,12 @@ class OnSpark:
         with tempfile.TemporaryFile("w+", encoding="utf-8") as log, _errors_of_threads() as others:
             try:
                 answer = _RUNS[self.world](
-                    self.spark, ranks or self.ranks, (job.model_dump_json(), self.threads, self.world), log
+                    self.spark, ranks or self.ranks, (msgspec.json.encode(job).decode(), self.threads, self.world), log
                 )
             except Exception as error:  # the launchers raise bare exceptions that do not say what happened
                 log.seek(0)
                 raise cause(log.read(), [*others, error]) from error
-        result = TrainingResult.model_validate_json(answer)
+        result = msgspec.json.decode(answer, type=TrainingResult)
         progress(result.rows, result.loss)
         return result
 

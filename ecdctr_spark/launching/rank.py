@@ -18,8 +18,10 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any, cast
 
+import msgspec
 import torch
 
+from ecdctr_spark.settings.base import plain
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, WorldKind
 from ecdctr_spark.training.trainer import Progress, train
 from ecdctr_spark.training.world import World, join_world
@@ -47,7 +49,8 @@ def train_once(job: str, threads: int, kind: WorldKind) -> str:
     torch.set_num_threads(threads)
     world = join_world(kind)
     try:
-        return train(TrainingJob.model_validate_json(job), world, _unreported).model_dump_json()
+        result = train(msgspec.json.decode(job, type=TrainingJob), world, _unreported)
+        return msgspec.json.encode(result).decode()
     except Exception as error:
         sys.stderr.write(f"\nrank {world.rank} failed: {type(error).__name__}: {error}\n")
         raise
@@ -61,7 +64,7 @@ def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
     """Runs in a thread, since a job may wait forever for a rank that is gone."""
     with connection.makefile("r", encoding="utf-8") as lines:
         for line in lines:
-            jobs.put(TrainingJob.model_validate_json(line))
+            jobs.put(msgspec.json.decode(line, type=TrainingJob))
     os._exit(0)
 
 
@@ -70,7 +73,7 @@ def _answer(train: Train, job: TrainingJob, world: World, messages: IO[str]) -> 
         _send(messages, {"progress": [rows, loss]})
 
     try:
-        return {"result": train(job, world, progress).model_dump(mode="json")}
+        return {"result": plain(train(job, world, progress))}
     except Exception as error:  # any error must reach the launcher
         traceback.print_exc()
         sys.stderr.flush()

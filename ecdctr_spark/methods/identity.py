@@ -27,7 +27,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from ecdctr_spark.settings.base import Settings, plain
 
 LOGS_FORMAT = 1
 DATA_SET_FORMAT = 1
@@ -43,8 +43,8 @@ def identity(form: int, **made_from: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+    if isinstance(value, Settings):
+        return plain(value)
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)  # a date

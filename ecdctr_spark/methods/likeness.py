@@ -19,12 +19,17 @@ Node = Mapping[str, Any]
 _KINDS = ("kind", "every", "how")  # a node that differs in one of them has other keys
 
 
-def expanded(methods: Mapping[str, Node]) -> dict[str, dict[str, Any]]:
-    """The methods as plain nodes by name, every `like` resolved, each method and level with its `name`.
+def expanded(methods: Any) -> dict[str, dict[str, Any]]:
+    """The methods as plain nodes by name, every `like` resolved, each method and level with its `name`, without those
+    that an overlay dropped (null).
 
-    Raises ValueError that names a method or level whose `like` does not exist or leads back to itself.
+    Raises ValueError where these are no methods by name, or that names a method or level whose `like` does not exist or
+    leads back to itself.
     """
-    return {name: _method(name, methods) for name in methods}
+    if not isinstance(methods, Mapping):
+        raise ValueError("methods: expected methods by name, such as {mine: {like: ecdctr, title: mine}}")
+    kept = {name: node for name, node in methods.items() if node is not None}
+    return {name: _method(name, kept) for name in kept}
 
 
 def check_layer(before: Any, methods: Any) -> None:

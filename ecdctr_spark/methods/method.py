@@ -9,193 +9,200 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from msgspec import Meta
 
-from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.settings.base import (
+    NotNegative,
+    NotNegativeNumber,
+    Positive,
+    PositiveNumber,
+    PositiveShare,
+    Settings,
+    about,
+    parsed,
+)
 from ecdctr_spark.settings.features import Domain
 
 DAY = dt.timedelta(days=1)
-_NAME = r"^[a-z][a-z0-9_]*$"
+_NAME = r"^[a-z][a-z0-9_]*\Z"
 _KEY = "its key in the mapping: not set beside it"
 
 Product = Literal["snapshot"]  # beside its checkpoint: the vectors of users and items, for the memory of other levels
 
 
 Every = Literal["day", "week", "month"]
+How = Literal["continue", "from", "fresh"]  # a model starts
 CLOCKS: frozenset[Every] = frozenset(get_args(Every))
 
 
-class Daily(Settings):
+class Daily(Settings, frozen=True, tag_field="every", tag="day"):
     """Due every day."""
 
-    every: Literal["day"]
+    every: ClassVar[Every] = "day"
 
     def newest(self, day: dt.date) -> dt.date:
         """The day itself."""
         return day
 
 
-class Weekly(Settings):
+class Weekly(Settings, frozen=True, tag_field="every", tag="week"):
     """Due on one day of the week; Monday is 0."""
 
-    every: Literal["week"]
-    weekday: int = Field(ge=0, le=6, description="0 is Monday")
+    every: ClassVar[Every] = "week"
+    weekday: Annotated[int, Meta(ge=0, le=6), about("0 is Monday")]
 
     def newest(self, day: dt.date) -> dt.date:
         """The last day up to `day` on which it is due."""
         return day - ((day.weekday() - self.weekday) % 7) * DAY
 
 
-class Monthly(Settings):
+class Monthly(Settings, frozen=True, tag_field="every", tag="month"):
     """Due on the last day of each month."""
 
-    every: Literal["month"]
+    every: ClassVar[Every] = "month"
 
     def newest(self, day: dt.date) -> dt.date:
         """The last day up to `day` that ends a month."""
         return day if (day + DAY).day == 1 else day.replace(day=1) - DAY
 
 
-Clock = Annotated[Daily | Weekly | Monthly, Field(discriminator="every")]
+Clock = Daily | Weekly | Monthly
 
 
-class Reads(Settings):
+class Reads(Settings, frozen=True):
     """The samples that a level trains on. A model that continues reads the days since its parent, any other the last
     `days`."""
 
-    domains: dict[Domain, float] = Field(min_length=1, description="weight of each in the loss")
-    features: Literal["all", "basic"] = Field(description="basic: the fields declared so (paper, section 3.2)")
-    days: int | None = Field(gt=0, description="read at a start; null: those since it was due before")
+    domains: Annotated[dict[Domain, float], Meta(min_length=1), about("weight of each in the loss")]
+    features: Annotated[Literal["all", "basic"], about("basic: the fields declared so (paper, section 3.2)")]
+    days: Annotated[Positive | None, about("read at a start; null: those since it was due before")]
 
-    @model_validator(mode="after")
-    def _positive(self) -> Reads:
+    def __post_init__(self) -> None:
         for domain, weight in self.domains.items():
             if not weight > 0:
                 raise ValueError(f"domains.{domain} has weight {weight}: give one above 0, or leave the domain out")
-        return self
 
 
-class Network(Settings):
-    """A network: its `kind` is an entry of models.MODELS, whose settings class checks the other keys."""
+class Network(Settings, frozen=True, forbid_unknown_fields=False):
+    """What every network has. Its `kind` is an entry of models.MODELS, whose settings class checks the other keys."""
 
-    model_config = ConfigDict(extra="allow")
-
-    kind: str = Field(description="an entry of models.MODELS")
-    dimension: int = Field(gt=0, description="of the embedding's vectors")
-    seed: int = Field(description="of the initial weights")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_json(cls, node: Any) -> Any:
-        """Sequences become lists, as after a round trip through JSON, so that equal networks compare equal."""
-        if not isinstance(node, Mapping):
-            return node
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in node.items()}
+    kind: Annotated[str, about("an entry of models.MODELS")]
+    dimension: Annotated[Positive, about("of the embedding's vectors")]
+    seed: Annotated[int, about("of the initial weights")]
 
 
-class Optimisation(Settings):
+class Optimisation(Settings, frozen=True, kw_only=True):
     """How a training optimises: row-wise Adagrad for the embedding, Adam for the rest. It reads its rows `epochs`
     times."""
 
-    batch_size: int = Field(gt=0, description="rows of all ranks together")
-    epochs: int = Field(gt=0, description="times that it reads its rows; clicks are many, so once is usual")
-    embedding_learning_rate: float = Field(gt=0, description="of row-wise Adagrad")
-    dense_learning_rate: float = Field(gt=0, description="of Adam")
-    weight_decay: float = Field(ge=0, description="of the dense weights")
-    gradient_clip: float = Field(gt=0, description="norm of the dense gradient")
-    warmup_steps: int = Field(default=0, ge=0, description="over which both learning rates rise")
-    accumulation_steps: int = Field(default=1, gt=0, description="parts of a batch, one after another: less memory")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network, not of updates")
-    kernel: Literal["torch", "fbgemm"] = Field(default="torch", description="of the embedding's updates")
-    validation_share: float = Field(default=0.0, ge=0, lt=1, description="share of the files that are not trained on")
-    patience: int = Field(default=1, gt=0, description="epochs without a better validation loss, then it stops")
-    shuffle_rows: int = Field(default=65_536, gt=0, description="rows that a rank holds and shuffles")
-    checkpoint_steps: int = Field(
-        default=1000, gt=0, description="steps between checkpoints: what a killed training repeats at most"
-    )
-    seed: int = Field(description="of the order of rows")
+    batch_size: Annotated[Positive, about("rows of all ranks together")]
+    epochs: Annotated[Positive, about("times that it reads its rows; clicks are many, so once is usual")]
+    embedding_learning_rate: Annotated[PositiveNumber, about("of row-wise Adagrad")]
+    dense_learning_rate: Annotated[PositiveNumber, about("of Adam")]
+    weight_decay: Annotated[NotNegativeNumber, about("of the dense weights")]
+    gradient_clip: Annotated[PositiveNumber, about("norm of the dense gradient")]
+    warmup_steps: Annotated[NotNegative, about("over which both learning rates rise")] = 0
+    accumulation_steps: Annotated[Positive, about("parts of a batch, one after another: less memory")] = 1
+    precision: Annotated[Literal["float32", "bfloat16"], about("of the network, not of updates")] = "float32"
+    kernel: Annotated[Literal["torch", "fbgemm"], about("of the embedding's updates")] = "torch"
+    validation_share: Annotated[float, Meta(ge=0, lt=1), about("share of the files that are not trained on")] = 0.0
+    patience: Annotated[Positive, about("epochs without a better validation loss, then it stops")] = 1
+    shuffle_rows: Annotated[Positive, about("rows that a rank holds and shuffles")] = 65_536
+    checkpoint_steps: Annotated[
+        Positive, about("steps between checkpoints: what a killed training repeats at most")
+    ] = 1000
+    seed: Annotated[int, about("of the order of rows")]
 
 
-class Policy(Settings):
+class Policy(Settings, frozen=True):
     """What a model takes over from its parent. Patterns are globs over the names of tensors (`mlp.*`)."""
 
-    include: tuple[str, ...] = Field(default=("*",), description="what is taken over; the rest starts afresh")
-    exclude: tuple[str, ...] = Field(default=(), description="as if the parent did not have them")
-    rename: dict[str, str] = Field(default={}, description="prefix of names in the parent: prefix in the model")
-    reset: tuple[str, ...] = Field(default=(), description="start afresh, even if the parent has them")
+    include: Annotated[tuple[str, ...], about("what is taken over; the rest starts afresh")] = ("*",)
+    exclude: Annotated[tuple[str, ...], about("as if the parent did not have them")] = ()
+    rename: Annotated[Mapping[str, str], about("prefix of names in the parent: prefix in the model")] = {}
+    reset: Annotated[tuple[str, ...], about("start afresh, even if the parent has them")] = ()
     batch_norm: Literal["reset", "copied"] = "reset"
     optimiser: Literal["fresh", "kept"] = "fresh"
 
 
-class Continue(Settings):
+class Continue(Settings, frozen=True, tag_field="how", tag="continue"):
     """From the level's own previous model, with everything taken over. Applies within a chain, not at its start."""
 
-    how: Literal["continue"]
+    how: ClassVar[How] = "continue"
 
 
-class From(Settings):
+class From(Settings, frozen=True, tag_field="how", tag="from"):
     """From the newest model of another level. Each new model of that level starts a new chain (methods/planning.py)."""
 
-    how: Literal["from"]
-    level: str = Field(description="before this one in the method")
-    max_age_days: int = Field(gt=0, description="a missing parent is replaced by an older one, up to this age")
+    how: ClassVar[How] = "from"
+    level: Annotated[str, about("before this one in the method")]
+    max_age_days: Annotated[Positive, about("a missing parent is replaced by an older one, up to this age")]
     policy: Policy = Policy()
 
 
-class Fresh(Settings):
+class Fresh(Settings, frozen=True, tag_field="how", tag="fresh"):
     """From initial weights."""
 
-    how: Literal["fresh"]
+    how: ClassVar[How] = "fresh"
 
 
-Start = Annotated[Continue | From | Fresh, Field(discriminator="how")]
+Start = Continue | From | Fresh
 
 
-class Memory(Settings):
+class Memory(Settings, frozen=True):
     """A level's memory of users and items: snapshots of another level (paper, sections 3.3 and 3.4).
 
     attention, mean, last: pooling over the newest `snapshots`. merged: one vector per entity, computed from the
     parent's memory and frozen.
     """
 
-    of: str = Field(description="a level before this one that keeps snapshots")
-    pooling: Literal["attention", "mean", "last", "merged"] = Field(description="how several become one vector")
-    snapshots: int = Field(default=3, gt=0, description="newest ones that are used")
-    max_age_days: int = Field(default=92, gt=0, description="older ones are left out")
+    of: Annotated[str, about("a level before this one that keeps snapshots")]
+    pooling: Annotated[Literal["attention", "mean", "last", "merged"], about("how several become one vector")]
+    snapshots: Annotated[Positive, about("newest ones that are used")] = 3
+    max_age_days: Annotated[Positive, about("older ones are left out")] = 92
 
 
-class Teacher(Settings):
+class Teacher(Settings, frozen=True):
     """A level whose newest model's predictions are targets too (Hinton et al. 2015, arXiv 1503.02531).
 
     The loss is (1 - share) * cross-entropy with the clicks + share * cross-entropy with the teacher's probabilities.
     """
 
-    level: str = Field(description="before this one in the method")
-    share: float = Field(gt=0, le=1, description="of the teacher in the loss")
-    max_age_days: int = Field(gt=0, description="an older teacher is not used: the training is refused")
+    level: Annotated[str, about("before this one in the method")]
+    share: Annotated[PositiveShare, about("of the teacher in the loss")]
+    max_age_days: Annotated[Positive, about("an older teacher is not used: the training is refused")]
 
 
-class Level(Settings):
+class Level(Settings, frozen=True, kw_only=True):
     """A chain of models on a clock."""
 
-    name: str = Field(pattern=_NAME, description=_KEY)
-    title: str = Field(description="for people")
+    name: Annotated[str, Meta(pattern=_NAME), about(_KEY)]
+    title: Annotated[str, about("for people")]
     clock: Clock
-    starts_on: dt.date | None = Field(
-        default=None, description="first day that a chain without a parent reads; null: calendar.first_day"
-    )
+    starts_on: Annotated[
+        dt.date | None, about("first day that a chain without a parent reads; null: calendar.first_day")
+    ] = None
     reads: Reads
-    network: Network
+    network: dict[str, Any]  # of Network and of its kind
     train: Optimisation
-    starts: tuple[Start, ...] = Field(min_length=1, description="the first that applies")
+    starts: Annotated[tuple[Start, ...], Meta(min_length=1), about("the first that applies")]
     memory: Memory | None = None
     teacher: Teacher | None = None
     keeps: tuple[Product, ...] = ()
-    when_it_fails: Literal["stop", "use the previous one"] = Field(
-        default="stop", description="use the previous one: the run carries on, and ends with the error"
-    )
+    when_it_fails: Annotated[
+        Literal["stop", "use the previous one"],
+        about("use the previous one: the run carries on, and ends with the error"),
+    ] = "stop"
+
+    def __post_init__(self) -> None:
+        parsed(Network, self.network, "network")
+
+    @property
+    def dimension(self) -> int:
+        """Of its embedding's vectors."""
+        return int(self.network["dimension"])
 
     @property
     def parent(self) -> From | None:
@@ -218,16 +225,15 @@ class Level(Settings):
         return tuple(dict.fromkeys(other for other in others if other))
 
 
-class Method(Settings):
+class Method(Settings, frozen=True):
     """Levels, each of which refers only to levels before it, and the one that serves."""
 
-    name: str = Field(pattern=_NAME, description=_KEY)
-    title: str = Field(description="for people")
-    levels: dict[str, Level] = Field(min_length=1)
-    serves: str = Field(description="the level whose models predict the next day")
+    name: Annotated[str, Meta(pattern=_NAME), about(_KEY)]
+    title: Annotated[str, about("for people")]
+    levels: Annotated[dict[str, Level], Meta(min_length=1)]
+    serves: Annotated[str, about("the level whose models predict the next day")]
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Method:
+    def __post_init__(self) -> None:
         before: dict[str, Level] = {}
         for level in self.levels.values():
             for other in level.refers_to:
@@ -240,7 +246,6 @@ class Method(Settings):
             before[level.name] = level
         if self.serves not in before:
             raise ValueError(f"serves is {self.serves}, which is no level; expected one of {', '.join(before)}")
-        return self
 
 
 def _check_memory(level: Level, before: dict[str, Level]) -> None:

@@ -24,12 +24,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ecdctr_spark.methods.currency import Slice
 from ecdctr_spark.methods.identity import MODEL_FORMAT, identity
-from ecdctr_spark.methods.method import CLOCKS, DAY, Continue, Every, Fresh, From, Level, Method, Policy, Start
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.methods.method import CLOCKS, DAY, Continue, Every, Fresh, From, How, Level, Method, Policy, Start
+from ecdctr_spark.settings.base import ConfigError, plain
 
 EVERYTHING = Policy(batch_norm="copied", optimiser="kept")  # what a model that continues takes over
 
@@ -53,7 +53,7 @@ class Training:
     level: Level
     date: dt.date
     first: dt.date
-    how: Literal["continue", "from", "fresh"]
+    how: How
     policy: Policy | None = None
     parent: Model | None = None
     snapshots: tuple[Model, ...] = ()
@@ -231,9 +231,8 @@ class Planner:
 
     def method_identity(self, method: Method) -> str:
         """The method's name and a hash of what its predictions depend on."""
-        settings = method.model_dump(
-            mode="json", exclude={"title": True, "levels": {"__all__": {"title", "when_it_fails"}}}
-        )
+        levels = {name: plain(level, "title", "when_it_fails") for name, level in method.levels.items()}
+        settings = {**plain(method, "title"), "levels": levels}
         return f"{method.name}-{identity(MODEL_FORMAT, data_set=self.data_set, method=settings)}"
 
     def without(self, model_id: str) -> Planner:
@@ -296,7 +295,7 @@ class Planner:
                     policy=policy,
                     parent=parent,
                     snapshots=self._remembered(method, level, date),
-                    snapshot_dimension=method.levels[level.memory.of].network.dimension if level.memory else 0,
+                    snapshot_dimension=method.levels[level.memory.of].dimension if level.memory else 0,
                     teacher=self._teacher(method, level, date),
                 )
                 parents = [model.model_id for model in unnamed.parents]
@@ -305,7 +304,7 @@ class Planner:
 
     def _started(
         self, method: Method, level: Level, date: dt.date, start: Start
-    ) -> tuple[Literal["continue", "from", "fresh"], Model | None, Policy | None] | None:
+    ) -> tuple[How, Model | None, Policy | None] | None:
         """How the start begins the model of the date, and from which parent; None where it does not apply."""
         if isinstance(start, Fresh):
             return "fresh", None, None
@@ -451,8 +450,8 @@ def _model_id(data_set: str, training: Training, parents: Sequence[str]) -> str:
         MODEL_FORMAT,
         data_set=data_set,
         days=[training.first, training.date],
-        level=level.model_dump(mode="json", include={"network", "train", "memory", "teacher", "keeps"}),
-        reads=level.reads.model_dump(mode="json", exclude={"days"}),
+        level={name: getattr(level, name) for name in ("network", "train", "memory", "teacher", "keeps")},
+        reads=plain(level.reads, "days"),
         how=training.how,
         policy=training.policy,
         parents=parents,

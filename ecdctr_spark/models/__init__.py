@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from ecdctr_spark.methods.method import Network
@@ -13,7 +13,7 @@ from ecdctr_spark.models.ctr import Ctr, CtrSettings
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tiny import Tiny, TinySettings
-from ecdctr_spark.settings.base import ConfigError, explained
+from ecdctr_spark.settings.base import ConfigError, parsed
 
 
 class Kind(Protocol):
@@ -28,15 +28,12 @@ MODELS: dict[str, tuple[type[Network], Kind]] = {
 }
 
 
-def checked(network: Network, where: str = "network") -> Network:
+def checked(network: Mapping[str, Any], where: str = "network") -> Network:
     """The network as the settings class of its kind. Raises ConfigError that names an unknown kind or key below
     `where`."""
-    if network.kind not in MODELS:
-        raise ConfigError(f"{where}.kind: no network {network.kind}; expected one of {', '.join(MODELS)}")
-    try:
-        return MODELS[network.kind][0].model_validate(network.model_dump())
-    except ValidationError as error:
-        raise ConfigError(explained(error, MODELS[network.kind][0], where)) from error
+    if network["kind"] not in MODELS:
+        raise ConfigError(f"{where}.kind: no network {network['kind']}; expected one of {', '.join(MODELS)}")
+    return parsed(MODELS[network["kind"]][0], network, where)
 
 
 def build(spec: ModelSpec, exchange: Exchange) -> nn.Module:

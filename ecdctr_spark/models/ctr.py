@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from ecdctr_spark.methods.method import Network
@@ -15,17 +14,16 @@ from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import memory_of
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.settings.base import NotNegative, about
 
 
-class CtrSettings(Network):
+class CtrSettings(Network, frozen=True, forbid_unknown_fields=True):
     """`pooling` of behaviours: DIN's target attention, with `attention_hidden` units, or their mean."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hidden: tuple[int, ...]
     pooling: Literal["attention", "mean"]
-    attention_hidden: tuple[int, ...] = Field(description="of the MLP that weighs a behaviour against the item")
-    cross_layers: int = Field(ge=0)
+    attention_hidden: Annotated[tuple[int, ...], about("of the MLP that weighs a behaviour against the item")]
+    cross_layers: NotNegative
 
 
 class Ctr(nn.Module):

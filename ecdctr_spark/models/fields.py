@@ -32,7 +32,7 @@ class Fields(nn.Module):
     def __init__(self, spec: ModelSpec, exchange: Exchange) -> None:
         super().__init__()
         self.contract, self.rows = spec.contract, spec.rows
-        self.embedding = ShardedEmbedding(spec.rows, spec.network.dimension, exchange, spec.network.seed)
+        self.embedding = ShardedEmbedding(spec.rows, spec.dimension, exchange, spec.network["seed"])
         self.register_buffer("unknown", torch.tensor(self.contract.unknown, dtype=torch.int32), persistent=False)
         self.positions = [position_of(spec, sequence.of) for sequence in self.contract.sequences]
 
@@ -60,8 +60,8 @@ def position_of(spec: ModelSpec, name: str) -> int:
     """The position of an id feature among the model's ids. Raises ConfigError where the model does not read it."""
     if name not in spec.contract.ids:
         raise ConfigError(
-            f"network {spec.network.kind}: needs the id feature {name}; declare it in features.fields (basic, where the"
-            " level reads basic features)"
+            f"network {spec.network['kind']}: needs the id feature {name}; declare it in features.fields (basic, where"
+            " the level reads basic features)"
         )
     return spec.contract.ids.index(name)
 

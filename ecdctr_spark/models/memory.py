@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from ecdctr_spark.models.embedding import ShardedTable
@@ -156,7 +157,7 @@ def merge_memory(spec: ModelSpec, model: nn.Module) -> ModelSpec:
     if spec.memory is None or not isinstance(memory, SnapshotMemory):
         return spec
     model.memory = memory.merged()
-    return spec.model_copy(update={"memory": MemorySpec(pooling="merged", dimension=spec.memory.dimension)})
+    return replace(spec, memory=MemorySpec(pooling="merged", dimension=spec.memory.dimension))
 
 
 def _pooling(spec: MemorySpec) -> nn.Module:

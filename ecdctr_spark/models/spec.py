@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from ecdctr_spark.contract import Contract
-from ecdctr_spark.methods.method import Network
 from ecdctr_spark.settings.base import Settings
 
 
-class MemorySpec(Settings):
+class MemorySpec(Settings, frozen=True):
     """A memory of users and items, from snapshots of vectors of `dimension` (methods/method.py, Memory).
 
     `snapshots` are the ids of the models whose vectors are pooled (attention, mean, last), the oldest first; a merged
@@ -21,10 +20,16 @@ class MemorySpec(Settings):
     snapshots: tuple[str, ...] = ()
 
 
-class ModelSpec(Settings):
-    """How to build a model. The embedding has `rows` rows, each a vector of network.dimension."""
+class ModelSpec(Settings, frozen=True):
+    """How to build a model. The embedding has `rows` rows, each a vector of `dimension`. The network's settings are
+    those of its kind (models.MODELS)."""
 
-    network: Network
+    network: dict[str, Any]
     contract: Contract
     rows: int
     memory: MemorySpec | None = None
+
+    @property
+    def dimension(self) -> int:
+        """The width of the embedding's vectors."""
+        return int(self.network["dimension"])

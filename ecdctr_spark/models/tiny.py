@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from ecdctr_spark.methods.method import Network
@@ -15,10 +14,8 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 
 
-class TinySettings(Network):
+class TinySettings(Network, frozen=True, forbid_unknown_fields=True):
     """Widths of the MLP's hidden layers."""
-
-    model_config = ConfigDict(extra="forbid")
 
     hidden: tuple[int, ...]
 

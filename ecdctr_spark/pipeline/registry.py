@@ -26,7 +26,7 @@ from ecdctr_spark.methods.planning import (
     ranges,
     standing,
 )
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
@@ -208,10 +208,9 @@ def record(root: Root, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _settings(config: Config, training: Training) -> str:
     """All settings that the model was made with, as JSON."""
-    data_set = config.model_dump(
-        mode="json", include={"source", "synthetic", "calendar", "labels", "features", "sampling", "samples"}
-    )
-    return json.dumps({"level": training.level.model_dump(mode="json"), **data_set}, sort_keys=True)
+    names = ("source", "synthetic", "calendar", "labels", "features", "sampling", "samples")
+    settings = {"level": training.level, **{name: getattr(config, name) for name in names}}
+    return json.dumps({name: plain(node) for name, node in settings.items()}, sort_keys=True)
 
 
 def _model_rows(root: Root, config: Config) -> list[Row]:

@@ -19,7 +19,7 @@ from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.pipeline.run import method_identities
 from ecdctr_spark.pipeline.steps import read_metrics
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import MODELS, QUARANTINE, STEPS
@@ -54,9 +54,7 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
         steps=_steps(store.root, {config.logs_id, config.data_set_id, *methods}),
         quarantine=_quarantined(store),
         health=summary(store),
-        configuration=without_secrets(
-            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        ),
+        configuration=without_secrets(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)),
     )
     place = store.root.at("reports", f"{'+'.join(methods)}.html")
     place.write_bytes(render(report).encode())

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.methods.planning import Training
+from ecdctr_spark.settings.base import plain
 from ecdctr_spark.tables.schemas import SNAPSHOTS, VOCABULARY, samples_table
 from ecdctr_spark.tables.small import Row
 from ecdctr_spark.tables.store import Store
@@ -29,10 +30,10 @@ def opened(config: Config, training: Training) -> Record:
         "first_day": training.first,
         "how": training.how,
         "data_set": config.data_set_id,
-        **_flat("reads", level.reads.model_dump(mode="json")),
-        **_flat("network", level.network.model_dump(mode="json")),
-        **_flat("train", level.train.model_dump(mode="json")),
-        **_flat("training", config.training.model_dump(mode="json")),
+        **_flat("reads", plain(level.reads)),
+        **_flat("network", level.network),
+        **_flat("train", plain(level.train)),
+        **_flat("training", plain(config.training)),
     }
     tags = {
         "level": level.name,

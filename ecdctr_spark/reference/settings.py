@@ -6,25 +6,24 @@ where conf/ says nothing. So nothing is written twice.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from inspect import cleandoc
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+from msgspec import NODEFAULT, Meta
+from msgspec.structs import FieldInfo, fields
 
 from ecdctr_spark.config import CONF, Config
 from ecdctr_spark.models import MODELS
 from ecdctr_spark.reference.reasons import Path, reasons
+from ecdctr_spark.settings.base import Settings, bounds, choices
 from ecdctr_spark.settings.features import KINDS
 
 NAME = "NAME"  # in a path: any name, in a mapping from names
-Schema = Mapping[str, Any]
-
-# Nodes whose keys depend on their kind. The tree knows their base class only.
-_KINDS: dict[str, dict[str, type[BaseModel]]] = {
-    "Feature": dict(KINDS),
-    "Network": {kind: settings for kind, (settings, _) in MODELS.items()},
-}
+Node = tuple[type[Settings], Path, str]  # its path and kind
 
 
 class Setting(NamedTuple):
@@ -50,7 +49,7 @@ def groups() -> Iterator[Group]:
     """All nodes of the tree, each before those below it."""
     comments = _comments()
     base = yaml.safe_load((CONF / "base.yaml").read_text("utf-8"))
-    yield from _groups(Config.model_json_schema(), (), "", comments, base)
+    yield from _groups((Config, (), ""), comments, base)
 
 
 def page() -> str:
@@ -99,52 +98,64 @@ def _methods() -> dict[str, str]:
     return {file.name: file.read_text("utf-8") for file in files if file.name.endswith(".yaml")}
 
 
-def _groups(schema: Schema, path: Path, kind: str, comments: Mapping[Path, str], base: Any) -> Iterator[Group]:
-    """The node of an object's schema, then the nodes below it."""
-    definitions = schema.get("$defs", {})
-    settings: list[Setting] = []
-    inside: list[tuple[Schema, Path, str]] = []
-    for name, declared in schema["properties"].items():
-        here = (*path, name)
-        nodes = list(_nodes(declared, here, definitions))
+def _groups(node: Node, comments: Mapping[Path, str], base: Any) -> Iterator[Group]:
+    """The node, then the nodes below it."""
+    declared, path, kind = node
+    settings, inside = _tag(declared, path), list[Node]()
+    for field in fields(declared):
+        here = (*path, field.name)
+        nodes = list(_of_kinds(here) or _nodes(field.type, here))
         inside += nodes
         if not nodes:
-            reason = comments.get(here) or declared.get("description", "")
-            settings.append(Setting(here, _expected(declared, definitions), _default(here, declared, base), reason))
+            reason = comments.get(here) or _reason(field.type)
+            settings.append(Setting(here, _expected(field.type), _default(here, field, base), reason))
     # A comment on a name is about that one, such as the level tpm, and not about all.
-    about = schema.get("description", "") if path else ""
+    about = cleandoc(declared.__doc__ or "") if path else ""
     comment = "" if NAME in path else comments.get(path, "")
     yield Group(path, kind, "\n\n".join(filter(None, (" ".join(comment.split()), about))), tuple(settings))
-    for node, below, of_kind in inside:
-        yield from _groups({"$defs": definitions, **node}, below, of_kind, comments, base)
+    for below in inside:
+        yield from _groups(below, comments, base)
 
 
-def _nodes(declared: Schema, path: Path, definitions: Schema) -> Iterator[tuple[Schema, Path, str]]:
-    """The objects that a property may hold, with their paths and kinds; none where it is a setting."""
-    for choice in (*declared.get("anyOf", ()), *declared.get("oneOf", ())):
-        yield from _nodes(choice, path, definitions)
-    if "$ref" in declared:
-        name = declared["$ref"].rsplit("/", 1)[-1]
-        if name in _KINDS:
-            for kind, node in _KINDS[name].items():
-                yield node.model_json_schema(), path, f"kind: {kind}"
-        elif "properties" in definitions[name]:
-            node = definitions[name]
-            chosen = [f"{key}: {value['const']}" for key, value in node["properties"].items() if "const" in value]
-            yield node, path, ", ".join(chosen)
-    if isinstance(items := declared.get("items"), Mapping):
-        # Features are configured by name, though the tree holds them as a list.
-        named = items.get("$ref", "").endswith("/Feature")
-        yield from _nodes(items, (*path, NAME if named else "[]"), definitions)
-    if isinstance(values := declared.get("additionalProperties"), Mapping):
-        yield from _nodes(values, (*path, NAME), definitions)
+def _tag(declared: type[Settings], path: Path) -> list[Setting]:
+    """The key that tells a node from others that may be in its place."""
+    config = declared.__struct_config__
+    return [Setting((*path, config.tag_field), f"`{config.tag}`", "-", "")] if config.tag_field else []
 
 
-def _default(path: Path, declared: Schema, base: Any) -> str:
+def _of_kinds(path: Path) -> list[Node]:
+    """The nodes of a setting whose keys depend on their kind, which the tree does not know."""
+    if path == ("features", "fields"):
+        return [(node, (*path, NAME), f"kind: {kind}") for kind, node in KINDS.items()]
+    if path == ("methods", NAME, "levels", NAME, "network"):
+        return [(node, path, f"kind: {kind}") for kind, (node, _) in MODELS.items()]
+    return []
+
+
+def _nodes(declared: Any, path: Path) -> Iterator[Node]:
+    """The nodes that a setting of a type may hold; none where it has a value."""
+    for choice, _ in choices(declared):
+        if isinstance(choice, type) and issubclass(choice, Settings):
+            config = choice.__struct_config__
+            yield choice, path, f"{config.tag_field}: {config.tag}" if config.tag_field else ""
+        elif get_origin(choice) is tuple:
+            yield from _nodes(get_args(choice)[0], (*path, "[]"))
+        elif get_origin(choice) in (dict, Mapping):
+            yield from _nodes(get_args(choice)[1], (*path, NAME))
+
+
+def _reason(declared: Any) -> str:
+    (_, metas), *_ = choices(declared)
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def _default(path: Path, field: FieldInfo, base: Any) -> str:
     """What conf/base.yaml says, or else the field's own default."""
     for key in path:
         if not isinstance(base, Mapping) or key not in base:
-            value = declared.get("default", "???")
+            value = "???" if field.required else field.default
+            if field.default_factory is not NODEFAULT:
+                value = field.default_factory()
             break
         base = value = base[key]
     if value == "???":
@@ -152,32 +163,30 @@ def _default(path: Path, declared: Schema, base: Any) -> str:
     return f"`{yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix('...' + chr(10)).strip()}`"
 
 
-def _expected(declared: Schema, definitions: Schema) -> str:
-    """What a setting may be, in words."""
-    if "$ref" in declared:
-        return _expected(definitions[declared["$ref"].rsplit("/", 1)[-1]], definitions)
-    if choices := declared.get("anyOf"):
-        return " or ".join(_expected(choice, definitions) for choice in choices)
-    if "const" in declared:
-        return f"`{declared['const']}`"
-    if values := declared.get("enum"):
-        return " or ".join(f"`{value}`" for value in values)
-    if declared.get("type") == "array":
-        kind = f"list of {_expected(declared.get('items', {}), definitions)}"
-    elif declared.get("type") == "object":
-        kind = f"mapping from names to {_expected(declared.get('additionalProperties', {}), definitions)}"
-    else:
-        kind = "day" if declared.get("format") == "date" else _TYPES[declared["type"]]
-    limits = [said.format(declared[key]) for key, said in _LIMITS.items() if key in declared]
-    return ", ".join([kind, *limits])
+def _expected(declared: Any) -> str:
+    """What a setting of a type may be, in words."""
+    return " or ".join(_expected_choice(choice, metas) for choice, metas in choices(declared))
 
 
-_TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+def _expected_choice(choice: Any, metas: list[Meta]) -> str:
+    if get_origin(choice) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(choice))
+    if get_origin(choice) is tuple:
+        least = [f", at least {meta.min_length} of them" for meta in metas if meta.min_length]
+        return f"list of {_expected(get_args(choice)[0])}{''.join(least)}"
+    if get_origin(choice) in (dict, Mapping):
+        return f"mapping from names to {_expected(get_args(choice)[1])}"
+    limits = [_LIMITS[name].format(bound) for meta in metas for name, bound in bounds(meta, _LIMITS).items()]
+    return ", ".join([_TYPES[choice], *limits]).replace(r"\Z", "$")
+
+
+_TYPES = {
+    int: "whole number", float: "number", str: "text", bool: "true or false", dt.date: "day", NoneType: "null"
+}  # fmt: skip
 _LIMITS = {
-    "exclusiveMinimum": "more than {}",
-    "minimum": "at least {}",
-    "exclusiveMaximum": "less than {}",
-    "maximum": "at most {}",
-    "minItems": "at least {} of them",
+    "gt": "more than {}",
+    "ge": "at least {}",
+    "lt": "less than {}",
+    "le": "at most {}",
     "pattern": "of the form `{}`",
 }

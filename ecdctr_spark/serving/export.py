@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import json
 from safetensors.torch import save_file
 
 from ecdctr_spark.models.exchange import ALONE
@@ -30,7 +31,7 @@ def export(checkpoint: Root, output: Root) -> None:
     signature = Signature(
         model_id=opened.manifest.model_id, spec=spec, made_from=opened.identity, weights=draft.files()[WEIGHTS]
     )
-    draft.publish(signature.model_dump_json(indent=1).encode())
+    draft.publish(json.format(json.encode(signature), indent=1))
 
 
 def current(exported: Root, checkpoint: Root) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from msgspec import DecodeError, json
 from safetensors.torch import load_file
 from torch import nn
 
@@ -26,7 +26,7 @@ WEIGHTS = "model.safetensors"
 SIGNATURE = "signature.json"
 
 
-class Signature(Settings):
+class Signature(Settings, frozen=True, kw_only=True):
     """The signature of an export: its model, how to build it, the hash of the manifest of its checkpoint (`made_from`),
     and the size and hash of its weights."""
 
@@ -81,6 +81,6 @@ def read_signature(root: Root) -> Signature:
     if not path.exists():
         raise ConfigError(f"export {root}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")
     try:
-        return Signature.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return json.decode(path.read_bytes(), type=Signature)
+    except DecodeError as error:
         raise ConfigError(f"export {path}: it was not written by this version; export the model again") from error

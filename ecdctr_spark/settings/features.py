@@ -6,24 +6,24 @@ the vocabulary, the contract and the look-back follow from the properties of the
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SerializeAsAny,
-    TypeAdapter,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-    model_validator,
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import force_setattr
+
+from ecdctr_spark.settings.base import (
+    NotNegative,
+    Positive,
+    PositiveNumber,
+    SettingError,
+    Settings,
+    about,
+    nearest,
+    parsed,
 )
-
-from ecdctr_spark.settings.base import Settings
 
 Domain = Literal["natural", "ad"]
 Role = Literal["index", "number", "sequence"]  # what a model reads: a row of the embedding, a float, or several rows
@@ -36,37 +36,40 @@ _ON_THE_WAY = ("context", "click_time", "index", "key", "salts", "so_far")  # be
 _LONGEST = 100  # characters of a name
 
 
-def _name(name: str) -> str:
+def _check_name(name: str) -> None:
     if len(name) > _LONGEST:
-        raise ValueError(f"{name[:20]!r}... has {len(name)} characters: give a name of at most {_LONGEST}")
+        raise SettingError(f"name: {name[:20]!r}... has {len(name)} characters: give a name of at most {_LONGEST}")
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
-        raise ValueError(f"{name!r} cannot be a column's name: use letters, digits and _, and begin with a letter")
+        expected = "use letters, digits and _, and begin with a letter"
+        raise SettingError(f"name: {name!r} cannot be a column's name: {expected}")
     if name.lower() in (*OWN_COLUMNS, *_ON_THE_WAY):  # Spark ignores case
-        raise ValueError(f"{name!r} is the name of another column of the pipeline: rename the feature")
-    return name
+        raise SettingError(f"name: {name!r} is the name of another column of the pipeline: rename the feature")
 
 
-def _source(source: str) -> str:
+def _check_source(key: str, source: str) -> None:
     holder, _, attribute = source.partition(".")
     if source not in COLUMNS and not (attribute and holder in ATTRIBUTES):
         expected = ", ".join(COLUMNS)
-        raise ValueError(f"{source!r} is not in an impression: give one of {expected}, context.X, user.X or item.X")
-    return source
+        raise SettingError(
+            f"{key}: {source!r} is not in an impression: give one of {expected}, context.X, user.X or item.X"
+        )
 
 
-Name = Annotated[str, AfterValidator(_name)]
-ImpressionSource = Annotated[str, AfterValidator(_source)]
-_FROM = "user_id, item_id, domain, context.COLUMN of the impression, user.ATTRIBUTE or item.ATTRIBUTE"
-
-
-class Feature(Settings):
+class Feature(Settings, frozen=True, kw_only=True):
     """The base of every kind of feature. The rest of the pipeline depends on a kind through these properties."""
 
     role: ClassVar[Role]
 
     kind: str
-    name: Name = Field(description="its key in the mapping: not set beside it")
-    basic: bool = Field(default=False, description="the tiny model reads it as well (paper, section 3.2)")
+    name: Annotated[str, about("its key in the mapping: not set beside it")]
+    basic: Annotated[bool, about("the tiny model reads it as well (paper, section 3.2)")] = False
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+
+    @classmethod
+    def unknown_key(cls, key: str, where: str) -> str:
+        return f"{where}: unknown key {key}; the nearest known one is {nearest(key, cls.__struct_fields__)}"
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -93,20 +96,31 @@ class Feature(Settings):
         return ()
 
 
-class Id(Feature):
+class FromImpression(Feature, frozen=True, kw_only=True):
+    """A feature made of one column or attribute of the impression."""
+
+    source: Annotated[
+        str, about("user_id, item_id, domain, context.COLUMN of the impression, user.ATTRIBUTE or item.ATTRIBUTE")
+    ]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_source("source", self.source)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+
+class Id(FromImpression, frozen=True, kw_only=True):
     """A token with a row of the embedding. features/vocabulary.py explains which tokens get one."""
 
     role = "index"
 
     kind: Literal["id"]
-    source: ImpressionSource = Field(description=_FROM)
-    min_count: int = Field(default=1, gt=0, description="impressions within features.admission_days that earn a row")
-    max_tokens: int | None = Field(default=None, gt=0, description="rows for the field's tokens; null: no limit")
-    evict_days: int | None = Field(default=None, gt=0, description="days not shown, then read as unknown; null: never")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
+    min_count: Annotated[Positive, about("impressions within features.admission_days that earn a row")] = 1
+    max_tokens: Annotated[Positive | None, about("rows for the field's tokens; null: no limit")] = None
+    evict_days: Annotated[Positive | None, about("days not shown, then read as unknown; null: never")] = None
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -120,25 +134,24 @@ class Id(Feature):
         return (("null", "0"), *(("unknown", str(row)) for row in range(out_of_vocabulary)))
 
 
-class Number(Feature):
+class Number(FromImpression, frozen=True, kw_only=True):
     """A numeric attribute, log1p-transformed; null becomes 0."""
 
     role = "number"
 
     kind: Literal["number"]
-    source: ImpressionSource = Field(description=_FROM)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
 
 
-class _Counter(Feature):
+class _Counter(Feature, frozen=True, kw_only=True):
     """A count of an entity in one domain, over the last `days` days up to yesterday."""
 
-    entity: ImpressionSource = Field(description="whose events are counted: a column or attribute, as source of an id")
-    domain: Domain = Field(description="of the events that are counted")
-    days: int = Field(gt=0, description="before the impression's own that are counted")
+    entity: Annotated[str, about("whose events are counted: a column or attribute, as source of an id")]
+    domain: Annotated[Domain, about("of the events that are counted")]
+    days: Annotated[Positive, about("before the impression's own that are counted")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_source("entity", self.entity)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -153,38 +166,38 @@ class _Counter(Feature):
         return self.days
 
 
-class Count(_Counter):
+class Count(_Counter, frozen=True, kw_only=True):
     """The impressions or clicks of an entity, in log2 buckets with one row each."""
 
     role = "index"
 
     kind: Literal["count"]
-    measure: Literal["impressions", "clicks"] = Field(description="what is counted")
-    buckets: int = Field(default=16, gt=1, description="by powers of two; the last has all larger counts")
+    measure: Annotated[Literal["impressions", "clicks"], about("what is counted")]
+    buckets: Annotated[int, Meta(gt=1), about("by powers of two; the last has all larger counts")] = 16
 
     def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
         return tuple(("bucket", str(bucket)) for bucket in range(self.buckets))
 
 
-class Rate(_Counter):
+class Rate(_Counter, frozen=True, kw_only=True):
     """The smoothed click rate of an entity: (clicks + prior * strength) / (impressions + strength)."""
 
     role = "number"
 
     kind: Literal["rate"]
-    prior: float = Field(default=0.1, gt=0, lt=1, description="the rate of an entity that was never shown")
-    strength: float = Field(default=20.0, gt=0, description="impressions that weigh as much as the prior")
+    prior: Annotated[float, Meta(gt=0, lt=1), about("the rate of an entity that was never shown")] = 0.1
+    strength: Annotated[PositiveNumber, about("impressions that weigh as much as the prior")] = 20.0
 
 
-class Behaviours(Feature):
+class Behaviours(Feature, frozen=True, kw_only=True):
     """The user's last `length` natural clicks up to yesterday, as rows of the id feature `of`, newest last."""
 
     role = "sequence"
 
     kind: Literal["behaviours"]
-    of: str = Field(description="an id feature, whose rows of the embedding are used")
-    length: int = Field(gt=0, description="clicks at most, the newest; fewer are padded")
-    days: int = Field(default=90, gt=0, description="older clicks are left out")
+    of: Annotated[str, about("an id feature, whose rows of the embedding are used")]
+    length: Annotated[Positive, about("clicks at most, the newest; fewer are padded")]
+    days: Annotated[Positive, about("older clicks are left out")] = 90
 
     @property
     def days_of_clicks(self) -> int:
@@ -201,60 +214,49 @@ KINDS: dict[str, type[Feature]] = {
 }
 
 
-def _of_its_kind(declared: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """The feature as an instance of its kind's class. Unknown keys are reported here, where the kind's keys are
-    known."""
+def _declared(fields: Any) -> list[Feature]:
+    """The fields of a mapping by name, without those that an overlay dropped (null); or of a list, as in a dump."""
+    if isinstance(fields, Mapping):
+        return [_of_its_kind(name, field) for name, field in fields.items() if field is not None]
+    return [field if isinstance(field, Feature) else _of_its_kind(field["name"], field) for field in fields or ()]
+
+
+def _of_its_kind(name: str, declared: Any) -> Feature:
+    where = f"fields.{name}"
     if not isinstance(declared, Mapping):
-        return check(declared)
+        raise SettingError(f"{where}: {declared!r} is no mapping: give its keys, such as {{key: value}}")
     kind = KINDS.get(str(declared.get("kind")))
     if kind is None:
-        raise ValueError(f"kind is {declared.get('kind')!r}, expected one of {', '.join(KINDS)}")
-    for key in declared.keys() - kind.model_fields.keys():
-        raise ValueError(f"unknown key {key}; the nearest known one is {_nearest(key, kind.model_fields)}")
-    return kind.model_validate(declared)
+        raise SettingError(f"{where}: kind is {declared.get('kind')!r}, expected one of {', '.join(KINDS)}")
+    return parsed(kind, {**declared, "name": name}, where)
 
 
-_Declared = Annotated[SerializeAsAny[Feature], WrapValidator(_of_its_kind)]
-_BY_NAME: TypeAdapter[dict[str, Feature | None]] = TypeAdapter(dict[str, _Declared | None])
+if TYPE_CHECKING:
+    _Fields = tuple[Feature, ...]
+else:
+    _Fields = Any  # to msgspec, since KINDS is open: Features makes each field an instance of its kind's class
 
 
-class Features(Settings):
+class Features(Settings, frozen=True, kw_only=True):
     """The features of a data set. `fields` is configured as a mapping by name, and is a tuple here, in the order of
     KINDS and within a kind in that of the mapping. It is dumped as a list: the order is part of the identity."""
 
-    freshness: Literal["daily", "event"] = Field(
-        default="daily", description="daily: features know the days before; event: also the day itself up to the event"
-    )
-    availability_minutes: int = Field(default=0, ge=0, description="from an event to when features know of it")
-    admission_days: int = Field(default=28, gt=0, description="days within which min_count must be reached")
-    hot_rows: int = Field(
-        default=1_000_000, gt=0, description="impressions of one key on one day per task; more are salted"
-    )
-    out_of_vocabulary: int = Field(gt=0, description="rows of an id field for unknown tokens")
-    inherit: bool = Field(
-        default=True, exclude=True, description="in an overlay, false: drop the fields of the files before it"
-    )
-    fields: tuple[_Declared, ...]
+    freshness: Annotated[
+        Literal["daily", "event"],
+        about("daily: features know the days before; event: also the day itself up to the event"),
+    ] = "daily"
+    availability_minutes: Annotated[NotNegative, about("from an event to when features know of it")] = 0
+    admission_days: Annotated[Positive, about("days within which min_count must be reached")] = 28
+    hot_rows: Annotated[Positive, about("impressions of one key on one day per task; more are salted")] = 1_000_000
+    out_of_vocabulary: Annotated[Positive, about("rows of an id field for unknown tokens")]
+    inherit: Annotated[bool | UnsetType, about("in an overlay, false: drop the fields of the files before it")] = UNSET
+    fields: _Fields
 
-    @field_validator("fields", mode="before")
-    @classmethod
-    def _from_mapping(cls, fields: Any) -> Any:
-        """The fields of a mapping with their names, without those that an overlay set to null."""
-        if not isinstance(fields, Mapping):
-            return fields
-        named = {
-            name: {**field, "name": name} if isinstance(field, Mapping) else field for name, field in fields.items()
-        }
-        return [feature for feature in _BY_NAME.validate_python(named).values() if feature is not None]
-
-    @field_validator("fields", mode="after")
-    @classmethod
-    def _ordered(cls, fields: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    def __post_init__(self) -> None:
         order = list(KINDS)
-        return tuple(sorted(fields, key=lambda feature: order.index(feature.kind)))
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Features:
+        fields = sorted(_declared(self.fields), key=lambda feature: order.index(feature.kind))
+        force_setattr(self, "fields", tuple(fields))
+        force_setattr(self, "inherit", UNSET)  # what a model was made from does not depend on how it was written
         ids = {feature.name for feature in self.ids}
         for one, other in combinations(self.fields, 2):
             if one.name.lower() == other.name.lower():
@@ -266,7 +268,6 @@ class Features(Settings):
         for feature in self.behaviours:
             if feature.of not in ids:
                 raise ValueError(f"behaviours {feature.name} are of {feature.of!r}, which is no id feature: declare it")
-        return self
 
     @property
     def ids(self) -> tuple[Id, ...]:
@@ -318,9 +319,5 @@ def check_layer(before: Any, fields: Any) -> None:
     for name, field in fields.items():
         new = isinstance(field, Mapping) and "kind" in field
         if not new and name not in (before or {}):
-            nearest = f"; the nearest known one is {_nearest(name, before)}" if before else ""
-            raise ValueError(f"features.fields.{name}: no such field to change or drop (a new one has a kind){nearest}")
-
-
-def _nearest(name: Any, known: Mapping[str, Any]) -> str:
-    return difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.0)[0]
+            hint = f"; the nearest known one is {nearest(name, before)}" if before else ""
+            raise ValueError(f"features.fields.{name}: no such field to change or drop (a new one has a kind){hint}")

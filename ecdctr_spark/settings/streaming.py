@@ -9,7 +9,7 @@ from ecdctr_spark.settings.base import Settings
 Reader = Literal["auto", "petastorm", "arrow"]
 
 
-class Streaming(Settings):
+class Streaming(Settings, frozen=True):
     """See conf/base.yaml."""
 
     reader: Reader

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.settings.sources import LOGS, Source
 from ecdctr_spark.sources.csv_files import csv_frames
 from ecdctr_spark.sources.folders import Found, Listing, Unusable, check_names, listed, with_content
@@ -64,7 +64,7 @@ def read(spark: SparkSession, config: Config) -> Raw:
                 )
     shown = combined([opened.frame for opened in impressions])
     if source.ads is None:
-        shown = with_domains(shown, source.domains.model_dump())
+        shown = with_domains(shown, plain(source.domains))
     described = {name: one.described for name, one in found.items() if name != "ads"}
     described["impressions"] = together([opened.described for opened in impressions])
     clicks, users, items = (found[name].frame if name in found else None for name in ("clicks", "users", "items"))

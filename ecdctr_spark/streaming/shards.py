@@ -16,7 +16,7 @@ from ecdctr_spark.settings.base import ConfigError, Settings
 Columns = dict[str, np.ndarray[Any, Any]]  # values of equal length, by the name of their column
 
 
-class Unit(Settings):
+class Unit(Settings, frozen=True):
     """The smallest portion of samples that a rank is given: one Parquet file of one row group, read as a whole.
 
     The `weight` of the file multiplies that of each row in the loss.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from ecdctr_spark.settings.base import Settings
 from ecdctr_spark.settings.features import Features, Role
 
 # Where a table is stored: with the logs or the data set that its rows were made from, by identity; or at the root, if
@@ -16,7 +15,7 @@ from ecdctr_spark.settings.features import Features, Role
 Scope = Literal["logs", "data_set", "root"]
 
 
-class Person(BaseModel):
+class Person(Settings, frozen=True):
     """Which rows of a table are about a person, so that they can be erased.
 
     They satisfy `where` (SQL), and their `column` holds the person's user id, the event_id of one of the person's
@@ -24,15 +23,13 @@ class Person(BaseModel):
     where `instead` is given, kept with these columns set to SQL expressions.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     column: str
     holds: Literal["user", "event", "index", "raw"] = "user"
     where: str = "true"
     instead: dict[str, str] | None = None
 
 
-class Table(BaseModel):
+class Table(Settings, frozen=True, kw_only=True):
     """The declaration of a Delta table: what it holds, its columns as DDL, the columns that identify a row, and the
     partition columns.
 
@@ -40,8 +37,6 @@ class Table(BaseModel):
     rarely repeat a value and are written without a dictionary, which was half the work of writing samples and saved
     next to nothing. `person` is None where no row is about a person.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     about: str = ""

@@ -40,7 +40,7 @@ _BATCH = 500  # metrics at a time; MLflow takes 1,000
 _MODEL, _ROOT = "ecdctr.model_id", "ecdctr.root"  # tags that find the run of a model
 _HANDED_OVER = "ecdctr.handed_over"  # a tag: the last segment whose records the run has
 _REGISTERED = "ecdctr.registered"  # a tag: the registered model and the hash of the export that is its newest version
-_NEEDS = ("numpy", "pandas", "pyarrow", "pydantic", "safetensors", "torch")  # of an exported model
+_NEEDS = ("msgspec", "numpy", "pandas", "pyarrow", "safetensors", "torch")  # of an exported model
 
 
 @dataclass

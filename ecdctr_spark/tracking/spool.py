@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+import msgspec
 
 from ecdctr_spark.settings.base import Settings
 from ecdctr_spark.storage import Root, process_runs
@@ -32,7 +32,7 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-class DeltaInput(Settings):
+class DeltaInput(Settings, frozen=True):
     """A Delta table, by the URI of its place, at the version that a model was trained on."""
 
     name: str
@@ -40,7 +40,7 @@ class DeltaInput(Settings):
     version: int
 
 
-class Column(Settings):
+class Column(Settings, frozen=True):
     """An input of an exported model. The example of a binary column is a number of zero bytes."""
 
     name: str
@@ -48,7 +48,7 @@ class Column(Settings):
     example: int
 
 
-class Served(Settings):
+class Served(Settings, frozen=True):
     """An export that is to become a version of a registered model: where it is, its hash, and the module whose
     `_load_pyfunc` opens it."""
 
@@ -59,18 +59,18 @@ class Served(Settings):
     columns: tuple[Column, ...]
 
 
-class Record(Settings):
+class Record(Settings, frozen=True, omit_defaults=True):
     """What is to be said of the MLflow run of a model. `time` is in ms since 1970; metrics are those of `step`;
     `artifacts` are places by the name that their file gets."""
 
     time: int
     step: int = 0
     status: Status | None = None
-    params: Mapping[str, str] = Field(default_factory=dict)
-    tags: Mapping[str, str] = Field(default_factory=dict)
-    metrics: Mapping[str, float] = Field(default_factory=dict)
+    params: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
+    metrics: Mapping[str, float] = {}
     inputs: tuple[DeltaInput, ...] = ()
-    artifacts: Mapping[str, str] = Field(default_factory=dict)
+    artifacts: Mapping[str, str] = {}
     served: Served | None = None
 
     @property
@@ -79,7 +79,7 @@ class Record(Settings):
         return bool(self.status or self.inputs or self.artifacts or self.served)
 
 
-class Lease(Settings):
+class Lease(Settings, frozen=True):
     """Which process trains a model, and when it last said so, in seconds since 1970."""
 
     host: str
@@ -121,7 +121,7 @@ class Segment:
             lines = self.place.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        return [Record.model_validate_json(line) for line in lines]
+        return [msgspec.json.decode(line, type=Record) for line in lines]
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class Spool:
     def append(self, model: str, records: Sequence[Record]) -> None:
         """Writes records of a model's run as one segment."""
         name = f"{time.time_ns():020d}-{os.getpid()}-{len(records)}-{model}{_ENDING}"
-        lines = "".join(f"{record.model_dump_json(exclude_defaults=True)}\n" for record in records)
-        self.root.at("records", name).write_bytes(lines.encode())
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        self.root.at("records", name).write_bytes(lines)
 
     def segments(self) -> list[Segment]:
         """What waits to be handed over, the oldest first, without models that another process trains."""
@@ -146,7 +146,7 @@ class Spool:
     def hold(self, model: str) -> None:
         """Takes or renews this process's lease on a model."""
         lease = Lease(host=socket.gethostname(), process=os.getpid(), renewed=time.time())
-        self._leases.at(f"{model}.json").write_bytes(lease.model_dump_json().encode())
+        self._leases.at(f"{model}.json").write_bytes(msgspec.json.encode(lease))
 
     def release(self, model: str) -> None:
         """Gives the lease back."""
@@ -173,5 +173,5 @@ class Spool:
         place = self._leases.at(f"{model}.json")
         if not place.exists():
             return None
-        lease = Lease.model_validate_json(place.read_bytes())
+        lease = msgspec.json.decode(place.read_bytes(), type=Lease)
         return lease if lease.holds else None

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from ecdctr_spark.config import Config
 from ecdctr_spark.events import without_secrets
 from ecdctr_spark.storage import Root
@@ -85,7 +87,7 @@ class Tracker:
         self._spool.hold(model)
         with self._lock:
             self._trainings[model] = training
-        self.record(model, opened.model_copy(update={"status": "RUNNING"}))
+        self.record(model, replace(opened, status="RUNNING"))
 
         def progress(rows: int, loss: float) -> None:
             if training.points.due():
@@ -105,7 +107,7 @@ class Tracker:
         finally:
             with self._lock:
                 del self._trainings[model]
-            self.record(model, ended.model_copy(update={"time": now()}))
+            self.record(model, replace(ended, time=now()))
             self._spool.release(model)
 
     def close(self, patience: float) -> None:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import Field, ValidationError
+from msgspec.structs import replace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
-from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed
 from ecdctr_spark.storage import File, Published, Root, sha256
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
@@ -42,7 +43,7 @@ _SNAPSHOT_SCHEMA = pa.schema([("index", pa.int32()), ("vector", pa.list_(pa.floa
 _CHUNK = 1 << 18  # rows of a snapshot written at a time
 
 
-class RestoreReport(Settings):
+class RestoreReport(Settings, frozen=True):
     """Where each tensor of a model came from at its start, and which of the parent's it did not use.
 
     `parent` is the parent's model_id. taken_over: bit for bit; grown: the same, with rows appended; merged: computed
@@ -59,7 +60,7 @@ class RestoreReport(Settings):
     left: tuple[str, ...] = ()
 
 
-class Manifest(Settings):
+class Manifest(Settings, frozen=True, kw_only=True):
     """What a model is and how it was made. `ranks` is the number of ranks that wrote the files. The checkpoint of a
     training under way has a `cursor` and the digest of its `job`, and no `result`."""
 
@@ -74,7 +75,7 @@ class Manifest(Settings):
     result: TrainingResult | None = None
     job: str | None = None
     cursor: Cursor | None = None
-    files: Mapping[str, File] = Field(default_factory=dict)
+    files: Mapping[str, File] = {}
 
 
 def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
@@ -98,8 +99,8 @@ def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, mani
             _write_snapshot(model, path)
     world.barrier()
     if world.rank == 0:
-        complete = manifest.model_copy(update={"files": draft.files()})
-        draft.publish(complete.model_dump_json(indent=1).encode())
+        complete = replace(manifest, files=draft.files())
+        draft.publish(msgspec.json.format(msgspec.json.encode(complete), indent=1))
     world.barrier()
 
 
@@ -134,12 +135,10 @@ class Checkpoint:
         """Reads the manifest and checks every file against it. Raises ConfigError that names the file at fault."""
         content = _manifest(root)
         try:
-            manifest = Manifest.model_validate_json(content)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"]) or "JSON"
+            manifest = parsed(Manifest, msgspec.json.decode(content))
+        except (msgspec.DecodeError, SettingError) as error:
             raise ConfigError(
-                f"checkpoint {root.at(MANIFEST)}: {where}: {fault['msg']}; not written by this version: train it again"
+                f"checkpoint {root.at(MANIFEST)}: {error}; not written by this version: train it again"
             ) from error
         checkpoint = cls(root, manifest, sha256(content))
         checkpoint._files.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Literal
 
-from ecdctr_spark.methods.method import Optimisation, Policy, Product
+from ecdctr_spark.methods.method import How, Optimisation, Policy, Product
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import Settings
 from ecdctr_spark.settings.streaming import Reader
@@ -19,14 +19,14 @@ class RankDiedError(RuntimeError):
     """A rank's process ended in the middle of a job. The text names the rank and ends with its last output."""
 
 
-class TaughtBy(Settings):
+class TaughtBy(Settings, frozen=True):
     """A teacher: the URI of its checkpoint, and its share of the loss (methods/method.py, Teacher)."""
 
     checkpoint: str
     share: float
 
 
-class TrainingJob(Settings):
+class TrainingJob(Settings, frozen=True, kw_only=True):
     """One training of one model, resolved. A rank reads only the files that are named here by their URIs.
 
     `inputs` is a hash of the content of what the model is made from: a parent that was trained again is another one.
@@ -44,7 +44,7 @@ class TrainingJob(Settings):
     units: tuple[Unit, ...]
     until: dt.date
     output: str
-    how: Literal["fresh", "continue", "from"] = "fresh"
+    how: How = "fresh"
     policy: Policy = Policy()
     parent: str | None = None
     snapshots: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class TrainingJob(Settings):
     reader: Reader = "auto"
 
 
-class Cursor(Settings):
+class Cursor(Settings, frozen=True):
     """The position of a training: its `epoch`; the batches `made` of each shard in it (empty: none); the `steps` of all
     epochs and their `totals` (training/step.py, Totals); the validation loss of each epoch that has ended."""
 
@@ -70,7 +70,7 @@ class Cursor(Settings):
         return len(self.losses) - 1 - self.losses.index(min(self.losses)) if self.losses else 0
 
 
-class TrainingResult(Settings):
+class TrainingResult(Settings, frozen=True):
     """The figures of a training. `rows` are counted once per epoch over all ranks; `loss` is the weighted mean over all
     steps, each before its update; `waiting` is the share of the time spent on input, 0 to 1. The first `resumed` steps
     were made by attempts that were killed; `seconds` and `waiting` are of the last one. `held_out` is the mean loss

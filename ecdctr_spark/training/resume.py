@@ -6,7 +6,10 @@ same weights bit for bit. On another number, each row of the epoch is still read
 
 from __future__ import annotations
 
-from ecdctr_spark.settings.base import ConfigError
+from msgspec import json
+from msgspec.structs import replace
+
+from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root, sha256
 from ecdctr_spark.training.checkpoint import MANIFEST, Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
@@ -21,7 +24,7 @@ def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: C
     """Writes a checkpoint called `name`, by default its number of steps, and then removes all but the newest
     job.keep_checkpoints of the numbered ones. All ranks call it together."""
     world = state.world
-    manifest = _manifest(job, restored, world).model_copy(update={"job": digest(job), "cursor": cursor})
+    manifest = replace(_manifest(job, restored, world), job=digest(job), cursor=cursor)
     publish(_folder(job).at(name or f"{cursor.steps:09d}"), state.model, state.optimiser, manifest, world)
     if world.rank == 0:
         for old in _checkpoints(job)[: -job.keep_checkpoints]:
@@ -32,7 +35,7 @@ def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: C
 
 def finish(job: TrainingJob, state: TrainState, restored: RestoreReport, result: TrainingResult) -> None:
     """Publishes the model at job.output and removes its checkpoints. All ranks call it together."""
-    manifest = _manifest(job, restored, state.world).model_copy(update={"result": result})
+    manifest = replace(_manifest(job, restored, state.world), result=result)
     publish(Root.parse(job.output), state.model, state.optimiser, manifest, state.world)
     _discard(job, state.world)
 
@@ -69,14 +72,14 @@ def best(job: TrainingJob) -> Checkpoint:
 def digest(job: TrainingJob) -> str:
     """A hash of everything that the result of a job depends on. Folders are left out, names are not: Delta gives each
     file a unique name, and a parent's folder is named after its model_id."""
-    named = {
-        "units": tuple(unit.model_copy(update={"path": _name(unit.path)}) for unit in job.units),
-        "snapshots": tuple(_name(path) for path in job.snapshots),
-        "parent": job.parent and _name(job.parent),
-        "teacher": job.teacher and job.teacher.model_copy(update={"checkpoint": _name(job.teacher.checkpoint)}),
-    }
-    meaning = job.model_copy(update=named).model_dump_json(exclude={"output", "keep_checkpoints", "reader"})
-    return sha256(meaning.encode())
+    named = replace(
+        job,
+        units=tuple(replace(unit, path=_name(unit.path)) for unit in job.units),
+        snapshots=tuple(_name(path) for path in job.snapshots),
+        parent=job.parent and _name(job.parent),
+        teacher=job.teacher and replace(job.teacher, checkpoint=_name(job.teacher.checkpoint)),
+    )
+    return sha256(json.encode(plain(named, "output", "keep_checkpoints", "reader")))
 
 
 def _name(place: str) -> str:

@@ -9,6 +9,8 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.settings.base import ConfigError
@@ -139,17 +141,17 @@ def _epoch(training: _Attempt, stream: Stream, cursor: Cursor) -> Cursor:
             done = Made(cursor.steps, Totals(*cursor.totals))
             done = fit(training.state, islice(batches, steps), training.progress, done)
             made, left = stream.made(cursor.epoch, steps, cursor.made), left - steps
-            cursor = cursor.model_copy(update={"made": made, "steps": done.steps, "totals": tuple(done.totals)})
+            cursor = replace(cursor, made=made, steps=done.steps, totals=tuple(done.totals))
             if cursor.steps % every == 0:
                 resume.save(training.job, training.state, training.restored, cursor)
-    return cursor.model_copy(update={"epoch": cursor.epoch + 1, "made": ()})
+    return replace(cursor, epoch=cursor.epoch + 1, made=())
 
 
 def _judged(training: _Attempt, held_out: Stream, cursor: Cursor) -> Cursor:
     """The cursor with the validation loss of the epoch that has ended. The best epoch's weights are kept."""
     state = training.state
     loss = evaluate(state.model, held_out.batches(epoch=0), state.world).mean_loss
-    judged = cursor.model_copy(update={"losses": (*cursor.losses, loss)})
+    judged = replace(cursor, losses=(*cursor.losses, loss))
     if not judged.since_best:
         resume.save(training.job, state, training.restored, judged, resume.BEST)
     return judged

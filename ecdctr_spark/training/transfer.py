@@ -70,8 +70,8 @@ def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Che
 
 
 def _report(fates: Mapping[str, Fate], parent: str | None) -> RestoreReport:
-    lists = {fate: sorted(name for name in fates if fates[name] == fate) for fate in set(fates.values())}
-    return RestoreReport.model_validate({"parent": parent, **lists})
+    lists = {fate: tuple(sorted(name for name in fates if fates[name] == fate)) for fate in set(fates.values())}
+    return RestoreReport(parent=parent, **lists)
 
 
 def _fill_memory(model: nn.Module, job: TrainingJob) -> None:
@@ -86,12 +86,13 @@ def _parent(job: TrainingJob) -> Checkpoint:
     if job.parent is None:
         raise ConfigError(f"training {job.model_id}: start {job.how} needs a parent: train that model first")
     parent = Checkpoint.open(Root.parse(job.parent))
-    theirs, ours = parent.manifest.spec.model_dump(), job.model.model_dump()
-    wrong = [key for key in ours if theirs[key] != ours[key] and key not in _MAY_DIFFER[job.how]]
-    if theirs["network"]["dimension"] != ours["network"]["dimension"]:
+    theirs, ours = parent.manifest.spec, job.model
+    differ = [key for key in ours.__struct_fields__ if getattr(theirs, key) != getattr(ours, key)]
+    wrong = [key for key in differ if key not in _MAY_DIFFER[job.how]]
+    if theirs.dimension != ours.dimension:
         wrong.append("network.dimension")
-    if theirs["rows"] > ours["rows"]:
-        wrong.append(f"rows ({theirs['rows']} would shrink to {ours['rows']})")
+    if theirs.rows > ours.rows:
+        wrong.append(f"rows ({theirs.rows} would shrink to {ours.rows})")
     if wrong:
         raise ConfigError(
             f"training {job.model_id}: its parent {parent.root} differs in {', '.join(wrong)}: "

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import cycle, islice
 
 import torch
+from msgspec.structs import replace
 
 from ecdctr_spark.models.exchange import ALONE
 from tests.benchmarks.ours import TRAIN, floor, sharded
@@ -27,7 +28,7 @@ def main() -> None:
     """Runs every contestant, one after another; exits where there is no GPU."""
     if ALONE.device.type != "cuda":
         sys.exit("bench-device: torch sees no GPU on this machine; make bench-train measures its CPU")
-    half = partial(sharded, train=TRAIN.model_copy(update={"precision": "bfloat16"}))
+    half = partial(sharded, train=replace(TRAIN, precision="bfloat16"))
     alone = rate(floor, SMALL)
     found = {"1.2 M rows": rate(sharded, SMALL), "1.2 M rows, bfloat16": rate(half, SMALL)}
     found["12 M rows"] = rate(sharded, LARGE)

@@ -9,6 +9,7 @@ import datetime as dt
 import shutil
 from pathlib import Path
 
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
@@ -109,7 +110,7 @@ def trained(store: Store, world: str, variant: str) -> float:
     until = learnt_until(config)
     planner = registry.planner(config)
     job, _ = training_job(store, config, planner.training(planner.methods[0], "cpm", until))
-    job = job.model_copy(update={"model_id": variant, "output": str(store.root.at("models", variant))})
+    job = replace(job, model_id=variant, output=str(store.root.at("models", variant)))
     result = Inline(THREADS).train(job, lambda rows, loss: None)
     export(Root.parse(job.output), store.root.at("exports", variant))
     return result.rows / result.seconds

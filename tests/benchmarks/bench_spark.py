@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, load_config
@@ -135,7 +136,7 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     root = WORK / f"history-{history}"
     (root / "raw").mkdir(parents=True)
     (root / "raw" / "synthetic").symlink_to((Path(config.storage.root) / "raw" / "synthetic").resolve())
-    own = config.model_copy(update={"storage": config.storage.model_copy(update={"root": str(root)})})
+    own = replace(config, storage=replace(config.storage, root=str(root)))
     store = Store(Session.of(spark), Root.parse(root))
     ingest(store, own, first, last)
     steps.build(store, own, first, last - dt.timedelta(days=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from ecdctr_spark.methods.method import Optimisation
@@ -56,7 +57,7 @@ def sharded(workload: Workload, train: Optimisation = TRAIN) -> Contestant:
 
 def with_fbgemm(workload: Workload) -> Contestant:
     """The same, whose rows are updated by FBGEMM's kernel."""
-    return sharded(workload, TRAIN.model_copy(update={"kernel": "fbgemm"}))
+    return sharded(workload, replace(TRAIN, kernel="fbgemm"))
 
 
 def floor(workload: Workload) -> Contestant:

@@ -6,6 +6,7 @@ import importlib.metadata
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -53,7 +54,7 @@ def test_a_training_repeated_is_the_same_bit_for_bit(spec: ModelSpec) -> None:
 
 
 def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
-    spec = tiny_spec(hidden=())  # batch norm sees a rank's own rows only
+    spec = tiny_spec(hidden=[])  # batch norm sees a rank's own rows only
     expected = trained(spec, CPU)
     ranks = on_ranks(2, lambda world: trained(spec, world, slice(0, 20) if world.rank == 0 else slice(20, 64)))
     for name in row_tensors(built(spec, CPU)):
@@ -61,7 +62,7 @@ def test_ranks_share_a_batch_as_they_do_on_a_cpu() -> None:
 
 
 def test_bfloat16_learns_and_leaves_the_tables_as_they_are_kept() -> None:
-    half, samples, model = TRAIN.model_copy(update={"precision": "bfloat16"}), batch(256), built(ctr_spec(), ALONE)
+    half, samples, model = replace(TRAIN, precision="bfloat16"), batch(256), built(ctr_spec(), ALONE)
     fit(start_state(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
     tensors = {**dense_tensors(model), **row_tensors(model)}
     assert {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()} == {torch.float32}

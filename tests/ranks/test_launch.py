@@ -17,16 +17,16 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, Launching
 from ecdctr_spark.contract import Contract
 from ecdctr_spark.launching.launch import open_ranks
 from ecdctr_spark.launching.local import LocalRanks
-from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.session import Session
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import Checkpoint
@@ -35,7 +35,7 @@ from tests.sessions import UNUSED
 
 CONTRACT = Contract(ids=("user_id", "item_id"), unknown=(1, 1), unknown_rows=1, numbers=(), sequences=())
 SPEC = ModelSpec(
-    network=Network(kind="tiny", dimension=4, seed=0, hidden=(4,)),  # type: ignore[call-arg]
+    network={"kind": "tiny", "dimension": 4, "seed": 0, "hidden": [4]},
     contract=CONTRACT,
     rows=50,
 )
@@ -45,7 +45,7 @@ def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "
     return TrainingJob(
         model_id=name,
         model=SPEC,
-        train=config.methods["ecdctr"].levels["tpm"].train.model_copy(update={"shuffle_rows": 500}),
+        train=replace(config.methods["ecdctr"].levels["tpm"].train, shuffle_rows=500),
         units=units,
         until=dt.date(2024, 1, 1),
         output=output,
@@ -57,7 +57,7 @@ WORLDS: tuple[WorldKind, ...] = ("horovod", "torch")
 
 def training(launcher: str, ranks: int, world: str = "auto") -> Launching:
     chosen = {"launcher": launcher, "world": world, "ranks": ranks, "threads_per_rank": 1, "clocks": ["day"]}
-    return Launching.model_validate(chosen)
+    return parsed(Launching, chosen)
 
 
 @pytest.fixture(scope="module", params=WORLDS)
@@ -213,7 +213,7 @@ def test_every_launcher_world_and_reader_makes_the_same_model(
     ):
         reported: list[tuple[int, float]] = []
         output = tmp_path / f"{launcher} {world}"
-        task = job(config, "tpm", write_units(tmp_path), str(output)).model_copy(update={"reader": reader})
+        task = replace(job(config, "tpm", write_units(tmp_path), str(output)), reader=reader)
         with open_ranks(training(launcher, 2, world), Session.of(spark)) as ranks:
             result = ranks.train(task, lambda *done, reported=reported: reported.append(done))
         assert reported[-1] == (result.rows, result.loss)
@@ -257,7 +257,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
             killed.append(max(process.pid for process in serving()))
             os.kill(killed[0], signal.SIGKILL)
 
-    elastic = training("local", 2).model_copy(update={"min_ranks": 1})
+    elastic = replace(training("local", 2), min_ranks=1)
     with open_ranks(elastic, UNUSED) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
@@ -282,8 +282,8 @@ def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSessio
 
 def long(task: TrainingJob) -> TrainingJob:
     """The same with hundreds of steps, and a checkpoint now and then."""
-    train = task.train.model_copy(update={"batch_size": 8, "epochs": 8, "checkpoint_steps": 100})
-    return task.model_copy(update={"train": train})
+    train = replace(task.train, batch_size=8, epochs=8, checkpoint_steps=100)
+    return replace(task, train=train)
 
 
 def write_units(folder: Path) -> tuple[Unit, ...]:

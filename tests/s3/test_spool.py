@@ -7,6 +7,9 @@ import socket
 import subprocess
 import sys
 
+from msgspec import json
+from msgspec.structs import replace
+
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tracking.spool import Lease, Record, Spool
 
@@ -32,16 +35,14 @@ def test_a_lease_of_a_living_process_hides_its_model_and_one_of_a_dead_process_s
     spool.append("actr-1", [Record(time=7)])
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         lease = Lease(host=socket.gethostname(), process=other.pid, renewed=1e12)
-        s3_root.at("tracking", "training", "actr-1.json").write_bytes(lease.model_dump_json().encode())
+        s3_root.at("tracking", "training", "actr-1.json").write_bytes(json.encode(lease))
         assert (spool.segments(), spool.killed()) == ([], [])
         other.communicate(b"\n")
     assert len(spool.segments()) == 1 and spool.killed() == ["actr-1"]
-    elsewhere = lease.model_copy(update={"host": "elsewhere", "process": os.getpid()})
-    s3_root.at("tracking", "training", "actr-1.json").write_bytes(elsewhere.model_dump_json().encode())
+    elsewhere = replace(lease, host="elsewhere", process=os.getpid())
+    s3_root.at("tracking", "training", "actr-1.json").write_bytes(json.encode(elsewhere))
     assert spool.killed() == []
-    s3_root.at("tracking", "training", "actr-1.json").write_bytes(
-        elsewhere.model_copy(update={"renewed": 0.0}).model_dump_json().encode()
-    )
+    s3_root.at("tracking", "training", "actr-1.json").write_bytes(json.encode(replace(elsewhere, renewed=0.0)))
     assert spool.killed() == ["actr-1"]
     spool.release("actr-1")
     assert spool.killed() == []

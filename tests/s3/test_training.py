@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from ecdctr_spark.models.exchange import ALONE
@@ -50,7 +51,7 @@ def job(units: list[Unit], output: Root, reader: Reader = "petastorm") -> Traini
     return TrainingJob(
         model_id="m",
         model=ctr_spec(),
-        train=TRAIN.model_copy(update={"epochs": 2, "shuffle_rows": 100, "checkpoint_steps": CHECKPOINT_STEPS}),
+        train=replace(TRAIN, epochs=2, shuffle_rows=100, checkpoint_steps=CHECKPOINT_STEPS),
         units=tuple(units),
         until="2024-01-01",
         output=str(output),

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config
@@ -44,7 +45,7 @@ def write(spark: SparkSession, path: Path) -> Root:
 def read(path: Root, config: Config, rank: int) -> list[Batch]:
     files = pinned.files(path, 0, {"domain": ["ad"], "ds": ["2020-01-01", "2020-01-02"]})
     units = [Unit(path=file.path, rows=file.rows) for file in files]
-    train = config.methods["ecdctr"].levels["actr"].train.model_copy(update={"shuffle_rows": 10})
+    train = replace(config.methods["ecdctr"].levels["actr"].train, shuffle_rows=10)
     return list(Stream(units, CONTRACT, train, dt.date(2024, 12, 31), rank, 2).batches(epoch=0))
 
 

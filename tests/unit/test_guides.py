@@ -106,7 +106,7 @@ def unknown_settings(text: str) -> list[str]:
     """The settings that a guide names and the tree does not have. Those of Spark itself begin with `spark` as well."""
     named = re.findall(r"`(?:--set )?([a-z_]+(?:\.[a-z_]+)+)(?:[:=][^`]*)?`", text)
     known = {tuple(path) for group in groups() for path in (group.path, *(each.path for each in group.settings))}
-    keys = [key.split(".") for key in named if key.split(".")[0] in Config.model_fields.keys() - {"spark"}]
+    keys = [key.split(".") for key in named if key.split(".")[0] in {*Config.__struct_fields__} - {"spark"}]
     return [".".join(key) for key in keys if not any(_same(path, key) for path in known)]
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -52,7 +53,7 @@ def test_a_user_is_known_by_natural_impressions_of_the_days_before_alone(spark: 
     users = ("known", "forgotten", "ads only", "new")
     ads = [Impression(f"ad {user}", at(5), user=user, item="other", domain="ad") for user in users]
     rows = labelled(spark, [*earlier, *ads])
-    three_days = config.model_copy(update={"check": config.check.model_copy(update={"known_days": 3})})
+    three_days = replace(config, check=replace(config.check, known_days=3))
     values = found(health.known(rows.where(f"ds = '{date(5)}'"), rows, three_days))
     assert values[str(date(5)), "ad", "known_users", None] == 0.25
     assert values[str(date(5)), "ad", "known_items", None] == 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from msgspec.structs import fields, replace
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
@@ -15,23 +16,18 @@ from ecdctr_spark.features.columns import source_column
 from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.settings import features as settings
-from ecdctr_spark.settings.features import Feature, ImpressionSource, Reserved
+from ecdctr_spark.settings.features import FromImpression, Reserved
 from ecdctr_spark.tables.schemas import DAILY_CLICKS, DAILY_COUNTS, VOCABULARY, samples_table
 from tests.configured import FIRST_DAY
 from tests.labelled import Impression, at, labelled, reserve, surveyed
 
 
-class Given(Feature):
+class Given(FromImpression, frozen=True, kw_only=True):
     """Whether an attribute is given: a row of the embedding for no, and one for yes."""
 
     role = "index"
 
     kind: Literal["given"]
-    source: ImpressionSource
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
 
     def reserved(self, out_of_vocabulary: int) -> tuple[Reserved, ...]:
         return (("bucket", "0"), ("bucket", "1"))
@@ -54,13 +50,13 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Config:
     )
     every = KeepRates(positive=1.0, negative=1.0)
     loaded = load_config([], [FIRST_DAY, *(f"features.{override}" for override in overrides)])
-    return loaded.model_copy(update={"sampling": Sampling(seed=1, natural=every, ad=every)})
+    return replace(loaded, sampling=Sampling(seed=1, natural=every, ad=every))
 
 
 def test_every_kind_has_a_column() -> None:
     assert settings.KINDS.keys() == kinds.COLUMNS.keys()
     for name, kind in settings.KINDS.items():
-        assert kind.model_fields["kind"].annotation == Literal[name]  # type: ignore[valid-type]
+        assert {field.name: field.type for field in fields(kind)}["kind"] == Literal[name]
 
 
 def test_all_else_follows_from_a_new_kind_s_class_and_column(spark: SparkSession, config: Config) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.config import Config, KeepRates, Sampling
@@ -89,7 +90,7 @@ def test_another_future_leaves_every_feature_by_then_bit_equal(
 ) -> None:
     settled = Features(freshness=freshness, availability_minutes=drawn["delay"], out_of_vocabulary=3, fields=FEATURES)
     half = KeepRates(positive=1.0, negative=0.5)
-    tried = config.model_copy(update={"features": settled, "sampling": Sampling(seed=3, natural=half, ad=half)})
+    tried = replace(config, features=settled, sampling=Sampling(seed=3, natural=half, ad=half))
     moment = drawn["moment"]
     past = [row for row in drawn["past"] if row.moment <= moment]
     events = [("p", row) for row in past]

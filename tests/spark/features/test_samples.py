@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 
@@ -38,13 +39,13 @@ def everything(config: Config) -> Config:
     """base.yaml with a number beside its features, and no sampling."""
     fields = (*config.features.fields, AGE)
     features = Features(out_of_vocabulary=3, fields=fields)
-    return config.model_copy(update={"features": features, "sampling": Sampling(seed=1, natural=ALL, ad=ALL)})
+    return replace(config, features=features, sampling=Sampling(seed=1, natural=ALL, ad=ALL))
 
 
 def only(config: Config, *fields: Behaviours | Count | Number) -> Config:
     """The user, the item and the fields given, in a sample's columns from the fifth on."""
     features = Features(out_of_vocabulary=3, fields=(*config.features.ids[:2], *fields))
-    return config.model_copy(update={"features": features})
+    return replace(config, features=features)
 
 
 def cut(frame: DataFrame, schema: str) -> DataFrame:

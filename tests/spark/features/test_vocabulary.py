@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -35,7 +36,7 @@ def counts(rows: DataFrame) -> DataFrame:
 
 
 def admitted(known: DataFrame, rows: DataFrame, features: Features = FEATURES) -> DataFrame:
-    config = load_config([], [FIRST_DAY]).model_copy(update={"features": features})
+    config = replace(load_config([], [FIRST_DAY]), features=features)
     return admit(surveyed(known), rows, counts(rows), config)
 
 
@@ -125,7 +126,7 @@ def test_a_field_declared_later_appends_its_block(spark: SparkSession, known: Da
 def test_a_block_of_another_size_than_declared_is_reported_as_damage(known: DataFrame) -> None:
     with pytest.raises(ConfigError, match=r"user_id has 2 unknown rows, but its data set declares 5: .* damaged"):
         reserve(surveyed(known), Features(out_of_vocabulary=5, fields=FEATURES.fields))
-    wider = COUNT.model_copy(update={"buckets": 9})
+    wider = replace(COUNT, buckets=9)
     with pytest.raises(ConfigError, match="shown has 4 bucket rows, but its data set declares 9"):
         reserve(surveyed(known), Features(out_of_vocabulary=2, fields=(USER, ITEM, wider)))
     without_null = surveyed(known.where("kind <> 'null'"))
@@ -183,7 +184,7 @@ def test_unknown_tokens_spread_over_the_unknown_rows_and_none_at_all_is_the_null
 
 def rationed(**rules: int) -> Features:
     """The features with rules for the item's rows."""
-    return FEATURES.model_copy(update={"fields": (USER, ITEM.model_copy(update=rules), COUNT)})
+    return replace(FEATURES, fields=(USER, replace(ITEM, **rules), COUNT))
 
 
 def items(vocabulary: DataFrame) -> dict[str, dt.datetime]:
@@ -198,14 +199,14 @@ def test_a_token_that_must_be_frequent_gets_its_row_at_the_end_of_the_day_on_whi
         for item, shown in days.items()
         for place, day in enumerate(shown)
     ]
-    frame, features = labelled(spark, rows), rationed(min_count=3).model_copy(update={"admission_days": 28})
+    frame, features = labelled(spark, rows), replace(rationed(min_count=3), admission_days=28)
     reserved = reserve(surveyed(empty(spark)), features)
     once = admitted(reserved, frame, features)
     assert items(once) == {"frequent": at(2, 0), "late": at(3, 0)}
     known = reserved
     for day in range(3):
         until = f"ds <= '{date(day)}'"
-        config = load_config([], [FIRST_DAY]).model_copy(update={"features": features})
+        config = replace(load_config([], [FIRST_DAY]), features=features)
         new = admit(surveyed(known), frame.where(f"ds = '{date(day)}'"), counts(frame.where(until)), config)
         known = known.unionByName(new).localCheckpoint()
     assert items(known) == items(once)  # day by day, as at once

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -51,7 +52,7 @@ def truth(spark: SparkSession, platform: Synthetic) -> list[Row]:
 
 
 def altered(platform: Synthetic, **settings: float) -> Synthetic:
-    return platform.model_copy(update=settings)
+    return replace(platform, **settings)
 
 
 def events_of(frame: DataFrame) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 
 from ecdctr_spark.failures import explain
@@ -71,7 +72,7 @@ def test_a_missing_or_mistyped_column_is_named(store: Store) -> None:
 
 def test_a_table_of_other_columns_is_reported_in_one_line_and_left_alone(store: Store) -> None:
     store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
-    wider = COUNTS.model_copy(update={"columns": f"{COUNTS.columns}, age int"})
+    wider = replace(COUNTS, columns=f"{COUNTS.columns}, age int")
     with pytest.raises(ConfigError, match=r"table counts .*other columns than it was made with \(age\)"):
         store.replace(wider, rows(store.spark, ("b", 2, "2020-01-02")).selectExpr("*", "1 age"), "true")
     assert content(store) == [("a", 1)]
@@ -153,7 +154,7 @@ def test_spark_and_delta_rs_read_each_others_small_tables(store: Store) -> None:
 
 
 def test_no_dictionary_is_made_of_a_column_that_rarely_repeats_a_value(store: Store) -> None:
-    varied = COUNTS.model_copy(update={"varied": ("key",)})
+    varied = replace(COUNTS, varied=("key",))
     store.replace(varied, rows(store.spark, *(("a", 1, "2020-01-01") for _ in range(100))), "true")
     (file,) = Path(store.place(varied).uri).rglob("*.parquet")
     columns = pq.read_metadata(file).row_group(0).to_dict()["columns"]

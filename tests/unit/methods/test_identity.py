@@ -11,11 +11,11 @@ from operator import getitem
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.config import Config, load_config, typed
 from ecdctr_spark.methods.identity import identity
 from ecdctr_spark.methods.planning import Planner
+from ecdctr_spark.settings.base import plain
 
 FIRST_DAY = "calendar.first_day=2000-05-01"  # later than what the synthetic platform has
 DATE = dt.date(2024, 8, 31)
@@ -121,7 +121,7 @@ def everything() -> str:
     files = "source.kind=files"  # of which alone columns may be renamed
     chosen = ["training.min_ranks=1", "training.clocks=[day]", files]
     config = load_config(["synthetic"], ["calendar.first_day=2024-08-01", *chosen, demo])
-    return config.model_dump_json()
+    return json.dumps(plain(config))
 
 
 def leaves(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -131,15 +131,15 @@ def leaves(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int,
 
 def with_another_value(whole: str, path: tuple[str | int, ...]) -> Config | None:
     """The configuration with the first other value at the path that is possible there, None where none is."""
-    before, (*above, last) = Config.model_validate_json(whole), path
+    before, (*above, last) = typed(json.loads(whole)), path
     value = reduce(getitem, path, json.loads(whole))  # type: ignore[arg-type]
     near = [value + step for step in (1, -1, 0.25, -0.01)] if type(value) in (int, float) else []
     near += [f"{value}x"] if isinstance(value, str) else [not value] if isinstance(value, bool) else []
     for other in (*near, *OTHERS):
         changed = json.loads(whole)
         reduce(getitem, above, changed)[last] = other  # type: ignore[arg-type]
-        with suppress(ValidationError):
-            config = Config.model_validate(changed)
+        with suppress(ValueError):
+            config = typed(changed)
             if config != before:
                 return config
     return None
@@ -147,7 +147,7 @@ def with_another_value(whole: str, path: tuple[str | int, ...]) -> Config | None
 
 @cache
 def made_before() -> dict[str, object]:
-    return made_with(Config.model_validate_json(everything()))
+    return made_with(typed(json.loads(everything())))
 
 
 def made_with(config: Config) -> dict[str, object]:

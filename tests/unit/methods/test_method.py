@@ -16,7 +16,7 @@ from ecdctr_spark.methods.method import Clock, Daily, Monthly, Weekly
 from ecdctr_spark.settings.base import ConfigError
 from tests.configured import FIRST_DAY
 
-CLOCKS = [Daily(every="day"), Weekly(every="week", weekday=2), Monthly(every="month")]
+CLOCKS = [Daily(), Weekly(weekday=2), Monthly()]
 some_day = st.dates(dt.date(1999, 1, 1), dt.date(2030, 1, 1))
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
@@ -136,7 +137,7 @@ def test_the_mean_and_the_last_are_of_the_months_that_are_present() -> None:
 
 @pytest.mark.parametrize("pooling", ["attention", "mean", "last"])
 def test_merging_a_memory_changes_no_answer(files: list[str], pooling: Any) -> None:
-    memory = SnapshotMemory(SPEC.rows, MEMORY.model_copy(update={"pooling": pooling}), ALONE)
+    memory = SnapshotMemory(SPEC.rows, replace(MEMORY, pooling=pooling), ALONE)
     memory.fill(files)
     users, items = torch.tensor([5, 6, 7]), torch.tensor([24, 25, 26])
     assert_close(memory.merged()(users, items), memory(users, items))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pydantic import ConfigDict
+from msgspec import structs
 from torch import Tensor, nn
 
 from ecdctr_spark.methods.method import Network
@@ -35,7 +35,7 @@ SPECS = {
     "A-CTR": ctr_spec(memory="merged"),
     "without numbers and behaviours": ctr_spec(contract=TINY_CONTRACT),
     "mean": ctr_spec(pooling="mean"),
-    "linear": ctr_spec(hidden=(), attention_hidden=(), cross_layers=0),
+    "linear": ctr_spec(hidden=[], attention_hidden=[], cross_layers=0),
 }
 
 
@@ -102,14 +102,12 @@ def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
     with pytest.raises(ConfigError, match="reads no behaviours"):
         build(tiny_spec(contract=CTR_CONTRACT), ALONE)
     with pytest.raises(ConfigError, match="needs the id feature item_id"):
-        no_items = CTR_CONTRACT.model_copy(update={"ids": ("user_id",), "unknown": (UNKNOWN_USER,)})
+        no_items = structs.replace(CTR_CONTRACT, ids=("user_id",), unknown=(UNKNOWN_USER,))
         build(ctr_spec(contract=no_items), ALONE)
 
 
-class OneNumber(Network):
+class OneNumber(Network, frozen=True, forbid_unknown_fields=True):
     """The settings of a made-up network."""
-
-    model_config = ConfigDict(extra="forbid")
 
     scale: float
 
@@ -127,15 +125,15 @@ class Scaled(nn.Module):
 
 def test_a_new_network_is_a_class_its_settings_and_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "scaled", (OneNumber, Scaled))
-    spec = ctr_spec().model_copy(update={"network": Network(kind="scaled", dimension=4, seed=1, scale=3.0)})
+    spec = structs.replace(ctr_spec(), network={"kind": "scaled", "dimension": 4, "seed": 1, "scale": 3.0})
     samples = batch(5)
     assert torch.equal(build(spec, ALONE)(samples), 3.0 * samples.numbers[:, 0])
-    misspelt = spec.model_copy(update={"network": Network(kind="scaled", dimension=4, seed=1, scael=3.0)})
+    misspelt = structs.replace(spec, network={"kind": "scaled", "dimension": 4, "seed": 1, "scael": 3.0})
     with pytest.raises(ConfigError, match=r"network\.scale: is missing|unknown key network\.scael"):
         build(misspelt, ALONE)
 
 
 def test_an_unknown_setting_of_a_network_is_named_where_it_was_written() -> None:
-    wrong = ctr_spec().network.model_copy(update={"hiden": [8]})
+    wrong = {**ctr_spec().network, "hiden": [8]}
     with pytest.raises(ConfigError, match=r"unknown key methods\.m\.levels\.l\.network\.hiden; .* hidden"):
         checked(wrong, "methods.m.levels.l.network")

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
 from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
@@ -40,7 +41,7 @@ def registered(
     made = training(config, level, date)
     inputs = registry.inputs(root, config, made.reads, [model.model_id for model in made.parents])
     origin = registry.Origin({"samples": 3}, inputs, digest)
-    registry.register(root, config, made, origin, RESULT.model_copy(update={"rows": rows}))
+    registry.register(root, config, made, origin, replace(RESULT, rows=rows))
     return made
 
 
@@ -85,8 +86,8 @@ def test_a_model_names_all_that_it_was_made_from(root: Root, config: Config) -> 
     assert (row["data_set"], row["domains"], row["days"]) == (config.data_set_id, ["ad"], [made.first, DAY])
     assert (row["code_version"], row["ranks"]) == (code_version(), config.training.ranks)
     settings = json.loads(row["settings"])
-    assert settings["level"]["train"] == config.methods["ecdctr"].levels["actr"].train.model_dump(mode="json")
-    assert settings["sampling"] == config.sampling.model_dump(mode="json")
+    assert settings["level"]["train"] == plain(config.methods["ecdctr"].levels["actr"].train)
+    assert settings["sampling"] == plain(config.sampling)
     assert (row["inputs"], row["digest"]) == (registry.inputs(root, config, made.reads, row["parents"]), "weights")
     assert registry.existing(root, config).models == {made.model_id}
 
@@ -274,10 +275,7 @@ def test_a_plan_says_why_a_step_is_due_again(root: Root, config: Config) -> None
 
 
 def test_a_root_of_a_version_that_recorded_less_is_continued(root: Root, config: Config) -> None:
-    old = {
-        table.name: table.model_copy(update={"columns": table.columns.split(", inputs string")[0]})
-        for table in (MODELS, STEPS)
-    }
+    old = {table.name: replace(table, columns=table.columns.split(", inputs string")[0]) for table in (MODELS, STEPS)}
     made = training(config)
     row = {
         "model_id": made.model_id,

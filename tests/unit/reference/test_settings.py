@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.reference import settings
 from ecdctr_spark.reference.settings import Group, Setting, groups, page
-from ecdctr_spark.settings.base import Settings
+from ecdctr_spark.settings.base import Settings, about, plain
 
 
 @cache
@@ -56,7 +54,7 @@ def everything() -> list[tuple[str, ...]]:
     days = ["calendar.first_day=2024-08-01", "demo={first: 2024-08-01, last: 2024-08-02}"]
     taught = "methods.ecdctr.levels.actr.teacher={level: cpm, share: 0.5, max_age_days: 9}"
     alone = "methods.ads_only.levels.ads_only.teacher=null"
-    return leaves(json.loads(load_config(["synthetic"], [*days, taught, alone]).model_dump_json()))
+    return leaves(plain(load_config(["synthetic"], [*days, taught, alone])))
 
 
 def test_every_setting_of_the_tree_is_in_the_reference() -> None:
@@ -67,14 +65,16 @@ def test_every_setting_has_a_reason() -> None:
     assert without_reason(documented()) == []
 
 
+class Silent(Settings, frozen=True):
+    number: int
+
+
+class Whole(Settings, frozen=True):
+    silent: Silent
+    said: Annotated[int, about("why")]
+
+
 def test_a_setting_without_a_reason_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(Settings):
-        number: int
-
-    class Whole(Settings):
-        silent: Silent
-        said: int = Field(description="why")
-
     monkeypatch.setattr(settings, "Config", Whole)
     assert without_reason(tuple(groups())) == ["silent.number"]
     assert undocumented([("silent", "number"), ("silent", "other")], tuple(groups())) == ["silent.other"]

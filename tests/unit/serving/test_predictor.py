@@ -46,7 +46,7 @@ def test_a_prediction_does_not_depend_on_the_rows_beside_it(exported: Path) -> N
 def test_an_export_holds_no_optimiser_state_and_names_its_model(exported: Path) -> None:
     with safe_open(exported / "model.safetensors", framework="pt") as tensors:
         names = set(tensors.keys())
-        assert tensors.get_slice("fields.embedding.weight").get_shape() == [ROWS, ACTR.network.dimension]
+        assert tensors.get_slice("fields.embedding.weight").get_shape() == [ROWS, ACTR.dimension]
     assert not any("state" in name for name in names)
     assert Predictor.open(Root.parse(exported)).signature.model_id == "actr-2024-03-01"
 

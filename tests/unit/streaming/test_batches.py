@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from msgspec import structs
 
 from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.methods.method import Optimisation
@@ -229,7 +230,7 @@ def test_a_file_with_other_rows_than_its_table_says_is_named(
     tmp_path: Path, counted: int, position: int, reader: Reader
 ) -> None:
     files = write_sizes(tmp_path, [5, 5, 5])
-    files[position] = files[position].model_copy(update={"rows": counted})
+    files[position] = structs.replace(files[position], rows=counted)
     with pytest.raises(ConfigError, match=rf"part-{position}.parquet: expected {counted} rows"):
         list(replace(stream(files, shuffle_rows=100), reader=reader).batches(epoch=0))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 import pytest
+from msgspec.structs import replace
 
 from ecdctr_spark.config import Config
 from ecdctr_spark.tables.schemas import TABLES, Person, Table, samples_table
@@ -40,7 +41,7 @@ def test_every_table_that_leads_to_a_person_declares_how(tables: list[Table]) ->
 def test_a_new_table_that_leads_to_a_person_and_does_not_say_so_is_found(ddl: str) -> None:
     silent = Table(name="new", columns=ddl, key=())
     assert undeclared([silent]) == ["new"]
-    declared = silent.model_copy(update={"person": Person(column=next(iter(columns(silent) & LEADING)))})
+    declared = replace(silent, person=Person(column=next(iter(columns(silent) & LEADING))))
     assert undeclared([declared]) == []
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
+from msgspec.structs import replace
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -165,7 +166,7 @@ def test_every_declared_table_has_an_arrow_schema(table: Table) -> None:
 
 
 def test_a_column_that_a_table_did_not_have_is_added_by_the_next_write_and_null_until_then(root: Root) -> None:
-    before = NOTES.model_copy(update={"columns": NOTES.columns.removesuffix(", days array<date>")})
+    before = replace(NOTES, columns=NOTES.columns.removesuffix(", days array<date>"))
     append_rows(root, before, [{"name": "old", "day": DAY}])
     assert [row["days"] for row in read_rows(root, NOTES)] == [None]
     append_rows(root, NOTES, [FULL])
@@ -176,7 +177,7 @@ def test_a_column_that_a_table_did_not_have_is_added_by_the_next_write_and_null_
 
 
 def test_rows_of_a_table_that_lacks_a_column_can_be_replaced(root: Root) -> None:
-    before = NOTES.model_copy(update={"columns": NOTES.columns.removesuffix(", days array<date>")})
+    before = replace(NOTES, columns=NOTES.columns.removesuffix(", days array<date>"))
     append_rows(root, before, [{"name": "old", "day": DAY}, {"name": "kept", "day": DAY}])
     replace_rows(root, NOTES, [FULL | {"name": "old"}], among("name", ["old"]))
     assert {row["name"]: row["days"] for row in read_rows(root, NOTES)} == {"kept": None, "old": [DAY]}

@@ -136,7 +136,8 @@ def test_a_file_that_was_harmed_is_refused_by_name(tmp_path: Path, file: str, ha
 
 
 @pytest.mark.parametrize(
-    ("change", "reported"), [({"format": 1}, "format"), ({"ranks": "many"}, "ranks"), ({"pickle": True}, "pickle")]
+    ("change", "reported"),
+    [({"format": 1}, "format"), ({"ranks": "many"}, "ranks"), ({"pickle": True}, "unknown key pickle")],
 )
 def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[str, object], reported: str) -> None:
     published(tmp_path / "model", tiny_spec())

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.settings.base import parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
@@ -28,16 +30,17 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Levels:
     results: dict[str, TrainingResult] = {}
 
     def run(name: str, spec: ModelSpec, **changes: Any) -> None:
-        job = TrainingJob.model_validate(
+        job = parsed(
+            TrainingJob,
             {
                 "model_id": name,
                 "model": spec,
-                "train": TRAIN.model_copy(update={"epochs": 2, "shuffle_rows": 300}),
+                "train": replace(TRAIN, epochs=2, shuffle_rows=300),
                 "units": units,
                 "until": "2024-01-01",
                 "output": str(folder / name),
                 **changes,
-            }
+            },
         )
         results[name] = train(job, ALONE, lambda rows, loss: None)
 

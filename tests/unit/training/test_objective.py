@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import load
@@ -54,7 +55,7 @@ def test_a_teacher_s_probabilities_are_targets_by_its_share(share: float) -> Non
 
 def trained(folder: Path, name: str, units: list[Unit], **changes: object) -> dict[str, Tensor]:
     job = {"model_id": name, "model": ctr_spec(), "train": TRAIN, "units": units, "until": "2024-01-01"}
-    task = TrainingJob.model_validate({**job, "output": str(folder / name), **changes})
+    task = parsed(TrainingJob, {**job, "output": str(folder / name), **changes})
     train(task, ALONE, lambda rows, loss: None)
     return dense_tensors(load(Root.parse(str(folder / name)), ALONE)[1])
 
@@ -65,7 +66,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_a_job_s_teacher_moves_the_model_and_stays_as_it_was(tmp_path: Path) -> None:
     units = [write_samples(tmp_path / "part.parquet", batch(200, 1))]
-    teacher = trained(tmp_path, "teacher", units, train=TRAIN.model_copy(update={"seed": 9}))
+    teacher = trained(tmp_path, "teacher", units, train=replace(TRAIN, seed=9))
     taught_by = TaughtBy(checkpoint=str(tmp_path / "teacher"), share=0.5)
     alone, taught = trained(tmp_path, "alone", units), trained(tmp_path, "taught", units, teacher=taught_by)
     assert not same(alone, taught)
@@ -77,9 +78,9 @@ def test_the_rows_of_a_file_weigh_what_their_domain_does(tmp_path: Path) -> None
     kept = write_samples(tmp_path / "kept.parquet", batch(64, 1))
     other = write_samples(tmp_path / "other.parquet", batch(64, 2))
     even = trained(tmp_path, "even", [kept, other])
-    heavy = [kept, other.model_copy(update={"weight": 2.0})]
+    heavy = [kept, replace(other, weight=2.0)]
     assert not same(even, trained(tmp_path, "heavy", heavy))
-    trained(tmp_path, "both", [unit.model_copy(update={"weight": 3.0}) for unit in (kept, other)])
+    trained(tmp_path, "both", [replace(unit, weight=3.0) for unit in (kept, other)])
     one, threefold = (
         load(Root.parse(str(tmp_path / name)), ALONE)[1].eval()(batch(50, 3)) for name in ("even", "both")
     )

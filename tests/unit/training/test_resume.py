@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.checkpoint import load
@@ -58,8 +59,9 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
 
 
 def job(units: list[Unit], output: Path, **changes: object) -> TrainingJob:
-    train = TRAIN.model_copy(update={"epochs": EPOCHS, "shuffle_rows": 150, "checkpoint_steps": 3, **changes})
-    return TrainingJob.model_validate(
+    train = structs.replace(TRAIN, **{"epochs": EPOCHS, "shuffle_rows": 150, "checkpoint_steps": 3, **changes})
+    return parsed(
+        TrainingJob,
         {
             "model_id": "m",
             "model": ctr_spec(),
@@ -67,7 +69,7 @@ def job(units: list[Unit], output: Path, **changes: object) -> TrainingJob:
             "units": units,
             "until": "2024-01-01",
             "output": str(output),
-        }
+        },
     )
 
 
@@ -154,14 +156,14 @@ def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path:
 
 def test_a_training_from_a_parent_that_was_trained_again_begins_afresh(units: list[Unit], tmp_path: Path) -> None:
     task = job(units, tmp_path / "model")
-    killed(task.model_copy(update={"inputs": "of a parent"}), 8)
-    assert carried_out(task.model_copy(update={"inputs": "of the parent, trained again"})).resumed == 0
+    killed(structs.replace(task, inputs="of a parent"), 8)
+    assert carried_out(structs.replace(task, inputs="of the parent, trained again")).resumed == 0
 
 
 def test_a_training_in_a_moved_root_resumes_where_it_was(units: list[Unit], whole: Path, tmp_path: Path) -> None:
     killed(job(units, tmp_path / "here" / "model"), 8)
     (tmp_path / "here").rename(tmp_path / "there")
-    moved = [unit.model_copy(update={"path": str(tmp_path / Path(unit.path).name)}) for unit in units]
+    moved = [structs.replace(unit, path=str(tmp_path / Path(unit.path).name)) for unit in units]
     for old, new in zip(units, moved, strict=True):
         shutil.copy(old.path, new.path)
     assert carried_out(job(moved, tmp_path / "there" / "model")).resumed == 3

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from msgspec import structs
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -21,13 +22,13 @@ from ecdctr_spark.training.world import World
 from tests.made_up import CTR_CONTRACT, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tiny_spec
 from tests.thread_ranks import on_ranks, whole
 
-FULL_STEP = TRAIN.model_copy(update={"dense_learning_rate": 1.0})
+FULL_STEP = structs.replace(TRAIN, dense_learning_rate=1.0)
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
 WITHOUT_BATCH_NORM = {
-    "tpm": tiny_spec(hidden=()),
+    "tpm": tiny_spec(hidden=[]),
     "ctr": ctr_spec(
         hidden=(),
-        contract=CTR_CONTRACT.model_copy(update={"numbers": ()}),
+        contract=structs.replace(CTR_CONTRACT, numbers=()),
         memory="attention",
         months=("2000-05",),
     ),
@@ -85,7 +86,7 @@ def test_a_model_learns_what_can_be_learnt(spec: ModelSpec) -> None:
 
 
 def test_a_sample_of_weight_two_counts_as_two() -> None:
-    spec = tiny_spec(hidden=())
+    spec = tiny_spec(hidden=[])
     samples = batch(8, contract=TINY_CONTRACT)
     twice = part(samples, [row for row in range(8) for _ in range(int(samples.weights[row]))])
     weighted, repeated = (
@@ -150,7 +151,7 @@ def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
     model = build(tiny_spec(), ALONE)
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    clipped = FULL_STEP.model_copy(update={"gradient_clip": 1e-3})
+    clipped = structs.replace(FULL_STEP, gradient_clip=1e-3)
     step(start_state(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TINY_CONTRACT), 0)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
@@ -184,7 +185,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 
 def test_rates_rise_over_the_first_steps() -> None:
-    slow = FULL_STEP.model_copy(update={"warmup_steps": 3})
+    slow = structs.replace(FULL_STEP, warmup_steps=3)
     samples = batch(16, contract=TINY_CONTRACT)
     moved = []
     for train, number in ((FULL_STEP, 0), (slow, 0), (slow, 2), (slow, 9)):
@@ -201,7 +202,7 @@ def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None
     spec, batches = WITHOUT_BATCH_NORM["ctr"], [batch(30, seed, WITHOUT_BATCH_NORM["ctr"].contract) for seed in (1, 2)]
     whole = everything(trained(spec, batches))
     model = built(spec, ALONE)
-    in_parts = TRAIN.model_copy(update={"accumulation_steps": passes})
+    in_parts = structs.replace(TRAIN, accumulation_steps=passes)
     steps, totals = fit(start_state(model, in_parts, ALONE), batches, lambda rows, loss: None)
     assert (steps, totals.rows) == (2, 60)
     for name, tensor in everything(model).items():
@@ -211,7 +212,7 @@ def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None
 def test_bfloat16_is_of_the_network_alone_and_learns_as_well() -> None:
     samples = batch(256)
     model = build(ctr_spec(), ALONE)
-    half = TRAIN.model_copy(update={"precision": "bfloat16"})
+    half = structs.replace(TRAIN, precision="bfloat16")
     fit(start_state(model, half, ALONE), [samples] * 150, lambda rows, loss: None)
     assert {tensor.dtype for tensor in everything(model).values() if tensor.is_floating_point()} == {torch.float32}
     with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 from torch.testing import assert_close
 
@@ -17,7 +18,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import merge_memory
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
@@ -50,7 +51,8 @@ def published(folder: Path, spec: ModelSpec) -> nn.Module:
 
 def job(spec: ModelSpec, parent: Path | None, how: str, **changes: Any) -> TrainingJob:
     """A training that starts from a parent."""
-    return TrainingJob.model_validate(
+    return parsed(
+        TrainingJob,
         {
             "model_id": "child",
             "model": spec,
@@ -61,7 +63,7 @@ def job(spec: ModelSpec, parent: Path | None, how: str, **changes: Any) -> Train
             "parent": parent and str(parent),
             "how": how,
             **changes,
-        }
+        },
     )
 
 
@@ -92,7 +94,7 @@ def test_continue_takes_over_everything_and_tables_grow(tmp_path: Path, size: in
     for name, tensor in row_tensors(parent).items():
         assert torch.equal(whole([row_tensors(model)[name] for model, _, _ in results])[:ROWS], tensor)
     grown = whole([row_tensors(model)["fields.embedding.weight"] for model, _, _ in results])
-    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.network.seed))
+    assert torch.equal(grown[ROWS:], initial_vectors(torch.arange(ROWS, ROWS + 7), 4, ACTR.network["seed"]))
 
 
 def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None:
@@ -166,12 +168,12 @@ def test_merging_the_memory_of_a_model_does_not_change_its_predictions(tmp_path:
 @pytest.mark.parametrize(
     ("parent", "child", "how", "said"),
     [
-        (ctr_spec(), ctr_spec(hidden=(16, 4)), "continue", "differs in network"),
+        (ctr_spec(), ctr_spec(hidden=[16, 4]), "continue", "differs in network"),
         (ctr_spec(rows=ROWS + 1), ctr_spec(), "continue", "would shrink"),
         (ctr_spec(), ctr_spec(memory="merged"), "continue", "differs in memory"),
         (ctr_spec(), ACTR, "from", "cross.layers.0.weight"),
         (CPM, ctr_spec(), "from", "cross.layers.0.weight"),
-        (ctr_spec(), ctr_spec(contract=ctr_spec().contract.model_copy(update={"numbers": ()})), "continue", "contract"),
+        (ctr_spec(), ctr_spec(contract=replace(ctr_spec().contract, numbers=())), "continue", "contract"),
     ],
 )
 def test_a_parent_that_does_not_fit_is_refused(
@@ -190,7 +192,7 @@ def test_a_job_that_contradicts_itself_is_refused() -> None:
 
 
 def policy(**settings: object) -> dict[str, Policy]:
-    return {"policy": Policy.model_validate(settings)}
+    return {"policy": parsed(Policy, settings)}
 
 
 def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_what_is_excluded_is_new_and_what_is_reset_begins_afresh(tmp_path: Path)
 
 def test_a_network_of_another_shape_is_taken_over_but_for_what_is_excluded(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    wider = network(ACTR, hidden=(16, 4))
+    wider = network(ACTR, hidden=[16, 4])
     with pytest.raises(ConfigError, match=r"mlp\.0\.weight"):
         restored(job(wider, tmp_path / "cpm", "from"))
     _, _, report = restored(job(wider, tmp_path / "cpm", "from", **policy(exclude=["mlp.*", "output.*"])))
