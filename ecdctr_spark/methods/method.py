@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from ecdctr_spark.settings.base import (
     NotNegative,
@@ -22,6 +23,7 @@ from ecdctr_spark.settings.base import (
     Settings,
     about,
     parsed,
+    plain,
 )
 from ecdctr_spark.settings.features import Domain
 
@@ -85,8 +87,8 @@ class Reads(Settings, frozen=True):
                 raise ValueError(f"domains.{domain} has weight {weight}: give one above 0, or leave the domain out")
 
 
-class Network(Settings, frozen=True, forbid_unknown_fields=False):
-    """What every network has. Its `kind` is an entry of models.MODELS, whose settings class checks the other keys."""
+class Network(Settings, frozen=True):
+    """What every network has. Its `kind` is an entry of models.MODELS, whose settings class has the other keys too."""
 
     kind: Annotated[str, about("an entry of models.MODELS")]
     dimension: Annotated[Positive, about("of the embedding's vectors")]
@@ -197,7 +199,8 @@ class Level(Settings, frozen=True, kw_only=True):
     ] = "stop"
 
     def __post_init__(self) -> None:
-        parsed(Network, self.network, "network")
+        common = {key: value for key, value in self.network.items() if key in Network.__struct_fields__}
+        force_setattr(self, "network", {**self.network, **plain(parsed(Network, common, "network"))})
 
     @property
     def dimension(self) -> int:

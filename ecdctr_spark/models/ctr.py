@@ -17,7 +17,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import NotNegative, about
 
 
-class CtrSettings(Network, frozen=True, forbid_unknown_fields=True):
+class CtrSettings(Network, frozen=True):
     """`pooling` of behaviours: DIN's target attention, with `attention_hidden` units, or their mean."""
 
     hidden: tuple[int, ...]

@@ -14,7 +14,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 
 
-class TinySettings(Network, frozen=True, forbid_unknown_fields=True):
+class TinySettings(Network, frozen=True):
     """Widths of the MLP's hidden layers."""
 
     hidden: tuple[int, ...]

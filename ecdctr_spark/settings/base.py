@@ -163,8 +163,7 @@ def _fault_of_node(value: Mapping[str, Any], kinds: Sequence[type[Settings]], wh
     if tag and value[tag] not in list(tags):
         return f"{where}: {_given(value)} is unknown: expected one of {', '.join(map(repr, tags))}"
     kind = tags[value[tag]] if tag else kinds[0]
-    unknown = [key for key in value if key not in _keys(kind)] if kind.__struct_config__.forbid_unknown_fields else []
-    if unknown:
+    if unknown := [key for key in value if key not in _keys(kind)]:
         return kind.unknown_key(unknown[0], where)
     for field in msgspec.structs.fields(kind):
         key = _at(where, field.name)

@@ -106,7 +106,7 @@ def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
         build(ctr_spec(contract=no_items), ALONE)
 
 
-class OneNumber(Network, frozen=True, forbid_unknown_fields=True):
+class OneNumber(Network, frozen=True):
     """The settings of a made-up network."""
 
     scale: float
