@@ -229,7 +229,7 @@ def plan(
 ) -> None:
     """Show what is due or due again, from which inputs, and which models were trained on days that have changed."""
     from ecdctr_spark.pipeline import registry
-    from ecdctr_spark.pipeline.run import plan as planned
+    from ecdctr_spark.pipeline.plans import plan as planned
 
     config = load_config(conf, set_, method)
     root, (first, last) = _root(config), _days(config, from_, to)
@@ -273,7 +273,8 @@ def train(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Train one model on samples that are built already."""
-    from ecdctr_spark.pipeline.run import train_alone, training_of
+    from ecdctr_spark.pipeline.plans import training_of
+    from ecdctr_spark.pipeline.run import train_alone
 
     chosen = [f"training.ranks={ranks}"] if ranks is not None else []
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
@@ -392,10 +393,10 @@ def _store(config: Config) -> Any:
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
-    from ecdctr_spark.pipeline.run import check_kinds
+    from ecdctr_spark.pipeline.plans import check_source
     from ecdctr_spark.pipeline.run import run as carry_out
 
-    check_kinds(config)  # before a session is started
+    check_source(config)  # before a session is started
     _say_terms(config.source.kind)
     store = _store(config)
     carry_out(store, config, first, last, _console())
@@ -432,10 +433,9 @@ def _counted(config: Config, step: Any) -> Any:
 
 def _metrics(config: Config) -> list[dict[str, Any]]:
     from ecdctr_spark.pipeline import registry
-    from ecdctr_spark.pipeline.run import method_identities
-    from ecdctr_spark.pipeline.steps import read_metrics
+    from ecdctr_spark.pipeline.plans import method_identities
 
-    return read_metrics(_root(config), method_identities(registry.planner(config)))
+    return registry.read_metrics(_root(config), method_identities(registry.planner(config)))
 
 
 def _report(config: Config) -> None:
@@ -459,7 +459,7 @@ def _say_terms(kind: str) -> None:
 
 def _days(config: Config, from_: str, to: str) -> tuple[dt.date, dt.date]:
     """The first and the last day asked for."""
-    from ecdctr_spark.pipeline.run import in_order
+    from ecdctr_spark.pipeline.plans import in_order
 
     first, last = _day(config, "--from", from_), _day(config, "--to", to)
     in_order(first, last)

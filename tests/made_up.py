@@ -17,9 +17,9 @@ from torch import nn
 from ecdctr_spark.contract import Contract
 from ecdctr_spark.contract import Sequence as Behaviours
 from ecdctr_spark.methods.method import Optimisation
-from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.step import TrainState, start_state

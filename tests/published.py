@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from torch import nn
 
 from ecdctr_spark.contract import Contract, Sequence
-from ecdctr_spark.models import build
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import SnapshotMemory
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish

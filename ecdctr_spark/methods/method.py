@@ -22,10 +22,10 @@ from ecdctr_spark.settings.base import (
     PositiveShare,
     Settings,
     about,
-    parsed,
     plain,
 )
 from ecdctr_spark.settings.features import Domain
+from ecdctr_spark.settings.networks import checked
 
 DAY = dt.timedelta(days=1)
 _NAME = r"^[a-z][a-z0-9_]*\Z"
@@ -85,14 +85,6 @@ class Reads(Settings, frozen=True):
         for domain, weight in self.domains.items():
             if not weight > 0:
                 raise ValueError(f"domains.{domain} has weight {weight}: give one above 0, or leave the domain out")
-
-
-class Network(Settings, frozen=True):
-    """What every network has. Its `kind` is an entry of models.MODELS, whose settings class has the other keys too."""
-
-    kind: Annotated[str, about("an entry of models.MODELS")]
-    dimension: Annotated[Positive, about("of the embedding's vectors")]
-    seed: Annotated[int, about("of the initial weights")]
 
 
 class Optimisation(Settings, frozen=True, kw_only=True):
@@ -187,7 +179,7 @@ class Level(Settings, frozen=True, kw_only=True):
         dt.date | None, about("first day that a chain without a parent reads; null: calendar.first_day")
     ] = None
     reads: Reads
-    network: dict[str, Any]  # of Network and of its kind
+    network: dict[str, Any]  # as the class of its kind has it (settings/networks.py)
     train: Optimisation
     starts: Annotated[tuple[Start, ...], Meta(min_length=1), about("the first that applies")]
     memory: Memory | None = None
@@ -199,8 +191,7 @@ class Level(Settings, frozen=True, kw_only=True):
     ] = "stop"
 
     def __post_init__(self) -> None:
-        common = {key: value for key, value in self.network.items() if key in Network.__struct_fields__}
-        force_setattr(self, "network", {**self.network, **plain(parsed(Network, common, "network"))})
+        force_setattr(self, "network", plain(checked(self.network)))
 
     @property
     def dimension(self) -> int:

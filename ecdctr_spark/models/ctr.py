@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import memory_of
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.settings.base import NotNegative, about
-
-
-class CtrSettings(Network, frozen=True):
-    """`pooling` of behaviours: DIN's target attention, with `attention_hidden` units, or their mean."""
-
-    hidden: tuple[int, ...]
-    pooling: Literal["attention", "mean"]
-    attention_hidden: Annotated[tuple[int, ...], about("of the MLP that weighs a behaviour against the item")]
-    cross_layers: NotNegative
+from ecdctr_spark.settings.networks import CtrSettings
 
 
 class Ctr(nn.Module):

@@ -22,7 +22,7 @@ class MemorySpec(Settings, frozen=True):
 
 class ModelSpec(Settings, frozen=True):
     """How to build a model. The embedding has `rows` rows, each a vector of `dimension`. The network's settings are
-    those of its kind (models.MODELS)."""
+    those of its kind (settings/networks.py)."""
 
     network: dict[str, Any]
     contract: Contract

@@ -5,19 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.methods.method import Network
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.fields import Fields, normed_numbers
 from ecdctr_spark.models.layers import Mlp
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
-
-
-class TinySettings(Network, frozen=True):
-    """Widths of the MLP's hidden layers."""
-
-    hidden: tuple[int, ...]
+from ecdctr_spark.settings.networks import TinySettings
 
 
 class Tiny(nn.Module):

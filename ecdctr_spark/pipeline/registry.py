@@ -1,13 +1,13 @@
-"""The registry (MODELS: what each model was made from) and the ledger (STEPS: which steps are done).
+"""The registry (MODELS: what each model was made from), the ledger (STEPS: which steps are done) and METRICS.
 
-Both are small tables, read and written without a JVM.
+They are small tables, read and written without a JVM.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from ecdctr_spark.config import Config
@@ -29,7 +29,7 @@ from ecdctr_spark.methods.planning import (
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
+from ecdctr_spark.tables.schemas import CONTENT, METRICS, MODELS, STEPS
 from ecdctr_spark.tables.small import Row, append_rows, literal, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
@@ -125,6 +125,13 @@ def outdated(root: Root, config: Config) -> list[Outdated]:
             since = {day for domain, day in models[name].reads if changed.get((domain, day), _NEVER) > row["created"]}
             found += [Outdated(name, tuple(sorted(since)))] if since else []
     return found
+
+
+def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
+    """The metrics of these methods, days in order, then the rows over all days with date "all"."""
+    rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
+    rows.sort(key=lambda row: (row["date"] is None, row["date"] or dt.date.min, row["domain"], row["method"]))
+    return [{**row, "date": str(row["date"] or "all")} for row in rows]
 
 
 def why_again(step: Step, existing: Existing, restated: Iterable[Outdated]) -> str:

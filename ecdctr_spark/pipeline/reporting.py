@@ -17,8 +17,8 @@ from ecdctr_spark.methods.planning import Planner
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.comparing import compare
-from ecdctr_spark.pipeline.run import method_identities
-from ecdctr_spark.pipeline.steps import read_metrics
+from ecdctr_spark.pipeline.plans import method_identities
+from ecdctr_spark.pipeline.registry import read_metrics
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned

@@ -15,17 +15,15 @@ from ecdctr_spark.config import Config
 from ecdctr_spark.events import event
 from ecdctr_spark.launching.launch import Ranks, open_ranks
 from ecdctr_spark.methods.planning import Build, Existing, Ingest, Planner, Prediction, Step, Training, days, ranges
-from ecdctr_spark.models import checked
 from ecdctr_spark.pipeline import registry, steps, tracked
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
+from ecdctr_spark.pipeline.plans import in_order, plan
 from ecdctr_spark.progress import Reporter
 from ecdctr_spark.serving.pyfunc import served
 from ecdctr_spark.session import watching
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.sources import SOURCES
-from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import METRICS, MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
@@ -115,18 +113,6 @@ def _run(
     return tuple(under_way.done)
 
 
-def plan(planner: Planner, config: Config, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
-    """The plan of the days first..last on what exists. Raises ConfigError where the days are out of order or precede
-    the logs."""
-    in_order(first, last)
-    check_kinds(config)
-    if first <= config.calendar.first_day:
-        raise ConfigError(
-            f"--from {first}: there are no logs before it (calendar.first_day is {config.calendar.first_day})"
-        )
-    return planner.plan(first, last, existing)
-
-
 def run_counted(store: Store, config: Config, step: Ingest | Build, console: Console) -> Counts:
     """`ecdctr ingest` and `ecdctr build`: the days of the step, whether or not they were done before. An ingest reports
     days without logs. Raises ConfigError where there is nothing to do for any of the days."""
@@ -188,23 +174,6 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         return train_one(store, config, training, ranks, reporter, tracker)
 
 
-def training_of(root: Root, config: Config, level: str, date: dt.date) -> Training:
-    """The training of a level of a configured method on a date.
-
-    Raises ConfigError where no method has the level, its clock does not strike then, or no start applies.
-    """
-    check_kinds(config)
-    planner = registry.planner(config, registry.existing(root, config))
-    for method in planner.methods:
-        if level in method.levels:
-            clock = method.levels[level].clock
-            if clock.newest(date) != date:
-                raise ConfigError(f"--date {date}: {level} is due every {clock.every}, last on {clock.newest(date)}")
-            return planner.training(method, level, date)
-    known = dict.fromkeys(name for method in planner.methods for name in method.levels)
-    raise ConfigError(f"--level {level}: expected one of {', '.join(known)}")
-
-
 def train_one(
     store: Store, config: Config, training: Training, ranks: Ranks, reporter: Reporter, tracker: Tracker
 ) -> Row:
@@ -227,27 +196,6 @@ def train_one(
         update(result.rows, f"loss {result.loss:.4f}")
         tracker.record(training.model_id, *tracked.trained(store, config, row, result))
     return row
-
-
-def check_kinds(config: Config) -> None:
-    """Raises ConfigError that names an unknown kind of source, or the first network with an unknown kind or key, before
-    anything is done."""
-    if config.source.kind not in SOURCES:
-        raise ConfigError(f"source.kind: no source {config.source.kind}; expected one of {', '.join(SOURCES)}")
-    for method in config.chosen:
-        for level in method.levels.values():
-            checked(level.network, f"methods.{method.name}.levels.{level.name}.network")
-
-
-def method_identities(planner: Planner) -> list[str]:
-    """The identities of the planner's methods, in order."""
-    return [planner.method_identity(method) for method in planner.methods]
-
-
-def in_order(first: dt.date, last: dt.date) -> None:
-    """Raises ConfigError where the first day comes after the last."""
-    if last < first:
-        raise ConfigError(f"--from {first} --to {last}: the first day comes after the last")
 
 
 def _carry_out(run: Run, *kinds: type) -> None:

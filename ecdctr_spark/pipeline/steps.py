@@ -118,13 +118,6 @@ def maturing(config: Config) -> dt.timedelta:
     return window(config) + config.labels.maturity_days * DAY
 
 
-def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
-    """The metrics of these methods, days in order, then the rows over all days with date "all"."""
-    rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
-    rows.sort(key=lambda row: (row["date"] is None, row["date"] or dt.date.min, row["domain"], row["method"]))
-    return [{**row, "date": str(row["date"] or "all")} for row in rows]
-
-
 def score_samples(store: Store, model_id: str, source: Root, output: Root) -> int:
     """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Returns the number
     of rows. Raises ConfigError where the source or the model does not exist."""

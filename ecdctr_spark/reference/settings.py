@@ -17,10 +17,10 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import FieldInfo, fields
 
 from ecdctr_spark.config import CONF, Config
-from ecdctr_spark.models import MODELS
 from ecdctr_spark.reference.reasons import Path, reasons
 from ecdctr_spark.settings.base import Settings, bounds, choices
 from ecdctr_spark.settings.features import KINDS
+from ecdctr_spark.settings.networks import NETWORKS
 
 NAME = "NAME"  # in a path: any name, in a mapping from names
 Node = tuple[type[Settings], Path, str]  # its path and kind
@@ -128,7 +128,7 @@ def _of_kinds(path: Path) -> list[Node]:
     if path == ("features", "fields"):
         return [(node, (*path, NAME), f"kind: {kind}") for kind, node in KINDS.items()]
     if path == ("methods", NAME, "levels", NAME, "network"):
-        return [(node, path, f"kind: {kind}") for kind, (node, _) in MODELS.items()]
+        return [(node, path, f"kind: {kind}") for kind, node in NETWORKS.items()]
     return []
 
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ecdctr_spark.contract import Contract
-from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import to_batch
 from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError, Settings
 from ecdctr_spark.storage import File, Published, Root

@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ecdctr_spark.methods.method import Optimisation, Product
-from ecdctr_spark.models import build
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.batches import Stream

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from msgspec.structs import replace
 
-from ecdctr_spark.models import build
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish

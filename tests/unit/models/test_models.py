@@ -9,12 +9,12 @@ import torch
 from msgspec import structs
 from torch import Tensor, nn
 
-from ecdctr_spark.methods.method import Network
-from ecdctr_spark.models import MODELS, build, checked
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE, Exchange
+from ecdctr_spark.models.networks import CLASSES, build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.networks import NETWORKS, Network, checked
 from tests.made_up import (
     CTR_CONTRACT,
     ROWS,
@@ -97,7 +97,7 @@ def test_behaviours_memory_and_numbers_reach_the_logit() -> None:
 
 
 def test_what_cannot_be_built_is_refused_with_a_reason() -> None:
-    with pytest.raises(ConfigError, match="expected one of " + ", ".join(MODELS)):
+    with pytest.raises(ConfigError, match="expected one of " + ", ".join(NETWORKS)):
         build(tiny_spec(kind="ffm"), ALONE)
     with pytest.raises(ConfigError, match="reads no behaviours"):
         build(tiny_spec(contract=CTR_CONTRACT), ALONE)
@@ -124,7 +124,8 @@ class Scaled(nn.Module):
 
 
 def test_a_new_network_is_a_class_its_settings_and_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "scaled", (OneNumber, Scaled))
+    monkeypatch.setitem(NETWORKS, "scaled", OneNumber)
+    monkeypatch.setitem(CLASSES, "scaled", Scaled)
     spec = structs.replace(ctr_spec(), network={"kind": "scaled", "dimension": 4, "seed": 1, "scale": 3.0})
     samples = batch(5)
     assert torch.equal(build(spec, ALONE)(samples), 3.0 * samples.numbers[:, 0])

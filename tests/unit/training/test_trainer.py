@@ -11,9 +11,9 @@ from msgspec import structs
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from ecdctr_spark.models import build
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state, step

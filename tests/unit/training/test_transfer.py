@@ -12,10 +12,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from ecdctr_spark.methods.method import Policy
-from ecdctr_spark.models import build
 from ecdctr_spark.models.embedding import initial_vectors
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import merge_memory
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, parsed
