@@ -26,7 +26,7 @@ from tests.end_to_end.test_run import ecdctr
 from tests.s3.commands import ENDED
 from tests.s3.conftest import s3_root, s3_server  # noqa: F401 - fixtures
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.needs("horovod", "moto")]
 
 DAY = ["--from", "2024-03-05", "--to", "2024-03-05"]
 DAYS = ["--from", "2024-02-28", "--to", "2024-03-05"]  # the end of a month, a Monday, and the day to predict
