@@ -42,7 +42,7 @@ notebooks: setup ## run the notebooks and save their outputs (15 minutes)
 	@$(BIN)/python -m tests.notebooks
 
 test-cluster: setup ## test every job on a standalone Spark cluster of two workers, in a folder and on S3
-	@$(BIN)/python -m pytest tests/end_to_end/test_cluster.py tests/end_to_end/whole_cluster.py
+	@$(BIN)/python -m pytest tests/end_to_end/whole_cluster.py
 
 # Other runtimes. A slice is what differs between them: options, settings, Delta, a source of each format, both readers, two
 # ranks of torch.distributed, checkpoints, exports, MLflow.

@@ -1,13 +1,18 @@
-"""The Python of Spark's executors: whether it can run this package, and what it has to be given for that."""
+"""Spark's executors: whether they have slots for all ranks, whether their Python can run this package, and what it has
+to be given for that."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from pyspark.sql import SparkSession
 
@@ -16,6 +21,24 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.shipped import archive, digest
 from ecdctr_spark.storage import S3_VARIABLES
 from ecdctr_spark.version import code_version
+
+
+def slots(spark: SparkSession) -> int:
+    """How many tasks the executors that have registered run at once, by their cores and GPUs."""
+    context: Any = spark.sparkContext._jsc.sc()  # the public defaultParallelism is a setting, and 2 without executors
+    return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
+
+
+def wait_for_slots(spark: SparkSession, tasks: int) -> int:
+    """Returns the number of slots once there are `tasks`, or once Spark has waited for executors as long as it is
+    configured to (spark.scheduler.maxRegisteredResourcesWaitingTime, 30 seconds by default)."""
+    if slots(spark) < tasks:
+        seconds = _patience(spark)
+        deadline = time.monotonic() + seconds
+        with _pending(spark, tasks, seconds):
+            while slots(spark) < tasks and time.monotonic() < deadline:
+                time.sleep(0.1)
+    return slots(spark)
 
 
 class _Worker(NamedTuple):
@@ -36,9 +59,9 @@ def check_executors(spark: SparkSession, modules: Collection[str] = ()) -> None:
     has other code of it, or lacks a module.
     """
     ours = _worker(modules)
-    slots = spark.sparkContext.defaultParallelism
+    tasks = max(slots(spark), 1)
     try:
-        found = spark.sparkContext.parallelize(range(slots), slots).map(lambda _: _worker(modules)).collect()
+        found = spark.sparkContext.parallelize(range(tasks), tasks).map(lambda _: _worker(modules)).collect()
     except Exception as error:
         said, code = explain(error)
         if code == 2:
@@ -55,6 +78,31 @@ def check_executors(spark: SparkSession, modules: Collection[str] = ()) -> None:
                 f"{worker.python} on {worker.host} has no module {' and no '.join(worker.missing)}: install it there,"
                 " or set spark.pyspark.python to a Python on the executors that has it"
             )
+
+
+def _patience(spark: SparkSession) -> int:
+    settings: Any = spark.sparkContext._jsc.getConf()
+    return int(settings.getTimeAsSeconds("spark.scheduler.maxRegisteredResourcesWaitingTime", "30s"))
+
+
+@contextmanager
+def _pending(spark: SparkSession, tasks: int, seconds: int) -> Iterator[None]:
+    """In the block, a job of `tasks` tasks runs or waits: dynamic allocation asks for executors only while tasks wait.
+    Whether their Python starts is for check_executors to find out."""
+    context, group = spark.sparkContext, uuid4().hex
+
+    def occupy() -> None:
+        context.setJobGroup(group, "asks for a slot for each rank", interruptOnCancel=True)
+        context.parallelize(range(tasks), tasks).foreach(lambda _: time.sleep(seconds))
+
+    with ThreadPoolExecutor(1) as thread:
+        job = thread.submit(occupy)
+        try:
+            yield
+        finally:
+            while not job.done():
+                context.cancelJobGroup(group)
+                time.sleep(0.1)
 
 
 def _worker(modules: Collection[str]) -> _Worker:

@@ -59,6 +59,11 @@ _KNOWN = (
         "set spark.dynamicAllocation.enabled=false, and give it at least training.ranks cores",
     ),
     (
+        r"Timed out waiting for .*Horovod process",
+        "Spark has not started all ranks in time",
+        "give it at least training.ranks cores, or lower training.ranks",
+    ),
+    (
         r"PYTHON_VERSION_MISMATCH",
         "Spark's executors have another Python than the driver",
         "set spark.pyspark.python to a Python on the executors of the driver's version",

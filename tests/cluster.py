@@ -1,8 +1,8 @@
 """A standalone Spark cluster of pip's pyspark on loopback, and spark-submit as a user of a cluster calls it.
 
 The master, the workers and so their executors start from a bare environment: what they need to know must be sent to
-them, as on machines of their own. The wheel is shipped by --py-files. The driver's Python is at a path that exists on
-its own machine only, so nothing may start it in an executor.
+them, as on machines of their own. Their Python lacks the package: the wheel is shipped by --py-files. The driver's
+Python is at a path that exists on its own machine only, so nothing may start it in an executor.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ import pyspark
 
 from ecdctr_spark.session import SDK_BUNDLE, s3_packages
 from ecdctr_spark.storage import Root
+from tests.packed import pack
 from tests.wheels import ROOT, build, copy_source
 
 _SPARK_HOME = Path(pyspark.__file__).parent
@@ -34,6 +37,9 @@ _START_SECONDS = 120
 _LEASH = '"$@" & cat > /dev/null; kill $!; wait $!'
 
 _ON_DRIVER = "ON_DRIVER"  # a variable that only the driver has
+
+# What starts ranks in executors, one in each, as Python is called.
+_RANKS = {"horovod.spark.task.gloo_exec_fn": "horovod", "torch.distributed.run": "torch"}
 
 _SETTINGS = {  # for tables of a few rows
     "spark.driver.memory": "1g",
@@ -50,11 +56,12 @@ _SETTINGS = {  # for tables of a few rows
 
 
 class Submitted(NamedTuple):
-    """The exit code of spark-submit and what the job printed."""
+    """The exit code of spark-submit, what the job printed, and how many ranks each world started in each executor."""
 
     code: int
     out: str
     err: str
+    ranks: dict[str, list[int]]
 
 
 @contextmanager
@@ -74,32 +81,60 @@ def _standalone(folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster, and what a user has for it: the wheel, the driver's Python and the executors'."""
+    """A cluster, and what a user has for it: the wheel, the options of spark-submit that ship it, the driver's Python
+    and the executors', and the file in which the latter notes each of its starts."""
 
     master: str
     wheel: Path
+    options: tuple[str, ...]
     drivers: Path
-    executors: Path
+    executors: str
+    starts: Path
 
     def submit(self, job: str, root: Root, *arguments: str) -> Submitted:
         """spark-submit of one of jobs/ on a root. The driver sees the variables of this process that name S3."""
-        options = ["--py-files", str(self.wheel)]
+        pythons = {"spark.pyspark.python": self.executors, "spark.pyspark.driver.python": str(self.drivers)}
+        options = [*self.options, *settings({**_SETTINGS, **pythons})]
         if root.scheme == "s3a":
             options += ["--packages", ",".join(s3_packages()), "--exclude-packages", SDK_BUNDLE]
-        pythons = {"spark.pyspark.python": str(self.executors), "spark.pyspark.driver.python": str(self.drivers)}
-        settings = [part for name, value in {**_SETTINGS, **pythons}.items() for part in ("--conf", f"{name}={value}")]
-        command = [str(_SPARK_HOME / "bin" / "spark-submit"), "--master", self.master, *options, *settings]
+        command = [str(_SPARK_HOME / "bin" / "spark-submit"), "--master", self.master, *options]
         s3 = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        self.starts.write_text("")
         done = subprocess.run(
             [*command, str(ROOT / "jobs" / f"{job}.py"), *arguments, "--set", f"storage.root={root}"],
-            env={**_environment(), **s3, "SPARK_SUBMIT_OPTS": _JVM, _ON_DRIVER: "yes"},
-            cwd=self.wheel.parent,
+            env={**_environment(), **s3, "SPARK_SUBMIT_OPTS": _JVM, "PYTHONPATH": str(ROOT), _ON_DRIVER: "yes"},
+            cwd=self.starts.parent,
             capture_output=True,
             text=True,
             check=False,
             timeout=1800,
         )
-        return Submitted(done.returncode, done.stdout, done.stderr)
+        if done.returncode == 0:
+            for copies in self.starts.parent.glob("worker-*/app-*"):  # of all that was shipped, for each executor
+                shutil.rmtree(copies)
+        return Submitted(done.returncode, done.stdout, done.stderr, self._ranks())
+
+    def shipping(self, archive: Path) -> Cluster:
+        """The same cluster, whose executors have no Python but the one in an archive, which it writes."""
+        pack(self.wheel, python(f'echo "$PWD $*" >> {self.starts}', '"${0%/*}/python3"'), archive)
+        return replace(self, options=("--archives", f"{archive}#environment"), executors="./environment/bin/python")
+
+    def having(self, chosen: Mapping[str, str]) -> Cluster:
+        """The same cluster with further settings of Spark."""
+        return replace(self, options=(*self.options, *settings(chosen)))
+
+    def _ranks(self) -> dict[str, list[int]]:
+        found: dict[str, Counter[str]] = {}
+        for line in self.starts.read_text().splitlines():
+            folder, _, command = line.partition(" -m ")
+            if (module := command.partition(" ")[0]) in _RANKS:
+                found.setdefault(_RANKS[module], Counter())[folder] += 1
+        return {world: sorted(counts.values()) for world, counts in found.items()}
+
+
+def settings(chosen: Mapping[str, str]) -> list[str]:
+    """Spark's settings as options of spark-submit."""
+    return [part for name, value in chosen.items() for part in ("--conf", f"{name}={value}")]
 
 
 @contextmanager
@@ -107,23 +142,31 @@ def cluster_below(folder: Path) -> Iterator[Cluster]:
     """A cluster that writes below `folder`, with the wheel of this checkout."""
     copy_source(folder / "source")
     wheel = build("wheel", folder / "source", folder)
-    (folder / "theirs").symlink_to(sys.prefix)
+    starts = folder / "starts"
+    drivers = _with_packages(folder / "ours", python(f'[ "${_ON_DRIVER}" ] || {{ echo "$0: not here" >&2; exit 1; }}'))
+    executors = _with_packages(folder / "theirs", python(f'echo "$PWD $*" >> {starts}'))
     with _standalone(folder) as master:
-        yield Cluster(master, wheel, _only_on_the_driver(folder / "ours"), folder / "theirs" / "bin" / "python")
+        yield Cluster(master, wheel, ("--py-files", str(wheel)), drivers, str(executors), starts)
 
 
-def _only_on_the_driver(environment: Path) -> Path:
-    """A Python of this environment that refuses to start where spark-submit was not called."""
-    (environment / "bin").mkdir(parents=True)
-    (environment / "lib").symlink_to(Path(sys.prefix, "lib"))
-    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), environment)
-    python = environment / "bin" / "python"
-    python.write_text(
-        f'#!/bin/bash\n[ "${_ON_DRIVER}" ] || {{ echo "$0 is not on the executors" >&2; exit 1; }}\n'
-        f'exec -a "$0" {sys.executable} "$@"\n'
-    )
-    python.chmod(0o755)
-    return python
+def python(line: str, interpreter: str = sys.executable) -> str:
+    """A script that runs a line of shell and then an interpreter, as that of the environment in which the script is."""
+    return f'#!/bin/bash\n{line}\nexec -a "$0" {interpreter} "$@"\n'
+
+
+def _with_packages(folder: Path, python: str) -> Path:
+    """The path of a Python that has what this one has, by links, but not the package."""
+    site_packages = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    site_packages.mkdir(parents=True)
+    for installed in Path(sysconfig.get_path("purelib")).iterdir():
+        if "ecdctr_spark" not in installed.name:
+            (site_packages / installed.name).symlink_to(installed)
+    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), folder)
+    script = folder / "bin" / "python"
+    script.parent.mkdir()
+    script.write_text(python)
+    script.chmod(0o755)
+    return script
 
 
 @contextmanager

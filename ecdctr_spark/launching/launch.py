@@ -15,7 +15,7 @@ from typing import Protocol
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Launching
-from ecdctr_spark.executors import check_executors
+from ecdctr_spark.executors import check_executors, wait_for_slots
 from ecdctr_spark.launching.local import LocalRanks, Progress
 from ecdctr_spark.launching.on_spark import OnSpark
 from ecdctr_spark.session import Session
@@ -99,12 +99,18 @@ def _on_spark(settings: Launching, spark: object) -> OnSpark:
         raise ConfigError(
             "training.launcher spark needs a classic Spark session, but got none (Spark Connect?): use local"
         )
-    slots = spark.sparkContext.defaultParallelism
+    world = world_of(settings)
+    if world == "torch" and spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        raise ConfigError(
+            "spark.dynamicAllocation.enabled is true, under which Spark starts no ranks of torch: set it to false, or"
+            " training.world to horovod"
+        )
+    slots = wait_for_slots(spark, settings.ranks)
     if slots < settings.ranks:
         raise ConfigError(
-            f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, or give Spark more cores"
+            f"training.ranks is {settings.ranks}, but Spark has {slots} slots: lower it, give Spark more cores, or let"
+            " it wait longer for executors (spark.scheduler.maxRegisteredResourcesWaitingTime)"
         )
-    world = world_of(settings)
     check_executors(spark, ["torch", "pyarrow", "safetensors", *(["horovod"] if world == "horovod" else [])])
     return OnSpark(spark, world, settings.ranks, settings.threads_per_rank)
 

@@ -273,7 +273,8 @@ def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
     assert (tmp_path / "model" / "manifest.json").is_file()
 
 
-def test_more_ranks_than_slots_are_refused_before_any_waiting(spark: SparkSession) -> None:
+def test_more_ranks_than_slots_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecdctr_spark.executors._patience", lambda spark: 1)
     with pytest.raises(ConfigError, match=r"training.ranks is 5, but Spark has 2 slots"):
         open_ranks(training("spark", 5), Session.of(spark)).__enter__()
     with pytest.raises(ConfigError, match=r"classic Spark session"):

@@ -1,16 +1,18 @@
-"""Every command on one root, one after the other on one Spark session.
+"""Every command that neither ingests nor trains on a root that a run has filled, one after the other on one local Spark
+session.
 
-    python -m tests.s3.commands OVERLAY ROOT FOLDER
+    python -m tests.s3.commands ROOT FOLDER OPTION...
 
-runs a day, asks for its metrics, exports and scores with one of its models below FOLDER, reports, tidies and forgets a
-user.
-Prints a line of JSON for each command: its name and exit code.
+plans a day again, shows its metrics, exports one of its models below FOLDER and scores with it, reports, tidies and
+forgets a user. The options choose the configuration of all. Prints a line of JSON for each command: its name and exit
+code.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 from ecdctr_spark.cli import main
 from ecdctr_spark.session import spark_session
@@ -21,34 +23,33 @@ from tests.conftest import TINY_TABLES
 
 DAY = "2024-03-05"
 ENDED = "ended: "  # what a command's line begins with
-INLINE = ["--set", "training.launcher=inline", "--set", "training.ranks=1", "--set", "spark.driver_memory=2g"]
 
 
 def carried_out(command: str, *arguments: str) -> None:
     """Runs a command as the shell would, and prints its exit code."""
     code: object = 0
     try:
-        main([command, *arguments, "--conf", sys.argv[1], "--set", f"storage.root={sys.argv[2]}", *INLINE])
+        main([command, *arguments])
     except SystemExit as end:
         code = end.code
     print(f"{ENDED}{json.dumps([command, code])}", flush=True)  # noqa: T201
 
 
-def every_command(root: Root, folder: Root) -> None:
+def every_command(root: Root, folder: Root, options: Sequence[str]) -> None:
     session = spark_session("local[2]", "2g", root)  # the commands use it
     for key, value in TINY_TABLES.items():
         session.conf.set(key, value)
-    carried_out("run", "--from", DAY, "--to", DAY)
+    here = [*options, "--set", f"storage.root={root}", "--set", "spark.driver_memory=2g"]
     model = next(row["model_id"] for row in read_rows(root, MODELS) if row["model_id"].startswith(f"actr-{DAY}"))
-    samples = next(place for place in root.at("data_set").list()).at("tables", "samples")
-    carried_out("plan", "--from", DAY, "--to", DAY)
-    carried_out("metrics", "--json")
-    carried_out("export", "--model", model, "--output", str(folder.at("export")))
-    carried_out("score", "--model", model, "--input", str(samples), "--output", str(folder.at("scores")))
-    carried_out("report")
-    carried_out("tidy")
-    carried_out("forget", "--user", "user-3")
+    (samples,) = (place.at("tables", "samples") for place in root.at("data_set").list())
+    carried_out("plan", "--from", DAY, "--to", DAY, *here)
+    carried_out("metrics", "--json", *here)
+    carried_out("export", "--model", model, "--output", str(folder.at("export")), *here)
+    carried_out("score", "--model", model, "--input", str(samples), "--output", str(folder.at("scores")), *here)
+    carried_out("report", *here)
+    carried_out("tidy", *here)
+    carried_out("forget", "--user", "user-3", *here)
 
 
 if __name__ == "__main__":
-    every_command(Root.parse(sys.argv[2]), Root.parse(sys.argv[3]))
+    every_command(Root.parse(sys.argv[1]), Root.parse(sys.argv[2]), sys.argv[3:])

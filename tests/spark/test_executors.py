@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pyspark.sql import SparkSession
 
 import ecdctr_spark
 from ecdctr_spark import executors
-from ecdctr_spark.executors import check_executors
+from ecdctr_spark.executors import check_executors, wait_for_slots
 from ecdctr_spark.settings.base import ConfigError
 
 
@@ -76,6 +77,26 @@ def test_other_code_of_the_package_is_refused(
     changed = starting(tmp_path / "python", f'import sys; sys.path.insert(0, "{tmp_path}")')
     monkeypatch.setattr(spark.sparkContext, "pythonExec", changed)
     assert "has other code of ecdctr_spark" in refused(spark)
+
+
+def test_slots_that_are_missing_are_waited_for_as_long_as_spark_is_configured_to(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert executors._patience(spark) == 30
+    assert wait_for_slots(spark, 2) == 2
+    monkeypatch.setattr(executors, "_patience", lambda spark: 2)
+    started = time.monotonic()
+    assert wait_for_slots(spark, 3) == 2
+    assert 2 <= time.monotonic() - started < 30
+    assert not spark.sparkContext.statusTracker().getActiveJobsIds()  # those that waited hold no slot
+
+
+def test_executors_that_come_are_not_waited_for_any_longer(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0, 1, 1, 3, 3])
+    monkeypatch.setattr(executors, "slots", lambda spark: next(found))
+    assert wait_for_slots(spark, 3) == 3
 
 
 def test_workers_are_told_the_credentials_and_have_a_wheel_of_py_files_on_their_path(

@@ -78,6 +78,10 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
         (java('UnsupportedFileSystemException: No FileSystem for scheme "gs"'), "Spark has no client for this store"),
         (java("Job aborted: ExecutorLostFailure (executor 0 exited)"), "Spark has lost an executor"),
         (java("[SPARK-24942]: Barrier execution mode does not support"), "Spark cannot start all ranks at once"),
+        (
+            Exception("Timed out waiting for Spark tasks to start. Please check ... all Horovod processes"),
+            "Spark has not started all ranks in time",
+        ),
         (java("[PYTHON_VERSION_MISMATCH] Python in worker has 3.12"), "Spark's executors have another Python"),
         (
             java('java.io.IOException: Cannot run program "/b/python": error=2, No such file'),
