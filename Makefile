@@ -54,7 +54,7 @@ SLICE := tests/ranks/test_world.py tests/spark/tables tests/spark/pipeline/test_
 	tests/spark/sources/test_csv_files.py tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py \
 	tests/unit/evaluation tests/unit/pipeline tests/unit/serving tests/unit/settings tests/unit/streaming tests/unit/tables \
 	tests/unit/training/test_checkpoint.py tests/unit/training/test_levels.py tests/unit/test_cli.py tests/unit/test_config.py \
-	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/test_tracking.py
+	tests/unit/test_doctor.py tests/unit/test_runtimes.py tests/unit/tracking
 TESTS ?= $(ALL)
 INTO = $(BIN)/uv pip install --quiet --python $(1)/bin/python
 # What a test imports is compiled once, also where Python is set to write no bytecode.
@@ -81,7 +81,7 @@ $(DBR154)/runtime: constraints/dbr154.txt pyproject.toml tests/runtimes/packages
 		--extra petastorm --constraint constraints/dbr154.txt pyproject.toml - | \
 		$(BIN)/python tests/runtimes/packages.py runtime constraints/dbr154.txt > $(DBR154)/packages.txt
 	@$(call INTO,$(DBR154)) --requirement $(DBR154)/packages.txt --constraint constraints/dbr154.txt \
-		pip setuptools wheel 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' sqlalchemy $(TOOLS)
+		pip setuptools wheel 'pyspark>=3.5,<3.6' 'delta-spark>=3.3,<3.4' 'alembic<1.15' flask querystring-parser sqlalchemy $(TOOLS)
 	@touch $@
 
 $(DBR154)/ready: $(DBR154)/runtime setup.py
