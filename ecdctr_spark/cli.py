@@ -148,7 +148,9 @@ def demo(
 
 @command
 def init(
-    folders: Annotated[list[str], typer.Argument(help="folders of your logs, or one that holds them all")] = [],  # noqa: B006
+    folders: Annotated[
+        Optional[list[str]], typer.Argument(help="folders of your logs, or one that holds them all")
+    ] = None,  # click 8.0 knows no other default of several arguments
     impressions: Annotated[Optional[str], typer.Option(help="the folder of impressions")] = None,
     ads: Annotated[Optional[str], typer.Option(help="that of impressions of ads, if they are logged apart")] = None,
     clicks: Annotated[Optional[str], typer.Option(help="that of clicks")] = None,
@@ -162,7 +164,7 @@ def init(
 
     named = {"impressions": impressions, "ads": ads, "clicks": clicks, "users": users, "items": items}
     given = {log: folder for log, folder in named.items() if folder is not None}
-    for line in initialise(folders, given, output, overwrite):
+    for line in initialise(folders or [], given, output, overwrite):
         typer.echo(line)
 
 

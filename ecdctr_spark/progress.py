@@ -102,7 +102,8 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._shown:  # rich 13 ends bars that were never shown with an empty line
+            self._bars.stop()
 
     def expect(self, more: int) -> None:
         """Sets the number of steps still to come, when the plan has changed."""

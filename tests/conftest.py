@@ -31,9 +31,22 @@ TINY_TABLES = {
 }
 
 
+def missing(module: str) -> bool:
+    """Whether a module is not installed, or not even the package that holds it."""
+    try:
+        return find_spec(module) is None
+    except ModuleNotFoundError:
+        return True
+
+
 # What other runtimes lack (make test-dbr154, make test-spark41), and the files that import or start it.
-_FILES = {"moto": "s3/*", "nbclient": "end_to_end/*notebook*", "setuptools_scm": "unit/test_wheel.py"}
-collect_ignore_glob = [files for package, files in _FILES.items() if find_spec(package) is None]
+_FILES = {
+    "databricks.bundles": "unit/test_bundle.py",
+    "moto": "s3/*",
+    "nbclient": "end_to_end/*notebook*",
+    "setuptools_scm": "unit/test_wheel.py",
+}
+collect_ignore_glob = [files for module, files in _FILES.items() if missing(module)]
 _WORLDS_AND_READERS = {"horovod", "petastorm"}
 
 
@@ -44,7 +57,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             needed |= {value for value in item.callspec.params.values() if isinstance(value, str)} & _WORLDS_AND_READERS
         for package in sorted(needed):
-            if find_spec(package) is None:
+            if missing(package):
                 item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
 
 

@@ -119,7 +119,8 @@ def admit(known: Vocabulary, labelled: DataFrame, counts: DataFrame, config: Con
 def encoded(
     labelled: DataFrame, vocabulary: Vocabulary, counts: DataFrame, ids: Sequence[Id], at: Column, timezone: str
 ) -> DataFrame:
-    """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding.
+    """The labelled rows with a struct column `index` that holds, for each id feature, its row of the embedding; without
+    id features, the labelled rows.
 
     A token that was not seen before the moment `at`, or that is evicted by the `counts` (DAILY_COUNTS) of the days
     before, is read as one of the field's unknown rows, chosen by hash. A missing token is read as the null row. So the
@@ -138,7 +139,8 @@ def encoded(
             frame = _with_last_shown(frame, labelled, counts, feature, feature.evict_days)
     unknown = {feature.name: vocabulary.survey.blocks[feature.name, "unknown"] for feature in ids}
     rows = [_row(feature, unknown[feature.name], at, timezone).alias(feature.name) for feature in ids]
-    return frame.select(*labelled.columns, F.struct(*rows).alias("index"))
+    index = [F.struct(*rows).alias("index")] if rows else []  # Spark 3.5 fails on a struct without fields
+    return frame.select(*labelled.columns, *index)
 
 
 def _row(feature: Id, unknown: Block, at: Column, timezone: str) -> Column:

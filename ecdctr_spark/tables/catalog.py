@@ -23,7 +23,6 @@ root do not share a name. `ecdctr tidy` cleans the tables; OPTIMIZE and VACUUM b
 
 from __future__ import annotations
 
-from delta.tables import DeltaTable
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -57,7 +56,8 @@ def _register(store: Store, name: str, table: Table) -> bool:
     place, quoted = store.place(table), _quoted(name)
     try:
         if store.spark.catalog.tableExists(quoted):
-            held = DeltaTable.forName(store.spark, quoted).detail().select("location").collect()[0][0]
+            # DeltaTable.forName refuses the catalog's name before Spark 4.
+            held = store.spark.sql(f"describe detail {quoted}").select("location").collect()[0][0]
             if Root.parse(held) != place:
                 raise ConfigError(
                     f"storage.catalog: {name} is the table at {held}, expected {place}: drop that name, or choose"

@@ -73,7 +73,7 @@ def test_the_model_has_a_signature_and_an_example_and_predicts_it(root: Root, mo
     assert [column.name for column in schema.inputs] == list(sample_columns())
     assert [column.type.name for column in schema.inputs] == ["integer", "integer", "integer", "float", "binary"]
     assert [column.type.name for column in schema.outputs] == ["float"]
-    example = loaded.input_example
+    example = loaded.metadata.load_input_example(mlflow.artifacts.download_artifacts(model))
     assert len(example) == 1 and loaded.predict(example).dtype == np.float32
     with pytest.raises(Exception, match="item_rate"):
         loaded.predict(pd.DataFrame(sample_columns()).drop(columns="item_rate"))

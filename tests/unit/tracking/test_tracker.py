@@ -186,9 +186,11 @@ def serving(store: str, port: int, monkeypatch: pytest.MonkeyPatch, folder: Path
     listening = make_server("127.0.0.1", port, server.app, threaded=True)
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
-    yield
-    listening.shutdown()
-    thread.join()
+    try:
+        yield
+    finally:  # of a failed test too, or the process would never end
+        listening.shutdown()
+        thread.join()
 
 
 def test_a_server_that_is_away_gets_everything_once_when_it_is_back(
