@@ -25,6 +25,7 @@ from ecdctr_spark.cli import main
 from ecdctr_spark.config import load_config
 from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import opening
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
@@ -240,6 +241,18 @@ def test_the_report_is_one_page_that_needs_no_network(finished: Path, overlay: P
     assert "postgresql://***@host/db" in page and "secret" not in page
     for subject in ("GAUC", "coverage", "Calibration", "tpm-2024-02-29", "cpm-2024-03-04", "actr-2024-03-06"):
         assert subject in page
+
+
+def test_commands_that_read_small_tables_or_train_start_no_spark(
+    finished: Path, overlay: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    monkeypatch.setattr(opening, "spark_session", lambda *_: pytest.fail("Spark was started"))
+    alone = ["--level", "cpm", "--date", "2024-03-04", "--launcher", "inline", "--ranks", "1"]
+    for command, arguments in {"plan": DAYS, "metrics": [], "report": [], "train": alone}.items():
+        done = ecdctr(command, overlay, root, *arguments)
+        assert done.code == 0, f"{command}: {done.out}{done.err}"
 
 
 def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finished: Path, overlay: Path) -> None:
