@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def job(units: list[Unit], output: Root, reader: Reader = "petastorm") -> Traini
         model=ctr_spec(),
         train=replace(TRAIN, epochs=2, shuffle_rows=100, checkpoint_steps=CHECKPOINT_STEPS),
         units=tuple(units),
-        until="2024-01-01",
+        until=dt.date(2024, 1, 1),
         output=str(output),
         reader=reader,
     )
