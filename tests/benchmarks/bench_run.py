@@ -131,8 +131,7 @@ class Watch:
                 try:
                     times = process.cpu_times()
                     key = (process.pid, process.create_time())
-                    role = self._seen[key][0] if key in self._seen else self._role(process)
-                    self._seen[key] = (role, times.user + times.system)
+                    self._seen[key] = (self._role(process), times.user + times.system)  # a shell becomes a JVM
                 except (psutil.NoSuchProcess, psutil.ZombieProcess):
                     continue
 
