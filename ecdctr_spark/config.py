@@ -252,6 +252,20 @@ class Config(Settings, frozen=True):
         for name in self.evaluation.methods:
             if name not in self.methods:
                 raise ValueError(f"no method {name}; expected one of {', '.join(self.methods)}")
+        self._check_renamed()
+
+    def _check_renamed(self) -> None:
+        """Raises ValueError where a feature reads a column by the name that it has in the logs, and has no more."""
+        columns = self.source.columns
+        holders = {"context": {**columns.ads, **columns.impressions}, "user": columns.users, "item": columns.items}
+        for source in self.features.sources:
+            holder, _, attribute = source.partition(".")
+            for name, own in holders.get(holder, {}).items():
+                if own == attribute != name:
+                    raise ValueError(
+                        f"a feature reads {source}, but source.columns takes {own} for {name}, so every row would lack"
+                        f" it: read {name}, or drop the feature"
+                    )
 
     @property
     def chosen(self) -> tuple[Method, ...]:

@@ -170,3 +170,13 @@ def test_inline_is_one_rank() -> None:
 def test_a_misspelled_method_or_level_is_named_beside_the_nearest(setting: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config([], [FIRST_DAY, setting])
+
+
+def test_a_feature_of_a_column_that_has_another_name_by_then_is_refused() -> None:
+    """It would be null on every row, and nothing would say so."""
+    renamed = ["calendar.first_day=2024-01-01", "source.kind=files", "source.columns.impressions={user_id: viewer}"]
+    with pytest.raises(
+        ConfigError, match=r"a feature reads context\.viewer, but source\.columns takes viewer for user_id"
+    ):
+        load_config([], [*renamed, "features.fields.seen={kind: id, source: context.viewer}"])
+    load_config([], [*renamed, "features.fields.seen={kind: id, source: context.device}"])
