@@ -257,7 +257,7 @@ class Config(Settings, frozen=True):
     def _check_renamed(self) -> None:
         """Raises ValueError where a feature reads a column by the name that it has in the logs, and has no more."""
         columns = self.source.columns
-        holders = {"context": {**columns.ads, **columns.impressions}, "user": columns.users, "item": columns.items}
+        holders = {"context": columns.impressions, "user": columns.users, "item": columns.items}
         for source in self.features.sources:
             holder, _, attribute = source.partition(".")
             for name, own in holders.get(holder, {}).items():
