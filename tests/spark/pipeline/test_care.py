@@ -164,8 +164,8 @@ def test_a_forgotten_user_s_index_is_never_given_to_another(
 
 
 def test_a_user_whom_no_table_knows_is_an_error(spark: SparkSession, config: Config, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--user nobody: no table under .* knows this user"):
-        forget(Store(Session.of(spark), Root.parse(tmp_path)), config, "nobody")
+    with pytest.raises(ConfigError, match=r"--user a stranger: no table under .* knows this user"):
+        forget(Store(Session.of(spark), Root.parse(tmp_path)), config, "a stranger")
 
 
 def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:

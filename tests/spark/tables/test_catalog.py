@@ -64,9 +64,9 @@ def test_configurations_under_one_root_share_no_name(
 def test_a_name_of_a_table_elsewhere_is_refused_and_left_alone(
     spark: SparkSession, tmp_path: Path, config: Config, catalog: str
 ) -> None:
-    register(filled(spark, tmp_path / "root"), catalog, config.features)
+    register(filled(spark, tmp_path / "first"), catalog, config.features)
     with pytest.raises(
-        ConfigError, match=r"named_tables\.users_1a2b3c4d is the table at .*/root/.*, expected .*/moved/"
+        ConfigError, match=r"named_tables\.users_1a2b3c4d is the table at .*/first/.*, expected .*/moved/"
     ):
         register(filled(spark, tmp_path / "moved"), catalog, config.features)
     assert spark.read.table(f"{catalog}.models").count() == 1
