@@ -17,7 +17,7 @@ from ecdctr_spark.sources.excerpts import Excerpt
 from ecdctr_spark.sources.times import Time
 
 _STEPS = 100  # of a training
-_LEAST = 64  # rows of a batch
+_LEAST = 64  # rows of a batch: fewer are too few for batch norm
 _BETWEEN = {"day": 1, "week": 7, "month": 30}  # days from a model to the next
 
 
@@ -42,7 +42,9 @@ def proposed_batches(
         size = max(_LEAST, 1 << max(0, int(read / _STEPS).bit_length() - 1))
         if size < level.train.batch_size:
             few = f"{level.train.batch_size:,} would be {ceil(read / level.train.batch_size)} of {_STEPS} steps"
-            batches[level.name] = Guess(size, False, f"a training reads about {read:,.0f} rows: {few}")
+            batches[level.name] = Guess(
+                size, False, f"a training reads about {read:,.0f} impressions, less what sampling drops: {few}"
+            )
     return batches
 
 

@@ -59,9 +59,11 @@ def _renamed(excerpt: Excerpt, chosen: Mapping[str, Guess]) -> dict[str, Guess]:
 
 
 def other_columns(log: str, excerpt: Excerpt, columns: Mapping[str, Guess]) -> dict[str, Values]:
-    """The columns of a log beyond those of the raw contract, by the names that they have after ingest."""
+    """The columns of a log beyond those of the raw contract, by the names that they have after ingest, without those
+    that may be one of it."""
     named = {guess.value: name for name, guess in columns.items()}
-    there = {named.get(column, column): values for column, values in excerpt.columns.items()}
+    open_ = {column for guess in columns.values() for column in guess.among}
+    there = {named.get(column, column): values for column, values in excerpt.columns.items() if column not in open_}
     return {name: values for name, values in there.items() if name not in (*WANTED[log], "domain", "click_time")}
 
 
@@ -85,7 +87,7 @@ def _column(name: str, excerpt: Excerpt, free: Sequence[str], keys: Mapping[str,
     others = [column for column in fitting if column not in best[:1]]
     if len(best) > 1 and len(known) != 1:
         several = "; ".join(f"{column} ({examples(excerpt.columns[column])})" for column in best)
-        return Guess(None, False, f"several columns fit as well: {several}")
+        return Guess(None, False, f"several columns fit as well: {several}", tuple(best))
     chosen = known[0] if len(best) > 1 else best[0]
     evidence = _evidence(name, excerpt, chosen)
     if len(best) > 1:

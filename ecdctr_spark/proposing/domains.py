@@ -34,6 +34,7 @@ def domain_column(excerpt: Excerpt, free: Sequence[str]) -> Guess:
             False,
             "several columns fit as well: "
             + "; ".join(f"{column} ({common(excerpt.columns[column])})" for column in best),
+            tuple(best),
         )
     seen = common(excerpt.columns[best[0]])
     return Guess(best[0], True, seen) if min(by_tier) < 2 else Guess(best[0], False, f"{seen}; by its values{VAGUE}")

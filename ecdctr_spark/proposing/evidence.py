@@ -16,11 +16,13 @@ VAGUE = "; the name could mean something else"
 
 
 class Guess(NamedTuple):
-    """A proposed value with its evidence; None: it must be given by hand."""
+    """A proposed value with its evidence; None: it must be given by hand. `among` has the columns that it may be one
+    of."""
 
     value: Any
     sure: bool
     why: str
+    among: tuple[str, ...] = ()
 
 
 def is_flag(values: Values) -> bool:

@@ -44,7 +44,7 @@ def proposed_logs(excerpts: Sequence[Excerpt], given: Mapping[str, Excerpt]) -> 
     if "impressions" not in logs:
         raise ConfigError(
             "init: no impressions among the folders: expected one with a time, a user's id and an item's id per row;"
-            " name it with --impressions"
+            f" name it with --impressions. {'; '.join(notes)}"
         )
     return {log: logs[log] for log in LOGS if log in logs}, notes
 
@@ -64,6 +64,8 @@ def _log_of(excerpt: Excerpt) -> tuple[str | None, bool, str]:
         return "impressions", by_name, f"{named}: {why}" if by_name else why
     if clicks:
         return "clicks", True, named
+    if named_so and (has["user_id"] or has["item_id"]) and _has_time(excerpt):
+        return "impressions", False, f"{named}: a time, and the id of {'a user' if has['user_id'] else 'an item'}"
     if any(tier_of("click_time", column) in (0, 1) for column in excerpt.columns):
         return "clicks", False, "a click's time"
     for log, key in (("items", "item_id"), ("users", "user_id")):

@@ -71,6 +71,24 @@ def test_logs_are_told_by_their_names_and_columns() -> None:
     assert found.notes == [f"/logs/notes is left out: {unknown}"]
 
 
+def test_a_folder_named_impressions_is_that_also_where_an_id_is_not_recognised() -> None:
+    found = proposed(shown("impressions", without=["member"], who=several("m", 5)))
+    assert found.logs["impressions"].value == "/logs/impressions"
+    assert found.open == ["source.columns.impressions.user_id"]
+
+
+def test_folders_without_impressions_are_named_with_what_they_hold() -> None:
+    with pytest.raises(ConfigError, match="/logs/notes is left out: its columns text are not recognised"):
+        proposed(log("notes", {"text": several("t")}))
+
+
+def test_a_column_that_may_be_one_of_the_contract_becomes_no_feature() -> None:
+    found = proposed(shown(without=["member"], customer_id=several("m", 5), account_id=several("a", 5)))
+    assert "source.columns.impressions.user_id" in found.open
+    named = {feature.name for feature in found.features}
+    assert not named & {"context_customer_id", "context_account_id"}
+
+
 def test_a_click_log_that_flags_each_row_is_one_of_impressions() -> None:
     found = proposed(shown("click_log"))
     assert found.logs["impressions"] == Guess(
@@ -313,7 +331,10 @@ def test_batches_are_smaller_where_a_training_would_make_few_steps() -> None:
     small = shown()._replace(total=10_000)
     found = proposed(small)
     assert {name: guess.value for name, guess in found.batches.items()} == {"tpm": 1024, "cpm": 1024, "actr": 128}
-    assert "about 112,500 rows: 4,096 would be 28 of 100 steps" in found.batches["cpm"].why
+    assert (
+        "about 112,500 impressions, less what sampling drops: 4,096 would be 28 of 100 steps"
+        in found.batches["cpm"].why
+    )
     assert not any(guess.sure for guess in found.batches.values())
     assert proposed(small._replace(total=10)).batches["actr"].value == 64
     assert "CHECK  methods.ecdctr.levels.actr.train.batch_size = 128" in "\n".join(lines_of(found))
