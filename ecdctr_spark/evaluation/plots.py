@@ -138,7 +138,7 @@ def calibration(reliability: Rows, methods: Titles) -> Plot:
 
 def intervals(against: Mapping[str, Interval], methods: Titles) -> Plot:
     """The GAUC difference to each other method with its interval, and the line of no difference."""
-    measured = {name: interval for name, interval in against.items() if interval.users}
+    measured = {name: interval for name, interval in against.items() if interval.tells}
     scale = _Scale.around([0.0, *(end for each in measured.values() for end in (each.low, each.high))])
     marks, strokes, captions = [], [Stroke(scale.across(0), 0, scale.across(0), 46 * len(measured), "zero")], []
     for row, (name, interval) in enumerate(measured.items()):

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ecdctr_spark.evaluation import plots
 from ecdctr_spark.evaluation.lineage import How, Line, Member, Replaced
 from ecdctr_spark.evaluation.plots import Rows, Titles
-from ecdctr_spark.evaluation.significance import Interval
+from ecdctr_spark.evaluation.significance import LEAST_USERS, Interval
 from ecdctr_spark.events import without_secrets
 
 ALL_DAYS = "all"  # the date of metrics over all days together
@@ -22,10 +22,10 @@ class Report:
     """What the page shows.
 
     Rows of METRICS (date "all": over all days), of `calibration.reliability`, of STEPS, of quarantine counts (source,
-    reason, rows) and of a summary of HEALTH (domain, measure, feature, days, least, greatest, low, high, outside); the
-    configuration as YAML. `methods` maps names to titles, in order. The first method is compared with each of the
-    others: `against` has the intervals of the GAUC differences. `models` are the models that the results depend on,
-    `lines` the levels that they are of; `replaced` says which days were predicted on older models than due.
+    reason, rows) and of checking.summary (measures of HEALTH); the configuration as YAML. `methods` maps names to
+    titles, in order. The first method is compared with each of the others: `against` has the intervals of the GAUC
+    differences. `models` are the models that the results depend on, `lines` the levels that they are of; `replaced`
+    says which days were predicted on older models than due.
     """
 
     methods: Titles
@@ -101,6 +101,7 @@ _HEALTH = (
     Column("Greatest", "greatest", "{:,.4g}"),
     Column("At least", "low", "{:g}"),
     Column("At most", "high", "{:g}"),
+    Column("Days judged", "judged", "{:,.0f}"),
     Column("Days outside", "outside", "{:,.0f}"),
 )
 _MODELS = (
@@ -143,7 +144,7 @@ def render(report: Report) -> str:
         methods=plots.listed(report.methods.values()),
         headline=headline(report),
         pairs=_pairs(report),
-        chances=[_chance(report, baseline) for baseline, interval in report.against.items() if interval.users],
+        chances=[_chance(report, baseline) for baseline, interval in report.against.items() if interval.tells],
         cards=_cards(report),
         failures=[row["detail"] for row in report.steps if row["step"] == "failed"],
         immature=_immature(report),
@@ -179,8 +180,11 @@ def headline(report: Report) -> str:
 
 def _compared(report: Report, baseline: str, interval: Interval) -> str:
     ours, theirs = report.methods[report.method], report.methods[baseline]
-    if interval.users == 0:
-        return f"{ours} and {theirs} cannot be compared: no user clicked only some of the ads that both predicted."
+    if not interval.tells:
+        return (
+            f"{ours} and {theirs} cannot be compared: {interval.users or 'no'} users clicked some of the ads that both"
+            f" predicted and not others, and an interval needs {LEAST_USERS}."
+        )
     if interval.low > 0:
         verdict = f"{ours} ranks the next day's ads better than {theirs}"
     elif interval.high < 0:
@@ -241,7 +245,7 @@ def _cards(report: Report) -> list[tuple[str, str, str]]:
     ]
     for baseline, interval in report.against.items():
         difference, low, high = (
-            _shown(number if interval.users else None, "{:+.4f}")
+            _shown(number if interval.tells else None, "{:+.4f}")
             for number in (interval.difference, interval.low, interval.high)
         )
         cards.append((f"Difference to {report.methods[baseline]}", difference, f"95 % interval {low} to {high}"))

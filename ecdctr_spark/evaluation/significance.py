@@ -10,6 +10,8 @@ from pyspark.sql import functions as F
 
 from ecdctr_spark.evaluation.metrics import ranking
 
+LEAST_USERS = 20  # drawn again from fewer, they are so often the same that the interval is too narrow
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -21,6 +23,11 @@ class Interval:
     low: float
     high: float
     users: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are enough users for the interval to say something."""
+        return self.users >= LEAST_USERS
 
 
 def gauc_difference(predictions: DataFrame, method: str, baseline: str, resamples: int, seed: int) -> Interval:

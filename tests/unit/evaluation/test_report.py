@@ -41,7 +41,7 @@ def step(name: str, *counts: int | None, detail: str | None = None) -> dict[str,
 
 def measure(name: str, feature: str | None, least: float, greatest: float, outside: int) -> dict[str, Any]:
     found = {"domain": "ad", "measure": name, "feature": feature, "days": 9, "least": least, "greatest": greatest}
-    return {**found, "low": None, "high": 0.125, "outside": outside}
+    return {**found, "low": None, "high": 0.125, "judged": 9, "outside": outside}
 
 
 @pytest.fixture
@@ -85,10 +85,11 @@ def cells(page: str, first: str) -> list[str]:
 @pytest.mark.parametrize(
     ("interval", "opening"),
     [
-        (Interval(0.02, 0.01, 0.03, 9), "E-CDCTR ranks the next day's ads better than ads only: "),
-        (Interval(-0.02, -0.03, -0.01, 9), "E-CDCTR ranks the next day's ads worse than ads only: "),
-        (Interval(0.01, -0.01, 0.03, 9), "E-CDCTR and ads only show no significant difference"),
-        (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no user"),
+        (Interval(0.02, 0.01, 0.03, 20), "E-CDCTR ranks the next day's ads better than ads only: "),
+        (Interval(-0.02, -0.03, -0.01, 20), "E-CDCTR ranks the next day's ads worse than ads only: "),
+        (Interval(0.01, -0.01, 0.03, 20), "E-CDCTR and ads only show no significant difference"),
+        (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no users clicked some"),
+        (Interval(0.02, 0.01, 0.03, 19), "E-CDCTR and ads only cannot be compared: 19 users clicked some"),
     ],
 )
 def test_the_headline_says_who_wins_only_where_the_interval_does(
@@ -185,9 +186,9 @@ def test_a_day_that_an_older_model_predicted_is_named(report: Report, page: str)
 @pytest.mark.parametrize(
     ("interval", "verdict"),
     [
-        (Interval(0.021, 0.011, 0.031, 9), "It stays above 0, so the gain is hardly chance."),
-        (Interval(-0.02, -0.03, -0.01, 9), "It stays below 0, so the loss is hardly chance."),
-        (Interval(0.01, -0.01, 0.03, 9), "That includes 0, so these days do not show which of the two ranks better"),
+        (Interval(0.021, 0.011, 0.031, 20), "It stays above 0, so the gain is hardly chance."),
+        (Interval(-0.02, -0.03, -0.01, 20), "It stays below 0, so the loss is hardly chance."),
+        (Interval(0.01, -0.01, 0.03, 20), "That includes 0, so these days do not show which of the two ranks better"),
     ],
 )
 def test_the_comparison_is_put_in_words_without_statistics(report: Report, interval: Interval, verdict: str) -> None:
@@ -280,7 +281,7 @@ def test_a_method_alone_is_compared_with_none(report: Report) -> None:
 
 
 def test_each_other_method_has_its_own_verdict(report: Report) -> None:
-    third = {**report.against, "third-1": Interval(-0.02, -0.03, -0.01, 9)}
+    third = {**report.against, "third-1": Interval(-0.02, -0.03, -0.01, 20)}
     said = headline(replace(report, methods={**report.methods, "third-1": "STAR"}, against=third))
     assert "better than ads only" in said and "worse than STAR" in said
 
@@ -289,7 +290,7 @@ def test_the_health_of_the_data_is_shown_with_its_limits(page: str) -> None:
     assert "2 measures" in page
     assert "Outside limits" in page
     text = re.sub(r"<[^>]+>|\s+", " ", page)
-    assert re.search(r"null rate +ad +item_category +9 +0\.01 +0\.2 +- +0\.125 +1 ", text)
+    assert re.search(r"null rate +ad +item_category +9 +0\.01 +0\.2 +- +0\.125 +9 +1 ", text)
 
 
 def test_the_configuration_shows_no_password(report: Report) -> None:
