@@ -47,7 +47,7 @@ JsonLogs = Annotated[
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
 
 
-_SILENT: ContextVar[bool] = ContextVar("silent", default=False)  # whether progress is shown to nobody
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)  # whether no progress is shown
 
 
 @app.callback()

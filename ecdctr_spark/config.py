@@ -305,7 +305,7 @@ def load_config(
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
         tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
         if missing := sorted(OmegaConf.missing_keys(tree)):
-            raise ConfigError(f"configuration: {missing[0]} is not set: give it in an overlay or with --set")
+            raise ConfigError(f"configuration: {missing[0]} is not set (???): give it in an overlay or with --set")
         return typed(OmegaConf.to_container(tree, resolve=True))
     except SettingError as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
