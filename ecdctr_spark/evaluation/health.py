@@ -2,8 +2,8 @@
 
 Measured for each day and domain: `impressions` (0 is a gap) and `click_rate`; for ads, the share whose user or item
 natural content has shown lately (`known_users`, `known_items`); for each feature with tokens, `null_rate` and
-`unknown_rate` (out of vocabulary); for each feature that is an index, `drift` against the week before. Measured for the
-logs as a whole: the shares `quarantined` by day and `duplicates` by ingest.
+`unknown_rate` (out of vocabulary); for each number, `null_rate`; for each feature that is an index, `drift` against the
+week before. Measured for the logs as a whole: the shares `quarantined` by day and `duplicates` by ingest.
 
 A function here returns rows of (ds, domain, measure, feature, value, rows). Shares and rates run from 0 to 1; `rows` is
 the number of rows that were measured.
@@ -11,21 +11,24 @@ the number of rows that were measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Check, Config, Limits, Sampling
-from ecdctr_spark.features.columns import day_of, when_known
+from ecdctr_spark.features.columns import day_of, is_number, when_known
 from ecdctr_spark.features.counters import counter, daily_counts, with_counts
 from ecdctr_spark.features.past import asked, with_known
 from ecdctr_spark.features.sampling import clicked_that_day, keep_rate
 from ecdctr_spark.features.vocabulary import Vocabulary
-from ecdctr_spark.settings.features import Count, Features
+from ecdctr_spark.settings.features import Count, Features, Number
 
 WEEK = 7
 _BUCKETS = 20
 _COLUMNS = ("ds", "domain", "measure", "feature", "value", "rows")
 _ALL = "all"
+_NULL_ROWS = 20  # that are all null: no chance, but a source that is misspelled or missing
 
 
 def traffic(labelled: DataFrame, first: str, last: str) -> DataFrame:
@@ -64,6 +67,15 @@ def known(labelled: DataFrame, history: DataFrame, config: Config) -> DataFrame:
     later = counted.crossJoin(F.broadcast(begin)).where("ds > begin")
     found = later.groupBy("ds", "domain").agg(F.count("label").alias("rows"), *shares)
     return _measured(found.unpivot(["ds", "domain", "rows"], [count.name for count in shown], "measure", "value"))
+
+
+def null_numbers(labelled: DataFrame, numbers: Sequence[Number]) -> DataFrame:
+    """Null rate of each of the numbers, of which there is one or more, by day and domain. Samples cannot show it: null
+    is 0 there."""
+    rates = [F.avg(1 - is_number(number.source).cast("int")).alias(number.name) for number in numbers]
+    found = labelled.groupBy("ds", "domain").agg(F.count("label").alias("rows"), *rates)
+    long = found.unpivot(["ds", "domain", "rows"], [number.name for number in numbers], "feature", "value")
+    return _measured(long.withColumn("measure", F.lit("null_rate")))
 
 
 def encoded(samples: DataFrame, vocabulary: Vocabulary, features: Features) -> DataFrame:
@@ -147,15 +159,18 @@ def logged(labelled: DataFrame, quarantine: DataFrame, ingests: DataFrame) -> Da
 
 
 def judged(measures: DataFrame, check: Check) -> DataFrame:
-    """The measures with their limits `low` and `high`, null for none, and the verdict `ok`. A measure of fewer than
-    check.least_rows rows is reported but always ok, except for impressions."""
+    """The measures with their limits `low` and `high`, null for none, and the verdict `ok`; null where there are too
+    few rows to judge by. These are fewer than check.least_rows; for a feature that is null in each of them, fewer than
+    20. Impressions are always judged."""
     low, high = (_limit(check.limits, end) for end in ("low", "high"))
-    few = (F.col("rows") < check.least_rows) & (F.col("measure") != "impressions")
+    all_null = (F.col("measure") == "null_rate") & (F.col("value") == 1)
+    enough = F.when(all_null, F.least(F.lit(_NULL_ROWS), F.lit(check.least_rows))).otherwise(check.least_rows)
+    judged = (F.col("rows") >= enough) | (F.col("measure") == "impressions")
     within = F.coalesce(F.col("value") >= F.col("low"), F.lit(True)) & F.coalesce(
         F.col("value") <= F.col("high"), F.lit(True)
     )
     limited = measures.select(*_COLUMNS, low.alias("low"), high.alias("high"))
-    return limited.withColumn("ok", few | within)
+    return limited.withColumn("ok", F.when(judged, within))
 
 
 def _measured(frame: DataFrame) -> DataFrame:

@@ -38,6 +38,11 @@ def number_column(source: str) -> Column:
     return F.expr(f"try_cast({_sql(source)} as double)")
 
 
+def is_number(source: str) -> Column:
+    """Whether `source` is a finite number or minus infinity; false for null and NaN."""
+    return F.coalesce(number_column(source) < float("inf"), F.lit(False))
+
+
 def known_from(time: str, availability_minutes: int) -> Column:
     """The moment from which the pipeline knows what happened at `time`."""
     return F.col(time) + F.make_dt_interval(mins=F.lit(availability_minutes)) if availability_minutes else F.col(time)

@@ -20,11 +20,13 @@ from pyspark.sql.types import DataType, StructType
 
 from ecdctr_spark.features.columns import day_of
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.sources.raw import CORRUPT
+from ecdctr_spark.settings.features import Features
+from ecdctr_spark.sources.raw import CORRUPT, Raw
 from ecdctr_spark.sources.values import FIRST_YEAR, LAST_YEAR, Clock, as_id, as_text, as_time, identifies, is_missing
 from ecdctr_spark.tables.schemas import Table
 
 _IMPRESSION = ("event_id", "event_time", "domain", "user_id", "item_id", "clicked", CORRUPT)
+_USER, _ITEM = ("user_id", "valid_from", CORRUPT), ("item_id", "valid_from", CORRUPT)
 _ALWAYS = "1970-01-01 00:00:00"
 
 Rule = tuple[Column, str]  # what a bad row satisfies, and its reason
@@ -103,11 +105,35 @@ def judged_profiles(raw: DataFrame, key: str, clock: Clock) -> DataFrame:
     return read.select(
         *_parsed(key),
         F.when(_of("undated"), always).otherwise(_of("valid_from")).alias("valid_from"),
-        _other_columns(raw, (key, "valid_from", CORRUPT)).alias("attributes"),
+        _other_columns(raw, _USER if key == "user_id" else _ITEM).alias("attributes"),
         F.lit(None).cast("date").alias("ds"),
         _reason(*_malformed(raw), *_no_id(raw, key), *unread),
         _whole(raw),
     )
+
+
+def check_sources(raw: Raw, features: Features) -> None:
+    """Raises ConfigError where a feature reads an attribute that the raw frames have no column for: it would be null on
+    every row."""
+    logs = {
+        "context": ("impressions", _attributes(raw.impressions, _IMPRESSION)),
+        "user": ("users", _attributes(raw.users, _USER)),
+        "item": ("items", _attributes(raw.items, _ITEM)),
+    }
+    for source in features.sources:
+        holder, _, attribute = source.partition(".")
+        if holder in logs and attribute not in logs[holder][1]:
+            log, there = logs[holder]
+            readers = ", ".join(feature.name for feature in features.fields if source in feature.sources)
+            raise ConfigError(
+                f"features.fields: no attribute {attribute} in the {log}, which {readers} would read as {source}; their"
+                f" attributes: {', '.join(there) or 'none'}. Correct the source, or drop with NAME: null what reads it"
+            )
+
+
+def _attributes(raw: DataFrame | None, contract: Collection[str]) -> list[str]:
+    """The columns beyond those of the contract."""
+    return [name for name in raw.columns if name not in contract] if raw is not None else []
 
 
 def surveyed(judged: DataFrame, restated: Collection[object] = ()) -> DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from ecdctr_spark.features.columns import number_column
+from ecdctr_spark.features.columns import is_number, number_column
 from ecdctr_spark.settings.features import Behaviours, Count, Feature, Id, Number, Rate
 
 Starts = Mapping[str, int]  # for a feature with reserved rows, the first of its unknown or bucket rows
@@ -29,9 +29,7 @@ def _id(feature: Id, _: Starts) -> Column:
 
 
 def _number(feature: Number, _: Starts) -> Column:
-    number = number_column(feature.source)
-    # Neither null nor NaN is below infinity.
-    known = F.when(number < float("inf"), F.log1p(F.greatest(number, F.lit(0.0))))
+    known = F.when(is_number(feature.source), F.log1p(F.greatest(number_column(feature.source), F.lit(0.0))))
     return F.coalesce(known, F.lit(0.0)).cast("float")
 
 

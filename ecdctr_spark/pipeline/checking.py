@@ -16,6 +16,7 @@ from ecdctr_spark.evaluation import health
 from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.pipeline.steps import between, vocabulary_of
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.features import Number
 from ecdctr_spark.tables.schemas import (
     HEALTH,
     LABELLED,
@@ -36,7 +37,7 @@ def check(store: Store, config: Config, first: dt.date, last: dt.date) -> list[d
     measured = reduce(DataFrame.unionByName, _measures(store, config, first, last)).where(here)
     rows = [row.asDict() for row in health.judged(measured, config.check).collect()]
     replace_rows(store.home("data_set"), HEALTH, rows, here)
-    broken = [row for row in rows if not row["ok"]]
+    broken = [row for row in rows if row["ok"] is False]
     return sorted(broken, key=lambda row: (row["ds"], row["domain"], row["measure"], row["feature"] or ""))
 
 
@@ -50,7 +51,7 @@ def refuse(broken: list[dict[str, Any]]) -> None:
 
 def summary(store: Store, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> list[dict[str, Any]]:
     """One row per (domain, measure, feature) of the days first..last: days measured, least and greatest value, limits,
-    days outside them."""
+    days with enough rows to judge by, days outside the limits."""
     measured: dict[tuple[str, str, str | None], list[Row]] = defaultdict(list)
     for row in read_rows(store.home("data_set"), HEALTH):
         if first <= row["ds"] <= last:
@@ -72,6 +73,7 @@ def _ends(rows: Sequence[Row]) -> dict[str, Any]:
         "low": of("low", max),
         "high": of("high", max),
         "days": len(rows),
+        "judged": sum(row["ok"] is not None for row in rows),
         "outside": sum(row["ok"] is False for row in rows),
     }
 
@@ -81,7 +83,9 @@ def _measures(store: Store, config: Config, first: dt.date, last: dt.date) -> li
     here, timezone = labelled.where(between(first, last)), config.calendar.timezone
     back = labelled.where(between(first - config.check.known_days * DAY, last))
     a_week_more = samples.where(between(first - health.WEEK * DAY, last))
+    numbers = [feature for feature in config.features.fields if isinstance(feature, Number)]
     return [
+        *([health.null_numbers(here, numbers)] if numbers else []),
         health.traffic(here, str(first), str(last)),
         health.known(here, back, config),
         health.encoded(a_week_more, vocabulary_of(store, config), config.features),
@@ -110,4 +114,5 @@ def _named(row: dict[str, Any]) -> str:
         if row["low"] is not None and row["value"] < row["low"]
         else f"at most {row['high']:g}"
     )
-    return f"{row['ds']} {row['domain']}: {what} is {row['value']:.4g}, expected {limit}"
+    hint = " (no row has a value: is its source right?)" if (row["measure"], row["value"]) == ("null_rate", 1) else ""
+    return f"{row['ds']} {row['domain']}: {what} is {row['value']:.4g}, expected {limit}{hint}"

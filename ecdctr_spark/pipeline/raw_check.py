@@ -14,7 +14,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.features.ingest import chosen, judged_clicks, judged_impressions, judged_profiles, of_impressions
+from ecdctr_spark.features.ingest import (
+    check_sources,
+    chosen,
+    judged_clicks,
+    judged_impressions,
+    judged_profiles,
+    of_impressions,
+)
 from ecdctr_spark.methods.planning import days, ranges
 from ecdctr_spark.pipeline.ingesting import clock_of
 from ecdctr_spark.sources import SOURCES
@@ -42,7 +49,8 @@ class Looked(NamedTuple):
 
 
 def looked_at(spark: SparkSession, config: Config) -> Iterator[Looked]:
-    """Reads the raw logs of the configured source, one part after the other. Raises ConfigError as an ingest does."""
+    """Reads the raw logs of the configured source, one part after the other. Raises ConfigError as an ingest does, and
+    at the end where a feature reads an attribute that they do not have."""
     raw, clock, zone = SOURCES[config.source.kind](spark, config), clock_of(config), config.calendar.timezone
     impressions = judged_impressions(raw.impressions, clock, zone)
     judged = {IMPRESSIONS: impressions}
@@ -55,6 +63,7 @@ def looked_at(spark: SparkSession, config: Config) -> Iterator[Looked]:
         judged[ITEMS] = judged_profiles(raw.items, "item_id", clock)
     for table, rows in judged.items():
         yield _looked(table, rows, clock)._replace(described=raw.described.get(table.name))
+    check_sources(raw, config.features)
 
 
 def lines_of(looked: Looked, first_day: dt.date) -> list[str]:

@@ -220,7 +220,8 @@ CONTENT = Table(
 )
 HEALTH = Table(
     name="health",
-    about="measures of the data of a day (evaluation/health.py); ok: whether value is between low and high",
+    about="measures of the data of a day (evaluation/health.py); ok: whether value is between low and high, null where"
+    " rows are too few to judge by",
     scope="data_set",
     columns="ds date, domain string, measure string, feature string, value double, rows bigint, low double,"
     " high double, ok boolean",

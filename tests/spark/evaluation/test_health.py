@@ -14,7 +14,7 @@ from ecdctr_spark.config import Check, Config, Limit, Limits
 from ecdctr_spark.evaluation import health
 from ecdctr_spark.features.sampling import keep
 from ecdctr_spark.features.vocabulary import Vocabulary
-from ecdctr_spark.settings.features import Features
+from ecdctr_spark.settings.features import Features, Number
 from ecdctr_spark.tables.schemas import QUARANTINE, STEPS, VOCABULARY
 from tests.labelled import Impression, at, date, labelled, reserve, surveyed
 
@@ -116,6 +116,14 @@ def test_nulls_and_unknown_tokens_are_reported_by_feature(
     assert values[str(date(0)), "natural", "null_rate", "user_id"] == 0.0
 
 
+def test_nulls_of_a_number_are_reported_for_the_rows_that_it_cannot_be_read_from(spark: SparkSession) -> None:
+    prices = ({"price": "1.5"}, {"price": "1,5"}, {"price": "NaN"}, {})
+    rows = labelled(spark, [Impression(str(n), at(0), attributes=price) for n, price in enumerate(prices)])
+    price = Number(kind="number", name="price", source="item.price")
+    values = found(health.null_numbers(rows, [price]))
+    assert values == {(str(date(0)), "natural", "null_rate", "price"): 0.75}
+
+
 def test_drift_is_nothing_between_alike_days_and_much_between_others(
     spark: SparkSession, config: Config, vocabulary: Vocabulary
 ) -> None:
@@ -143,7 +151,7 @@ def test_the_share_in_quarantine_is_by_day_and_duplicates_by_ingest(spark: Spark
     assert values == {(str(date(0)), "all", "quarantined", None): 0.25, (str(date(0)), "all", "duplicates", None): 0.1}
 
 
-LIMITS = Limits(click_rate=Limit(low=0.1, high=0.5), impressions=Limit(low=1))
+LIMITS = Limits(click_rate=Limit(low=0.1, high=0.5), impressions=Limit(low=1), null_rate=Limit(high=0.9))
 
 
 @pytest.mark.parametrize(
@@ -153,13 +161,16 @@ LIMITS = Limits(click_rate=Limit(low=0.1, high=0.5), impressions=Limit(low=1))
         ("click_rate", 0.5, 100, True),
         ("click_rate", 0.09, 100, False),
         ("click_rate", 0.51, 100, False),
-        ("click_rate", 0.51, 99, True),  # too few rows to judge by
+        ("click_rate", 0.51, 99, None),  # too few rows to judge by
+        ("null_rate", 0.95, 99, None),
+        ("null_rate", 1.0, 20, False),  # no chance: the source is misspelled or missing
+        ("null_rate", 1.0, 19, None),
         ("impressions", 0.0, 0, False),  # an empty day is what it measures
         ("drift", math.inf, 100, True),  # no limit is set
     ],
 )
 def test_a_value_outside_its_limit_is_not_ok(
-    spark: SparkSession, measure: str, value: float, rows: int, ok: bool
+    spark: SparkSession, measure: str, value: float, rows: int, ok: bool | None
 ) -> None:
     columns = "ds date, domain string, measure string, feature string, value double, rows bigint"
     one = spark.createDataFrame([(date(0), "ad", measure, None, value, rows)], columns)

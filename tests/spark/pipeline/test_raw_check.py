@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline.raw_check import Looked, lines_of, looked_at
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.raw import Described
 
 IMPRESSIONS = """event_id,event_time,domain,user_id,item_id,device
@@ -26,14 +28,15 @@ e9,1704448900
 """
 
 
-def configured(folder: Path) -> Config:
+def configured(folder: Path, *more: str) -> Config:
     for name, text in (("impressions", IMPRESSIONS), ("clicks", CLICKS)):
         (folder / name).mkdir()
         (folder / name / "part.csv").write_text(text)
         (folder / name / "_notes.txt").write_text("no data")
     folders = [f"source.{name}={folder / name}" for name in ("impressions", "clicks")]
     settings = ["source.format=csv", "source.timezone=Europe/Berlin", "calendar.first_day=2024-01-01"]
-    return load_config([], [*settings, *folders, f"storage.root={folder / 'root'}"])
+    settings += ["features.fields.item_category=null", "features.fields.category_natural_rate_7=null"]
+    return load_config([], [*settings, *folders, f"storage.root={folder / 'root'}", *more])
 
 
 def test_it_counts_what_would_be_read_and_refused_and_writes_nothing(spark: SparkSession, tmp_path: Path) -> None:
@@ -55,6 +58,26 @@ def test_it_counts_what_would_be_read_and_refused_and_writes_nothing(spark: Spar
     assert clicks.bad == {"click without an impression": 1}
     assert clicks.examples[0]["click_time"] == dt.datetime(2024, 1, 5, 10, 1, 40)
     assert not (tmp_path / "root").exists()
+
+
+def test_an_attribute_that_the_logs_do_not_have_is_reported_at_the_end(spark: SparkSession, tmp_path: Path) -> None:
+    config = configured(tmp_path, "features.fields.shown_on={kind: id, source: context.devise}")
+    looked = looked_at(spark, config)
+    assert [next(looked).source, next(looked).source] == ["impressions", "clicks"]
+    expected = (
+        "no attribute devise in the impressions, which shown_on would read as context.devise; .*: device. Correct"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        next(looked)
+
+
+@pytest.mark.parametrize("source", ["context.clicked", "user.age", "item.item_id"])
+def test_a_column_of_the_contract_is_no_attribute_nor_is_one_of_a_log_that_is_not_there(
+    spark: SparkSession, tmp_path: Path, source: str
+) -> None:
+    config = configured(tmp_path, f"features.fields.odd={{kind: id, source: {source}}}")
+    with pytest.raises(ConfigError, match=f"which odd would read as {source}"):
+        list(looked_at(spark, config))
 
 
 def test_lines_for_people() -> None:
