@@ -172,12 +172,18 @@ $(STAMPS)/jars: | $(STAMPS)/packages
 
 # uv may have cached a Horovod that was compiled against another torch: if it cannot be imported, it is built again.
 $(STAMPS)/horovod: $(CONSTRAINTS) | $(STAMPS)/jars
-	@echo "set-up 4/4: Horovod from its sdist (2 to 4 minutes when it is not cached), bytecode of every package (a minute)"
+	@echo "set-up 4/4: Horovod from its sdist (2 to 4 minutes when it is not cached), bytecode and Spark's classes (a minute)"
 	@$(INSTALL_HOROVOD) --quiet && $(TRY_HOROVOD) || $(INSTALL_HOROVOD) --no-cache --reinstall-package horovod --no-deps && $(TRY_HOROVOD) || \
 		{ echo "BAD Horovod: its build failed, see the lines above; a C++17 compiler and make are needed" >&2; exit 2; }
 	@$(COMPILE)/horovod || true
 	@touch $@
 
-$(STAMPS)/ready: $(STAMPS)/packages $(STAMPS)/bytecode $(STAMPS)/horovod
+# Each later JVM starts in half the time. It would start without the archive too.
+$(STAMPS)/classes: | $(STAMPS)/jars
+	@$(BIN)/python -m ecdctr_spark.class_archive > $(STAMPS)/classes.log 2>&1 || \
+		echo "no archive of Spark's classes (log: $(STAMPS)/classes.log): sessions will start more slowly"
+	@touch $@
+
+$(STAMPS)/ready: $(STAMPS)/packages $(STAMPS)/bytecode $(STAMPS)/horovod $(STAMPS)/classes
 	@$(BIN)/ecdctr doctor > $(STAMPS)/doctor.log || { grep BAD $(STAMPS)/doctor.log; exit 2; }
 	@touch $@

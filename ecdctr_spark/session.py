@@ -61,6 +61,7 @@ _SDK_PARTS = ("s3", "s3-transfer-manager", "sts")
 _SDK_VERSION = "2.25.53"
 
 _SPARK_JARS = Path(pyspark.__file__).parent / "jars"
+CLASS_ARCHIVE = Path(pyspark.__file__).parent / "classes.jsa"  # class_archive.py writes it
 
 
 def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Root | None = None) -> SparkSession:
@@ -93,8 +94,10 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
     with as_file(CONF / "log4j2.properties") as logging, standard_error(log_file()):
-        options = f"{_JVM} -Dlog4j2.configurationFile={logging}"
-        return builder.config("spark.driver.extraJavaOptions", options).getOrCreate()
+        options = [_JVM, f"-Dlog4j2.configurationFile={logging}"]
+        if CLASS_ARCHIVE.exists():  # one of another Java or of other jars is ignored by the JVM
+            options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
+        return builder.config("spark.driver.extraJavaOptions", " ".join(options)).getOrCreate()
 
 
 class Session:

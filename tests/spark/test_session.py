@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyspark.sql import Row, SparkSession
 
-from ecdctr_spark.session import Session, watching
+from ecdctr_spark.session import CLASS_ARCHIVE, Session, watching
 
 
 def test_the_tasks_of_a_job_are_counted_while_it_runs(spark: SparkSession, tmp_path: Path) -> None:
@@ -46,3 +46,9 @@ def test_nothing_is_known_of_a_session_that_has_ended() -> None:
             raise ConnectionRefusedError("the JVM is gone")
 
     assert watching(Session.of(Ended()))() is None  # type: ignore[arg-type]
+
+
+def test_the_archive_of_classes_is_used_where_the_set_up_has_made_one(spark: SparkSession) -> None:
+    runtime = spark._jvm.java.lang.management.ManagementFactory.getRuntimeMXBean()  # type: ignore[union-attr]
+    used = [option for option in runtime.getInputArguments() if option.startswith("-XX:SharedArchiveFile=")]
+    assert used == ([f"-XX:SharedArchiveFile={CLASS_ARCHIVE}"] if CLASS_ARCHIVE.exists() else [])
