@@ -48,7 +48,7 @@ test-cluster: setup ## test every job on a standalone Spark cluster of two worke
 # readers, two ranks of torch.distributed, checkpoints, exports, MLflow. The rest depends on these alone.
 DBR154 := .bench/dbr154
 SPARK41 := .bench/spark41
-TOOLS := pytest pytest-xdist hypothesis psutil scikit-learn
+TOOLS := duckdb pytest pytest-xdist hypothesis psutil scikit-learn
 ALL := tests/unit tests/spark tests/ranks tests/end_to_end
 SLICE := tests/spark/tables tests/spark/serving tests/ranks/test_world.py tests/spark/sources/test_csv_files.py \
 	tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py tests/unit/serving tests/unit/settings \
