@@ -3,6 +3,10 @@
 The floor, in the same run: read the same raw impressions and clicks, shuffle them once by user, write as many bytes as
 the samples take. Beside it, what a copy of the tables costs, where every value is only read and written: what is beyond
 it is the pipeline's own work, what is below it is the price of keeping the steps between as tables.
+
+In the same run too, the same features of the same logs as one PySpark job that keeps nothing (direct.py) and in DuckDB
+(duck.py): of all days, and of one more day. Neither has quarantine, versions, late rows, or a point in time for the
+vocabulary. tests/spark/pipeline/test_same_features.py holds the features against each other.
 """
 
 from __future__ import annotations
@@ -15,8 +19,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
 
+import psutil
 from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 
@@ -24,6 +32,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.pipeline import steps
 from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.session import Session, spark_session
+from ecdctr_spark.settings.features import Features
 from ecdctr_spark.sources import SOURCES
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import (
@@ -36,12 +45,20 @@ from ecdctr_spark.tables.schemas import (
     samples_table,
 )
 from ecdctr_spark.tables.store import Store
-from tests.benchmarks.results import Result, at_most, plain, publish
+from tests.benchmarks import direct, duck
+from tests.benchmarks.results import Result, at_least, at_most, plain, publish
 
 WORK = Path(".bench/work")
 DAYS = 60
 HISTORY = (6, 60)  # days before the one that is built: once and ten times
 ROUNDS = 3
+
+
+class Spent(NamedTuple):
+    """Seconds."""
+
+    wall: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -64,26 +81,33 @@ def main(impressions_per_day: int) -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     spark = spark_session("local[2]", "4g")
     full, tenth = (drifting(f"{share}", impressions_per_day // share) for share in (1, 10))
-    seconds_tenth, _ = build(spark, tenth)
-    seconds, store = build(spark, full)
+    of_tenth, _ = build(spark, tenth)
+    ours, store = build(spark, full)
     rows = DAYS * impressions_per_day
     floor = timed(lambda: floor_of(spark, full, size(store, full)))
     copied = timed(lambda: copy(store, full))
     short, long = (one_day(spark, full, history) for history in HISTORY)
+    pyspark, duckdb = (others(full, make) for make in (partial(direct.build, spark), duck.build))
     publish(
         "spark",
         [
-            Result("raw logs to samples", rows / seconds, "rows/s"),
-            at_most("raw logs to samples", seconds / floor, "times the floor", 3),
+            Result("raw logs to samples", rows / ours.wall, "rows/s"),
+            at_most("raw logs to samples", ours.wall / floor, "times the floor", 3),
             *(
                 plain(f"of it, {table}", spent / floor, "times the floor")
                 for table, spent in store.seconds.most_common()
             ),
             plain("the same tables, copied as they are", copied / floor, "times the floor"),
             at_most("a day after 10 times the history", long / short, "times", 1.2),
-            at_most("10 times the rows", seconds / seconds_tenth, "times", 11),
+            at_most("10 times the rows", ours.wall / of_tenth.wall, "times", 11),
+            at_least("rows/s against the direct job in PySpark", pyspark["all"].wall / ours.wall, "times", 3),
+            at_least("one more day against that job", pyspark["a day"].wall / long, "times", 10),
+            plain("CPU against that job", ours.cpu / pyspark["all"].cpu, "times"),
+            at_most("CPU against DuckDB", ours.cpu / duckdb["all"].cpu, "times", 3),
+            plain("rows/s against DuckDB", duckdb["all"].wall / ours.wall, "times"),
+            plain("one more day against DuckDB", duckdb["a day"].wall / long, "times"),
         ],
-        ["pyspark", "delta-spark"],
+        ["pyspark", "delta-spark", "duckdb"],
     )
     shutil.rmtree(WORK)
 
@@ -93,8 +117,8 @@ def drifting(name: str, impressions_per_day: int) -> Config:
     return load_config(["synthetic", "drifting"], [*size_, f"storage.root={WORK / name}"])
 
 
-def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
-    """Seconds from existing raw logs to the samples of all days; and the tables."""
+def build(spark: SparkSession, config: Config) -> tuple[Spent, TimedStore]:
+    """What it takes from existing raw logs to the samples of all days; and the tables."""
     SOURCES["synthetic"](spark, config)
     store = TimedStore(Session.of(spark), Root.parse(config.storage.root))
     first, last = config.calendar.first_day, config.calendar.first_day + dt.timedelta(days=DAYS - 1)
@@ -103,7 +127,19 @@ def build(spark: SparkSession, config: Config) -> tuple[float, TimedStore]:
         ingest(store, config, first, last)
         steps.build(store, config, first, last)
 
-    return timed(whole), store
+    return spent(whole), store
+
+
+def others(config: Config, make: Callable[[Path, Path, Features, dt.date, dt.date], None]) -> dict[str, Spent]:
+    """What another way to the same features takes for all days, and for the day after them."""
+    raw, first = WORK / "1" / "raw" / "synthetic" / config.logs_id, config.calendar.first_day
+    last = first + dt.timedelta(days=DAYS - 1)
+
+    def made(first: dt.date, last: dt.date) -> Spent:
+        return spent(lambda: make(raw, Path(mkdtemp(dir=WORK)) / "made", config.features, first, last))
+
+    after = last + dt.timedelta(days=1)
+    return {"all": made(first, last), "a day": made(after, after)}
 
 
 def floor_of(spark: SparkSession, config: Config, wanted: int) -> None:
@@ -130,7 +166,7 @@ def size(store: Store, config: Config) -> int:
 
 
 def one_day(spark: SparkSession, config: Config, history: int) -> float:
-    """Median seconds to build the last day where `history` days before it are built."""
+    """Median seconds from raw logs to the samples of the last day where `history` days before it are built."""
     last = config.calendar.first_day + dt.timedelta(days=DAYS)
     first = last - dt.timedelta(days=history)
     root = WORK / f"history-{history}"
@@ -140,13 +176,29 @@ def one_day(spark: SparkSession, config: Config, history: int) -> float:
     store = Store(Session.of(spark), Root.parse(root))
     ingest(store, own, first, last)
     steps.build(store, own, first, last - dt.timedelta(days=1))
-    return statistics.median(timed(lambda: steps.build(store, own, last, last)) for _ in range(ROUNDS))
+
+    def once_more() -> None:
+        ingest(store, own, last, last)
+        steps.build(store, own, last, last)
+
+    return statistics.median(timed(once_more) for _ in range(ROUNDS))
+
+
+def spent(work: Callable[[], object]) -> Spent:
+    """What the work takes of this process and of all that it has started, such as the JVM."""
+    before, started = _cpu(), time.monotonic()
+    work()
+    return Spent(time.monotonic() - started, _cpu() - before)
 
 
 def timed(work: Callable[[], object]) -> float:
-    started = time.monotonic()
-    work()
-    return time.monotonic() - started
+    return spent(work).wall
+
+
+def _cpu() -> float:
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ def build(raw: Path, output: Path, features: Features, first: dt.date, last: dt.
     days = [(day - _EPOCH).days for day in (first, last)]
     with duckdb.connect(config={"threads": 2, "memory_limit": "8GB"}) as database:
         database.execute(_labelled(raw, days[0] - LONGEST, days[1]))
-        for entity in _entities(features):
+        for entity in entities(features):
             database.execute(_days(entity, [feature for feature in features.counters if feature.entity == entity]))
         for feature in features.ids:
-            name, source = feature.name, _column(feature.source)
+            name, source = feature.name, column_of(feature.source)
             database.execute(
                 f"create table {name}_rows as select token, row_number() over (order by token) as row"
                 f" from (select distinct {source} as token from labelled where {source} is not null)"
@@ -62,7 +62,7 @@ def _labelled(raw: Path, first: int, last: int) -> str:
 
 def _days(entity: str, features: Sequence[Count | Rate]) -> str:
     """A table of the entity's keys and days, with what each feature counts on the days before."""
-    key = _column(entity)
+    key = column_of(entity)
     amounts = dict.fromkeys(amount for feature in features for amount in _amounts(feature))
     totals = (
         f"count(*) filter (domain = '{domain}' and {event}) as {domain}_{measure}"
@@ -88,7 +88,7 @@ def _recent(feature: Behaviours) -> str:
     """The last natural clicks of each user before each day on which one was shown to."""
     return f"""(
         with days as (
-            select user_id, click_day as day, list({_column(feature.of)} order by clicked, event_id) as tokens
+            select user_id, click_day as day, list({column_of(feature.of)} order by clicked, event_id) as tokens
             from labelled where domain = 'natural' and clicked is not null group by user_id, click_day
         ), listed as (
             from (select distinct user_id, day from labelled) full join days using (user_id, day)
@@ -105,11 +105,11 @@ def _samples(features: Features, first: int, last: int) -> str:
     made += map(_counter, features.counters)
     made += [f"coalesce({one.name}, []) as {one.name}" for one in features.behaviours]
     joins = [
-        f"left join {one.name}_rows on labelled.{_column(one.source)} = {one.name}_rows.token" for one in features.ids
+        f"left join {one.name}_rows on labelled.{column_of(one.source)} = {one.name}_rows.token" for one in features.ids
     ]
-    for entity in _entities(features):
-        table = f"{_column(entity)}_days"
-        joins.append(f"left join {table} on labelled.{_column(entity)} = {table}.key and labelled.day = {table}.day")
+    for entity in entities(features):
+        table = f"{column_of(entity)}_days"
+        joins.append(f"left join {table} on labelled.{column_of(entity)} = {table}.key and labelled.day = {table}.day")
     for one in features.behaviours:
         of = f"{one.name}_of"
         joins.append(f"left join {_recent(one)} as {of} on labelled.user_id = {of}.user_id and labelled.day = {of}.day")
@@ -122,7 +122,7 @@ def _samples(features: Features, first: int, last: int) -> str:
 
 
 def _counter(feature: Count | Rate) -> str:
-    amounts = [f"coalesce({_column(feature.entity)}_days.{amount}_{days}, 0)" for amount, days in _amounts(feature)]
+    amounts = [f"coalesce({column_of(feature.entity)}_days.{amount}_{days}, 0)" for amount, days in _amounts(feature)]
     if isinstance(feature, Rate):
         clicks, impressions = amounts
         rate = f"({clicks} + {feature.prior * feature.strength}) / ({impressions} + {feature.strength})"
@@ -135,10 +135,10 @@ def _amounts(feature: Count | Rate) -> list[tuple[str, int]]:
     return [(f"{feature.domain}_{measure}", feature.days) for measure in measures]
 
 
-def _entities(features: Features) -> Iterable[str]:
+def entities(features: Features) -> Iterable[str]:
     return dict.fromkeys(feature.entity for feature in features.counters)
 
 
-def _column(source: str) -> str:
+def column_of(source: str) -> str:
     """The column of `labelled` that holds item.category, say."""
     return source.rpartition(".")[2]
