@@ -73,6 +73,12 @@ def run_job(ranks: LocalRanks, given: TrainingJob) -> tuple[TrainingResult, set[
     return ranks.train(given, lambda pid, _: pids.add(pid)), pids
 
 
+def used(pids: set[int]) -> float:
+    """The seconds of processor time that the processes have used."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(time.user + time.system for time in times)
+
+
 def ended(pids: set[int], seconds: float = 10.0) -> bool:
     """Whether the processes, and whatever else this one started for them, are gone in time."""
     deadline = time.monotonic() + seconds
@@ -102,6 +108,24 @@ def test_ranks_start_once_for_many_jobs(obedient: LocalRanks, config: Config) ->
     assert result.rows == len(pids) == 2
     assert run_job(obedient, job(config, "answer")) == (result, pids)
     assert len(launchers()) == 1
+
+
+@pytest.mark.ranks
+def test_ranks_use_no_processor_between_jobs(obedient: LocalRanks, config: Config) -> None:
+    _, pids = run_job(obedient, job(config, "answer"))
+    time.sleep(0.5)  # what ends with the job
+    before, started = used(pids), time.monotonic()
+    time.sleep(2)
+    assert used(pids) - before < 0.02 * (time.monotonic() - started)  # a rank in Horovod's world takes 0.12 s a second
+    assert run_job(obedient, job(config, "answer"))[1] == pids
+
+
+@pytest.mark.ranks
+def test_ranks_use_little_processor_where_one_waits_for_the_other(obedient: LocalRanks, config: Config) -> None:
+    _, pids = run_job(obedient, job(config, "answer"))
+    before, started = used(pids), time.monotonic()
+    run_job(obedient, job(config, "late"))
+    assert used(pids) - before < 0.8 * (time.monotonic() - started)  # both spend it polling; to spin is 1 s a second
 
 
 @pytest.mark.ranks
