@@ -16,14 +16,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import count
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ecdctr_spark.models.exchange import Exchange, own_device
+from ecdctr_spark.models.exchange import ALONE, Exchange, own_device
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import WorldKind
 
@@ -130,8 +130,10 @@ def joined(kind: WorldKind) -> AbstractContextManager[World]:
     """Makes this process one of the ranks that its launcher started, for the length of the block. All ranks join
     together, as often as they like.
 
-    Raises ConfigError where the library is not there.
+    A rank on its own needs no library. Raises ConfigError where the library is not there.
     """
+    if int(os.environ["HOROVOD_SIZE" if kind == "horovod" else "WORLD_SIZE"]) == 1:
+        return nullcontext(ALONE)
     return _WORLDS[kind]()
 
 
