@@ -68,9 +68,11 @@ class Fitting:
     most: int
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """See Ranks."""
+        """See Ranks. A training that resumes takes as many as have begun it, so that it ends the same anywhere."""
+        from ecdctr_spark.training.resume import begun_by
+
         rows = sum(unit.rows for unit in job.units) * job.train.epochs
-        number = ranks or fitting(rows, job.train.batch_size, self.most)
+        number = ranks or begun_by(job) or fitting(rows, job.train.batch_size, self.most)
         event("ranks chosen", model=job.model_id, ranks=number, rows=rows, batch_size=job.train.batch_size)
         return self.ranks.train(job, progress, number)
 
@@ -79,8 +81,8 @@ def fitting(rows: int, batch_size: int, most: int) -> int:
     """The number of ranks that are likely to be the fastest for a training that reads `rows` rows, at most `most`.
 
     A rank more must have work enough to outweigh what it costs: in a step its exchanges and the small operations that
-    take as long for few rows as for many; in a training its start. Nothing else decides, so on the same machine the
-    same training takes the same number, whether it is repeated or resumes.
+    take as long for few rows as for many; in a training its start. Nothing else decides, so the same training takes the
+    same number whenever it is repeated on this machine.
     """
     return max(1, min(most, batch_size // _BATCH_ROWS, rows // _ROWS))
 

@@ -67,6 +67,13 @@ def test_each_training_gets_its_own_number_and_says_so(caplog: pytest.LogCapture
     assert chosen[0] == {"model": "m", "ranks": 3, "rows": 2_000_000, "batch_size": 8192}
 
 
+def test_a_training_that_resumes_gets_as_many_as_have_begun_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecdctr_spark.training.resume.begun_by", lambda job: 2)
+    asked = Asked()
+    Fitting(asked, 8).train(JOB, nothing)
+    assert asked.numbers == [2]
+
+
 def test_the_remaining_ranks_of_those_chosen_resume() -> None:
     asked = Asked(dying=2)
     Fitting(Elastic(asked, 4, 1), 4).train(JOB, nothing)
