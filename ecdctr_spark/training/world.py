@@ -148,7 +148,7 @@ def _horovod() -> Iterator[World]:
     # horovodrun's store may keep the addresses by which a host's ranks met: it forgets those of a name when all ranks
     # of it are through, but loses count when another name is done in between. So the ranks never meet twice by one.
     if number := next(_JOINED):
-        os.environ["HOROVOD_HOSTNAME"] = f"{os.environ['HOROVOD_HOSTNAME'].partition('.')[0]}.{number}"
+        os.environ["HOROVOD_HOSTNAME"] = f"{os.environ['HOROVOD_HOSTNAME'].partition('~')[0]}~{number}"
     horovod.init()
     yield HorovodWorld(horovod)
     horovod.shutdown()  # not after an error: it would wait for ranks that may be gone, and this one is about to end

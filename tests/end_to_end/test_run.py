@@ -250,10 +250,12 @@ def test_commands_that_read_small_tables_or_train_start_no_spark(
     root = tmp_path / "root"
     shutil.copytree(finished, root)
     monkeypatch.setattr(opening, "spark_session", lambda *_: pytest.fail("Spark was started"))
-    alone = ["--level", "cpm", "--date", "2024-03-04", "--launcher", "inline", "--ranks", "1"]
+    alone = ["--level", "cpm", "--date", "2024-03-04", "--set", "training.ranks=auto"]
     for command, arguments in {"plan": DAYS, "metrics": [], "report": [], "train": alone}.items():
         done = ecdctr(command, overlay, root, *arguments)
         assert done.code == 0, f"{command}: {done.out}{done.err}"
+    assert "loss" in done.out and ", 1 rank" in done.out
+    assert {row["model_id"][:3]: row["ranks"] for row in read_rows(Root.parse(root), MODELS)}["cpm"] == 1
 
 
 def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finished: Path, overlay: Path) -> None:
