@@ -161,7 +161,9 @@ class Launching(Settings, frozen=True, kw_only=True):
 
     launcher: Literal["inline", "local", "spark"]
     world: Annotated[Literal["auto", "horovod", "torch"], about("what joins the ranks")]
-    ranks: Annotated[Positive, about("processes that train together, each with its share of the embedding")]
+    ranks: Annotated[
+        Positive | Literal["auto"], about("processes that train together, each with its share of the embedding")
+    ]
     min_ranks: Annotated[Positive | None, about("that resume when others die; null: the run fails")] = None
     threads_per_rank: Positive
     clocks: Annotated[
@@ -175,10 +177,14 @@ class Launching(Settings, frozen=True, kw_only=True):
     ] = "again"
 
     def __post_init__(self) -> None:
+        if self.ranks == "auto":
+            if self.launcher == "spark":
+                raise ValueError("launcher spark takes no ranks auto: set training.ranks to the slots they may have")
+            return
         if self.min_ranks is not None and self.min_ranks > self.ranks:
             raise ValueError(f"min_ranks is {self.min_ranks}, and there are {self.ranks} ranks: give at most that many")
         if self.launcher == "inline" and self.ranks != 1:
-            raise ValueError(f"launcher inline is one rank, but ranks is {self.ranks}: set training.ranks to 1")
+            raise ValueError(f"launcher inline is one rank, but ranks is {self.ranks}: set training.ranks to 1 or auto")
 
 
 class Tracking(Settings, frozen=True):

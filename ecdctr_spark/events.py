@@ -9,6 +9,7 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     step finished       step, number, steps, rows, seconds, rows_per_second, note
     step failed         step, seconds, error
     nothing is due      first, last
+    ranks chosen        model, ranks, rows, batch_size: by training.ranks auto
     report written      place, bytes
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line

@@ -12,8 +12,8 @@ alternatives:
   what it hands to its ranks on their command line, which everyone can read. The socket is in a folder that only this
   user can open.
 
-Idle ranks are not free: Horovod's background thread polls every millisecond (188 s of system time in a demo of nine
-minutes). So the first job starts the ranks, and `close` ends them.
+Idle ranks sleep: they are in Horovod's world for the length of a job only (training/world.py). Their memory is not
+free, so the first job starts them, and `close` ends them.
 
 What it asks of the reader:
 

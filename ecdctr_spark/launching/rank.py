@@ -24,35 +24,36 @@ import torch
 from ecdctr_spark.settings.base import plain
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, WorldKind
 from ecdctr_spark.training.trainer import Progress, train
-from ecdctr_spark.training.world import World, join_world
+from ecdctr_spark.training.world import World, joined, rank_of
 
 Train = Callable[[TrainingJob, World, Progress], TrainingResult]
 
 
-def serve(train: Train, world: World, address: str) -> None:
-    """Runs the launcher's jobs by `train`. Never returns: the process ends when the launcher closes the socket or dies,
-    also in the middle of a job. Nothing is left half done: what a job publishes appears as a whole.
+def serve(train: Train, kind: WorldKind, address: str) -> None:
+    """Runs the launcher's jobs by `train`, and joins the world for each. Never returns: the process ends when the
+    launcher closes the socket or dies, also in the middle of a job. Nothing is left half done: what a job publishes
+    appears as a whole.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
         messages = connection.makefile("w", encoding="utf-8")
         jobs: queue.Queue[TrainingJob] = queue.Queue()
         threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
-        _send(messages, {"rank": world.rank, "pid": os.getpid()})
+        _send(messages, {"rank": rank_of(kind), "pid": os.getpid()})
         while True:
-            _send(messages, _answer(train, jobs.get(), world, messages))
+            _send(messages, _answer(train, jobs.get(), kind, messages))
 
 
 def train_once(job: str, threads: int, kind: WorldKind) -> str:
     """One job from and to JSON, as one of the ranks that Spark's launchers started. An error is also written to stderr
     on one line: Horovod and TorchDistributor report to the driver only that something failed."""
     torch.set_num_threads(threads)
-    world = join_world(kind)
     try:
-        result = train(msgspec.json.decode(job, type=TrainingJob), world, _unreported)
+        with joined(kind) as world:
+            result = train(msgspec.json.decode(job, type=TrainingJob), world, _unreported)
         return msgspec.json.encode(result).decode()
     except Exception as error:
-        sys.stderr.write(f"\nrank {world.rank} failed: {type(error).__name__}: {error}\n")
+        sys.stderr.write(f"\nrank {rank_of(kind)} failed: {type(error).__name__}: {error}\n")
         raise
 
 
@@ -68,12 +69,14 @@ def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
     os._exit(0)
 
 
-def _answer(train: Train, job: TrainingJob, world: World, messages: IO[str]) -> dict[str, Any]:
+def _answer(train: Train, job: TrainingJob, kind: WorldKind, messages: IO[str]) -> dict[str, Any]:
     def progress(rows: int, loss: float) -> None:
         _send(messages, {"progress": [rows, loss]})
 
     try:
-        return {"result": plain(train(job, world, progress))}
+        with joined(kind) as world:
+            result = train(job, world, progress)
+        return {"result": plain(result)}
     except Exception as error:  # any error must reach the launcher
         traceback.print_exc()
         sys.stderr.flush()
@@ -90,4 +93,4 @@ def _send(messages: IO[str], message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     address, kind = sys.argv[1:]
-    serve(train, join_world(cast(WorldKind, kind)), address)
+    serve(train, cast(WorldKind, kind), address)

@@ -167,7 +167,7 @@ def register(root: Root, config: Config, training: Training, origin: Origin, res
         "tables": dict(origin.versions),
         "settings": _settings(config, training),
         "code_version": code_version(),
-        "ranks": config.training.ranks,
+        "ranks": result.ranks,
         "rows": result.rows,
         "seconds": result.seconds,
         "created": _now(),

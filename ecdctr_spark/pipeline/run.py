@@ -193,7 +193,8 @@ def train_one(
             return ranks.train(job, progress)
 
         row, result = steps.train(store, config, training, trained)
-        update(result.rows, f"loss {result.loss:.4f}")
+        ranks_used = "1 rank" if result.ranks == 1 else f"{result.ranks} ranks"
+        update(result.rows, f"loss {result.loss:.4f}, {ranks_used}")
         tracker.record(training.model_id, *tracked.trained(store, config, row, result))
     return row
 

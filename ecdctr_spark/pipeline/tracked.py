@@ -16,6 +16,7 @@ from ecdctr_spark.tracking.spool import DeltaInput, Record, now
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
 
+_FIGURES = ("rows", "steps", "seconds", "loss", "waiting", "resumed", "ranks")
 _JUDGED = ("gauc", "gauc_coverage", "auc", "logloss", "pcoc", "impressions", "clicks")
 
 
@@ -58,7 +59,7 @@ def trained(store: Store, config: Config, row: Row, result: TrainingResult) -> l
         Record(time=now(), step=result.rows * epoch // len(result.held_out), metrics=_finite({"validation_loss": loss}))
         for epoch, loss in enumerate(result.held_out, start=1)
     ]
-    figures = {name: getattr(result, name) for name in ("rows", "steps", "seconds", "loss", "waiting", "resumed")}
+    figures = {name: getattr(result, name) for name in _FIGURES}
     places = {table.name: store.place(table) for table in (samples_table(config.features), VOCABULARY, SNAPSHOTS)}
     inputs = [DeltaInput(name=name, place=str(places[name]), version=at) for name, at in row["tables"].items()]
     return [*losses, Record(time=now(), step=result.rows, metrics=_finite(figures), inputs=tuple(inputs))]

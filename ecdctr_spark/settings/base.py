@@ -142,7 +142,8 @@ def _fault(value: Any, kind: Any, where: str) -> str | None:
         inside = (_fault(*each) for each in _inside(value, bare, where))
         if found := next(filter(None, inside), None):
             return found
-    return f"{where}: {_given(value)} is {_expected(value, bare, metas)}"
+    words = "".join(f", or {word}" for kind, _ in others if get_origin(kind) is Literal for word in get_args(kind))
+    return f"{where}: {_given(value)} is {_expected(value, bare, metas)}{words}"
 
 
 def _inside(value: Any, kind: Any, where: str) -> Iterator[tuple[Any, Any, str]]:

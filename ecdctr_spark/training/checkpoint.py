@@ -123,6 +123,12 @@ def digest(root: Root) -> str:
     return sha256(json.dumps({name: file["sha256"] for name, file in files.items()}, sort_keys=True).encode())
 
 
+def manifest_of(root: Root) -> Manifest:
+    """What a checkpoint says of itself, without a look at its files. Raises ConfigError where there is no manifest, or
+    none that this version has written."""
+    return _parsed(root, _manifest(root))
+
+
 class Checkpoint:
     """A published checkpoint. Its files were checked against the manifest when it was opened."""
 
@@ -134,13 +140,7 @@ class Checkpoint:
     def open(cls, root: Root) -> Checkpoint:
         """Reads the manifest and checks every file against it. Raises ConfigError that names the file at fault."""
         content = _manifest(root)
-        try:
-            manifest = parsed(Manifest, msgspec.json.decode(content))
-        except (msgspec.DecodeError, SettingError) as error:
-            raise ConfigError(
-                f"checkpoint {root.at(MANIFEST)}: {error}; not written by this version: train it again"
-            ) from error
-        checkpoint = cls(root, manifest, sha256(content))
+        checkpoint = cls(root, _parsed(root, content), sha256(content))
         checkpoint._files.check()
         return checkpoint
 
@@ -226,6 +226,15 @@ def _manifest(root: Root) -> bytes:
     if not root.at(MANIFEST).exists():
         raise ConfigError(f"checkpoint {root}: no {MANIFEST}; expected a published model: train it again")
     return root.at(MANIFEST).read_bytes()
+
+
+def _parsed(root: Root, content: bytes) -> Manifest:
+    try:
+        return parsed(Manifest, msgspec.json.decode(content))
+    except (msgspec.DecodeError, SettingError) as error:
+        raise ConfigError(
+            f"checkpoint {root.at(MANIFEST)}: {error}; not written by this version: train it again"
+        ) from error
 
 
 def _rows_file(rank: int, ranks: int) -> str:

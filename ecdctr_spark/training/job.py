@@ -74,7 +74,7 @@ class TrainingResult(Settings, frozen=True):
     """The figures of a training. `rows` are counted once per epoch over all ranks; `loss` is the weighted mean over all
     steps, each before its update; `waiting` is the share of the time spent on input, 0 to 1. The first `resumed` steps
     were made by attempts that were killed; `seconds` and `waiting` are of the last one. `held_out` is the mean loss
-    after each epoch on the files that were not trained on."""
+    after each epoch on the files that were not trained on. `ranks` is the number that ended the training."""
 
     rows: int
     steps: int
@@ -83,3 +83,4 @@ class TrainingResult(Settings, frozen=True):
     waiting: float
     resumed: int = 0
     held_out: tuple[float, ...] = ()
+    ranks: int = 1

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root, sha256
-from ecdctr_spark.training.checkpoint import MANIFEST, Checkpoint, Manifest, RestoreReport, publish
+from ecdctr_spark.training.checkpoint import MANIFEST, Checkpoint, Manifest, RestoreReport, manifest_of, publish
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
 from ecdctr_spark.training.step import TrainState
 from ecdctr_spark.training.transfer import take_all
@@ -52,6 +52,13 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
         return found[0]
     _discard(job, world)
     return None
+
+
+def begun_by(job: TrainingJob) -> int | None:
+    """The number of ranks that made the newest checkpoint of this job, None where there is none. Raises ConfigError
+    where its manifest is damaged."""
+    manifests = [manifest_of(place) for place in _checkpoints(job)[-1:]]
+    return next((manifest.ranks for manifest in manifests if manifest.job == digest(job)), None)
 
 
 def restore_from(state: TrainState, checkpoint: Checkpoint) -> tuple[Cursor, RestoreReport]:

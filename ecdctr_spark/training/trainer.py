@@ -78,6 +78,7 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
         waiting=trained_on.waited / seconds,
         resumed=resumed,
         held_out=cursor.losses,
+        ranks=world.size,
     )
     resume.finish(job, training.state, training.restored, result)
     return result

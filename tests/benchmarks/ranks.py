@@ -16,18 +16,17 @@ import torch
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.training.allocation import keep_freed_memory
 from ecdctr_spark.training.step import start_state, step
-from ecdctr_spark.training.world import World, join_world
+from ecdctr_spark.training.world import World, joined
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
 from tests.benchmarks.turns import BATCH, Workload
 
 _WARM_UP = 3
 
 
-def main(rows: int, steps: int, how: str) -> None:
+def main(world: World, rows: int, steps: int, how: str) -> None:
     """`rows` per field, `steps` of the whole batch."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    world = join_world("horovod")
     those: World = world if how == "together" else ALONE
     state = start_state(Deep(rows, those), TRAIN, those)
     own = slice(world.rank, None, world.size)
@@ -45,4 +44,5 @@ def main(rows: int, steps: int, how: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    with joined("horovod") as ours:
+        main(ours, int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.end_to_end
 REGISTERED = ["--set", "tracking.registered_model=ctr"]
 DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
 FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
+TWO_RANKS = ["--set", "training.ranks=2"]  # auto would take one for so few rows
 
 
 class Output(NamedTuple):
@@ -53,7 +54,7 @@ def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Output:
     code: object = 0
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            main([command, *arguments, *settings(overlay, root)])
+            main([command, *TWO_RANKS, *arguments, *settings(overlay, root)])
         except SystemExit as end:
             code = end.code
     return Output(int(str(code)), out.getvalue(), err.getvalue())
@@ -157,7 +158,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_the_same(
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(one_day, root)
-    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *DAYS, *settings(overlay, root)]
+    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *TWO_RANKS, *DAYS, *settings(overlay, root)]
     interrupted = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert interrupted.stdout is not None
     for line in interrupted.stdout:
@@ -249,10 +250,12 @@ def test_commands_that_read_small_tables_or_train_start_no_spark(
     root = tmp_path / "root"
     shutil.copytree(finished, root)
     monkeypatch.setattr(opening, "spark_session", lambda *_: pytest.fail("Spark was started"))
-    alone = ["--level", "cpm", "--date", "2024-03-04", "--launcher", "inline", "--ranks", "1"]
+    alone = ["--level", "cpm", "--date", "2024-03-04", "--set", "training.ranks=auto"]
     for command, arguments in {"plan": DAYS, "metrics": [], "report": [], "train": alone}.items():
         done = ecdctr(command, overlay, root, *arguments)
         assert done.code == 0, f"{command}: {done.out}{done.err}"
+    assert "loss" in done.out and ", 1 rank" in done.out
+    assert {row["model_id"][:3]: row["ranks"] for row in read_rows(Root.parse(root), MODELS)}["cpm"] == 1
 
 
 def test_each_model_is_one_mlflow_run_with_its_judged_days_and_the_report(finished: Path, overlay: Path) -> None:

@@ -10,11 +10,11 @@ import time
 from ecdctr_spark.launching.rank import serve
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import Progress
-from ecdctr_spark.training.world import World, join_world
+from ecdctr_spark.training.world import World
 
 
 def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
-    """Reports its process id as progress; then, by the job's name, rank 1 raises or dies while rank 0 waits."""
+    """Reports its process id as progress; by the job's name, rank 1 then raises, dies or is late."""
     progress(os.getpid(), float(os.environ["OMP_NUM_THREADS"]))
     if world.rank == 1 and job.model_id == "raise":
         raise ValueError("nothing works here")
@@ -22,9 +22,11 @@ def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
         os.kill(os.getpid(), signal.SIGKILL)
     if job.model_id == "wait":
         time.sleep(600)
+    if world.rank == 1 and job.model_id == "late":
+        time.sleep(3)
     world.barrier()
     return TrainingResult(rows=world.size, steps=0, seconds=0.0, loss=0.0, waiting=0.0)
 
 
 if __name__ == "__main__":
-    serve(obey, join_world(sys.argv[2]), sys.argv[1])  # type: ignore[arg-type]
+    serve(obey, sys.argv[2], sys.argv[1])  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def job(config: Config, name: str, units: tuple[Unit, ...] = (), output: str = "
 WORLDS: tuple[WorldKind, ...] = ("horovod", "torch")
 
 
-def training(launcher: str, ranks: int, world: str = "auto") -> Launching:
+def training(launcher: str, ranks: int | str, world: str = "auto") -> Launching:
     chosen = {"launcher": launcher, "world": world, "ranks": ranks, "threads_per_rank": 1, "clocks": ["day"]}
     return parsed(Launching, chosen)
 
@@ -71,6 +71,12 @@ def run_job(ranks: LocalRanks, given: TrainingJob) -> tuple[TrainingResult, set[
     """The job's result, and the process ids of the ranks that worked on it."""
     pids: set[int] = set()
     return ranks.train(given, lambda pid, _: pids.add(pid)), pids
+
+
+def used(pids: set[int]) -> float:
+    """The seconds of processor time that the processes have used."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(time.user + time.system for time in times)
 
 
 def ended(pids: set[int], seconds: float = 10.0) -> bool:
@@ -102,6 +108,24 @@ def test_ranks_start_once_for_many_jobs(obedient: LocalRanks, config: Config) ->
     assert result.rows == len(pids) == 2
     assert run_job(obedient, job(config, "answer")) == (result, pids)
     assert len(launchers()) == 1
+
+
+@pytest.mark.ranks
+def test_ranks_use_no_processor_between_jobs(obedient: LocalRanks, config: Config) -> None:
+    _, pids = run_job(obedient, job(config, "answer"))
+    time.sleep(0.5)  # what ends with the job
+    before, started = used(pids), time.monotonic()
+    time.sleep(2)
+    assert used(pids) - before < 0.1 * (time.monotonic() - started)  # two in Horovod's world take 0.24 s a second
+    assert run_job(obedient, job(config, "answer"))[1] == pids
+
+
+@pytest.mark.ranks
+def test_ranks_use_little_processor_where_one_waits_for_the_other(obedient: LocalRanks, config: Config) -> None:
+    _, pids = run_job(obedient, job(config, "answer"))
+    before, started = used(pids), time.monotonic()
+    run_job(obedient, job(config, "late"))
+    assert used(pids) - before < 0.6 * (time.monotonic() - started)  # to yield in a loop takes one of them 1 s a second
 
 
 @pytest.mark.ranks
@@ -261,7 +285,7 @@ def test_a_training_survives_the_loss_of_one_of_two_ranks(config: Config, tmp_pa
     with open_ranks(elastic, UNUSED) as ranks:
         result = ranks.train(task, kill_one)
     assert killed and result.resumed >= 100
-    assert result.rows == 8 * 600  # each row once per epoch, the dead rank's share included
+    assert (result.rows, result.ranks) == (8 * 600, 1)  # each row once per epoch, the dead rank's share included
     assert Checkpoint.open(Root.parse(tmp_path / "model")).manifest.ranks == 1
     assert not serving() and not launchers()
 
@@ -271,6 +295,18 @@ def test_inline_trains_in_this_process(config: Config, tmp_path: Path) -> None:
         result = ranks.train(job(config, "tpm", write_units(tmp_path), str(tmp_path / "model")), lambda *_: None)
     assert result.rows == 600
     assert (tmp_path / "model" / "manifest.json").is_file()
+
+
+@pytest.mark.ranks
+def test_one_rank_chosen_for_a_small_training_makes_the_model_of_this_process(config: Config, tmp_path: Path) -> None:
+    units = write_units(tmp_path)
+    for launcher in ("local", "inline"):
+        with open_ranks(training(launcher, "auto"), UNUSED) as ranks:
+            result = ranks.train(job(config, "tpm", units, str(tmp_path / launcher)), lambda *_: None)
+            assert len(serving()) == (launcher == "local")
+        assert (result.rows, result.ranks) == (600, 1)
+    for path in (tmp_path / "inline").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "local" / path.name).read_bytes()
 
 
 def test_more_ranks_than_slots_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.training.step import start_state
 from ecdctr_spark.training.trainer import fit
-from ecdctr_spark.training.world import World, join_world
+from ecdctr_spark.training.world import World, joined
 from tests.made_up import CTR_CONTRACT, TRAIN, batch, ctr_spec, part
 
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
@@ -46,6 +46,6 @@ def train_share(spec: ModelSpec, world: World, output: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    joined = join_world(sys.argv[1])  # type: ignore[arg-type]
     for name, chosen in SPECS.items():
-        train_share(chosen, joined, Path(sys.argv[2]) / name)
+        with joined(sys.argv[1]) as world:  # type: ignore[arg-type]
+            train_share(chosen, world, Path(sys.argv[2]) / name)

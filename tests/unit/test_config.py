@@ -29,9 +29,9 @@ def test_an_unknown_nested_key_is_named_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("training.ranks=two", "training.ranks: 'two' is no whole number: give one, such as 2"),
-        ("training.ranks=0", "training.ranks: 0 is too small: expected more than 0"),
-        ("training.ranks=", "training.ranks: null is no whole number: give one, such as 2"),
+        ("training.ranks=two", "training.ranks: 'two' is no whole number: give one, such as 2, or auto"),
+        ("training.ranks=0", "training.ranks: 0 is too small: expected more than 0, or auto"),
+        ("training.ranks=", "training.ranks: null is no whole number: give one, such as 2, or auto"),
         ("training=3", "training: 3 is no mapping: give its keys, such as {key: value}"),
         ("labels.maturity_days=-1", "labels.maturity_days: -1 is too small: expected at least 0"),
         ("sampling.seed=1.5", "sampling.seed: 1.5 is no whole number: give one, such as 2"),
@@ -158,6 +158,12 @@ def test_more_ranks_to_resume_with_than_there_are_is_refused() -> None:
 def test_inline_is_one_rank() -> None:
     with pytest.raises(ConfigError, match=r"training: launcher inline is one rank, but ranks is 2"):
         load_config([], [FIRST_DAY, "training.launcher=inline", "training.ranks=2"])
+    assert load_config([], [FIRST_DAY, "training.launcher=inline"]).training.ranks == "auto"
+
+
+def test_executors_get_no_ranks_by_themselves() -> None:
+    with pytest.raises(ConfigError, match=r"training: launcher spark takes no ranks auto: set training\.ranks to"):
+        load_config([], [FIRST_DAY, "training.launcher=spark", "training.ranks=auto"])
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_setting_that_changes_samples_makes_another_data_set_of_the_same_logs(
 @pytest.mark.parametrize(
     "setting",
     [
-        "storage.root=/elsewhere", "spark.master=local[8]", "training.ranks=8", "training.launcher=spark",
+        "storage.root=/elsewhere", "spark.master=local[8]", "training.ranks=8", "training.launcher=inline",
         "training.world=torch", "streaming.reader=arrow",
         "training.min_ranks=1", "check.least_rows=5", "evaluation.bootstrap=9", "tracking.experiment=x",
         "methods.ecdctr.levels.tpm.train.epochs=2",

@@ -21,7 +21,7 @@ from ecdctr_spark.version import code_version
 from tests.configured import FIRST_DAY
 
 DAY = dt.date(2024, 3, 12)
-RESULT = TrainingResult(rows=7, steps=1, seconds=1.5, loss=0.5, waiting=0.0)
+RESULT = TrainingResult(rows=7, steps=1, seconds=1.5, loss=0.5, waiting=0.0, ranks=3)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_model_names_all_that_it_was_made_from(root: Root, config: Config) -> 
     assert row["tables"] == {"samples": 3}
     assert row["parents"] == [model.model_id for model in made.parents] and len(row["parents"]) == 1
     assert (row["data_set"], row["domains"], row["days"]) == (config.data_set_id, ["ad"], [made.first, DAY])
-    assert (row["code_version"], row["ranks"]) == (code_version(), config.training.ranks)
+    assert (row["code_version"], row["ranks"]) == (code_version(), RESULT.ranks)
     settings = json.loads(row["settings"])
     assert settings["level"]["train"] == plain(config.methods["ecdctr"].levels["actr"].train)
     assert settings["sampling"] == plain(config.sampling)

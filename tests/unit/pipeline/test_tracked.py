@@ -16,7 +16,7 @@ from tests.sessions import UNUSED
 
 CONFIG = load_config([], [FIRST_DAY])
 DATE = dt.date(2000, 4, 5)
-RESULT = TrainingResult(rows=300, steps=6, seconds=2.0, loss=0.5, waiting=0.1, held_out=(0.7, 0.6, 0.65))
+RESULT = TrainingResult(rows=300, steps=6, seconds=2.0, loss=0.5, waiting=0.1, held_out=(0.7, 0.6, 0.65), ranks=3)
 
 
 def planned(level: str, date: dt.date = DATE) -> Training:
@@ -42,7 +42,7 @@ def test_a_run_opens_with_all_settings_of_its_level_and_its_lineage() -> None:
         "network.kind": "ctr",
         "train.batch_size": str(level.train.batch_size),
         "train.dense_learning_rate": str(level.train.dense_learning_rate),
-        "training.ranks": "2",
+        "training.ranks": "auto",
         "training.launcher": "local",
     }
     assert {name: record.params[name] for name in expected} == expected
@@ -65,6 +65,7 @@ def test_a_finished_training_has_its_figures_its_validation_losses_and_the_table
         (300, {"validation_loss": 0.65}),
     ]
     assert last.step == 300 and last.metrics["loss"] == 0.5 and last.metrics["steps"] == 6.0
+    assert last.metrics["ranks"] == 3.0
     read = [(table.name, table.place, table.version) for table in last.inputs]
     home = "/store/data_set/data/tables"
     assert read == [("samples", f"{home}/samples", 7), ("vocabulary", f"{home}/vocabulary", 2)]

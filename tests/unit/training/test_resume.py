@@ -16,6 +16,7 @@ from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
+from ecdctr_spark.training import resume
 from ecdctr_spark.training.checkpoint import load
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
@@ -139,6 +140,16 @@ def test_another_number_of_ranks_resumes_and_no_row_is_lost_or_trained_on_twice(
     on_ranks(before, lambda world: killed(task, 8, world))
     for result in on_ranks(after, lambda world: carried_out(task, world)):
         assert result.resumed == 3 and result.rows == EPOCHS * ROWS
+
+
+def test_a_training_under_way_says_how_many_ranks_have_begun_it(units: list[Unit], tmp_path: Path) -> None:
+    task = job(units, tmp_path / "model")
+    assert resume.begun_by(task) is None
+    on_ranks(2, lambda world: killed(task, 8, world))
+    assert resume.begun_by(task) == 2
+    assert resume.begun_by(job(units, tmp_path / "model", epochs=3)) is None
+    on_ranks(2, lambda world: carried_out(task, world))
+    assert resume.begun_by(task) is None
 
 
 def test_only_the_newest_checkpoints_are_kept_and_none_beside_the_model(units: list[Unit], tmp_path: Path) -> None:
