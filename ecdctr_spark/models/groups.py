@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_CPU = torch.device("cpu")
+
 
 class Groups(NamedTuple):
     """The positions of a vector [N] grouped by value: the G `distinct` values ascending, the positions in that `order`
@@ -30,16 +32,24 @@ def group(values: Tensor) -> Groups:
 
 
 def gather(vectors: Tensor, rows: Tensor) -> Tensor:
-    """The vectors [N, D] of integer rows [N] of a table [R, D]."""
+    """The vectors [N, D] of integer rows [N] of a table [R, D], without a gradient."""
+    vectors = vectors.detach()  # the CPU kernel writes down what only a backward pass needs where it sees a gradient
     if vectors.is_cuda:
         return vectors.index_select(0, rows)
     # Bags of one row: the CPU kernel for bags prefetches, and takes half the time of index_select.
-    return F.embedding_bag(rows, vectors, _count(len(rows).bit_length(), rows.dtype)[: len(rows)], mode="sum")
+    return F.embedding_bag(rows, vectors, _first(len(rows), rows.dtype), mode="sum")
 
 
 def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
     """Sums [G, D] of vectors [N, D] over each group, added in the order of positions."""
     return F.embedding_bag(groups.order, vectors, groups.starts, mode="sum")
+
+
+def sum_runs(vectors: Tensor, starts: Tensor) -> Tensor:
+    """Sums [B, D] of vectors [N, D] over runs of consecutive ones, that `starts` [B] int64 begin; of none, zero. Without a
+    gradient."""
+    places = _first(len(vectors), starts.dtype, starts.device)
+    return F.embedding_bag(places, vectors.detach(), starts, mode="sum")
 
 
 def group_of_each(groups: Groups) -> Tensor:
@@ -49,7 +59,11 @@ def group_of_each(groups: Groups) -> Tensor:
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
 
 
+def _first(number: int, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
+    return _count(number.bit_length(), dtype, device)[:number]
+
+
 @lru_cache(maxsize=64)
-def _count(bits: int, dtype: torch.dtype) -> Tensor:
+def _count(bits: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 .. 2^bits - 1, cached: to make it at each look-up would cost as much as the look-up."""
-    return torch.arange(1 << bits, dtype=dtype)
+    return torch.arange(1 << bits, dtype=dtype, device=device)

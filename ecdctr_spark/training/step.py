@@ -17,6 +17,7 @@ from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.rowwise_adagrad import UPDATES
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.objective import CLICKS, Objective
 from ecdctr_spark.training.world import World
 
@@ -43,7 +44,7 @@ class TrainState(NamedTuple):
     reduced and clipped as a whole without a copy. Its last elements hold a step's Totals."""
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: AdamW
     gradient: Tensor
     train: Optimisation
     world: World
@@ -53,8 +54,8 @@ class TrainState(NamedTuple):
 def start_state(model: nn.Module, train: Optimisation, world: World, objective: Objective = CLICKS) -> TrainState:
     """Moves the model to this rank's device and sets up Adam with decoupled weight decay for its parameters. Tables are
     no parameters and bring their own optimiser."""
-    parameters = list(model.to(world.device).parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=train.dense_learning_rate, weight_decay=train.weight_decay)
+    optimiser = AdamW(model.to(world.device), train.weight_decay)
+    parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
     for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
@@ -75,9 +76,7 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     dense.mul_(scale)
     dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
-    for group in state.optimiser.param_groups:
-        group["lr"] = train.dense_learning_rate * warm
-    state.optimiser.step()
+    state.optimiser.step(dense, train.dense_learning_rate * warm)
     for module in state.model.modules():
         if isinstance(module, ShardedEmbedding):
             module.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
