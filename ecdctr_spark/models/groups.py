@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _CPU = torch.device("cpu")
+_BY_DIGITS = 1 << 15  # values from which on torch sorts by digits, several times faster than below
 
 
 class Groups(NamedTuple):
@@ -23,8 +24,9 @@ class Groups(NamedTuple):
 
 
 def group(values: Tensor) -> Groups:
-    """Groups of a vector of integers [N]. The sort is stable: the same values give the same order on any machine."""
-    ordered, order = torch.sort(values, stable=True)
+    """Groups of a vector of integers [N] in 0 .. 2^31 - 1. The sort is stable: the same values give the same order on
+    any machine."""
+    ordered, order = _sorted(values)
     first = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=first[1:])
     starts = first.nonzero().squeeze(1)
@@ -46,7 +48,7 @@ def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
 
 
 def sum_runs(vectors: Tensor, starts: Tensor) -> Tensor:
-    """Sums [B, D] of vectors [N, D] over runs of consecutive ones, that `starts` [B] int64 begin; of none, zero. Without a
+    """Sums [B, D] of vectors [N, D] over runs of consecutive ones, that `starts` [B] int64 begin; of none, zero. Has no
     gradient."""
     places = _first(len(vectors), starts.dtype, starts.device)
     return F.embedding_bag(places, vectors.detach(), starts, mode="sum")
@@ -57,6 +59,16 @@ def group_of_each(groups: Groups) -> Tensor:
     sizes = torch.diff(groups.starts, append=groups.starts.new_tensor([len(groups.order)]))
     numbers = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
+
+
+def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The values in ascending order, and the position of each; equal ones by position."""
+    if values.is_cuda or len(values) >= _BY_DIGITS:
+        return torch.sort(values, stable=True)
+    # torch compares pairs one by one. With its position below it a value is one number, and numpy sorts those at once.
+    packed = (values.to(torch.int64) << 32).bitwise_or_(_first(len(values), torch.int64))
+    packed.numpy().sort()
+    return (packed >> 32).to(values.dtype), packed & 0xFFFFFFFF
 
 
 def _first(number: int, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:

@@ -36,17 +36,17 @@ class MonthAttention(nn.Module):
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D]. A zero vector is a month without a snapshot. Zero where all months are."""
-        present = _present(months)
+        # Months are few, so samples come last: [M, D, B]. A general product of many small matrices takes twice as long.
+        each = months.permute(1, 2, 0).contiguous()
+        present = each.abs().amax(1) > 0
         # q_i k_j is m_i (Q'K) m_j: two small matrices are multiplied, not all months with each of them.
-        between = self.query.weight.t() @ self.key.weight / months.shape[-1] ** 0.5
-        scores = (months @ between) @ months.transpose(1, 2)
+        asked = self.key.weight.t() @ self.query.weight / months.shape[-1] ** 0.5 @ each
+        scores = (asked.unsqueeze(1) * each.unsqueeze(0)).sum(2)
         # The lowest finite score, not -inf: an entity without any month must not become NaN.
-        scores = scores.masked_fill(~present.unsqueeze(1), torch.finfo(scores.dtype).min)
-        # Sums of few are slow where they are the last dimension, so samples are.
-        attended, here = scores.permute(1, 2, 0).softmax(1), present.t()
-        shares = (attended * here.unsqueeze(1)).sum(0) / here.sum(0).clamp(min=1)
+        attended = scores.masked_fill(~present, torch.finfo(scores.dtype).min).softmax(1)
+        shares = (attended * present.unsqueeze(1)).sum(0) / present.sum(0).clamp(min=1)
         # The mean of weighted sums of values is the value of a weighted sum.
-        pooled: Tensor = self.value((shares.t().unsqueeze(-1) * months).sum(1))
+        pooled: Tensor = self.value((shares.unsqueeze(1) * each).sum(0).t())
         return pooled
 
 

@@ -41,13 +41,16 @@ class Totals(NamedTuple):
 
 class TrainState(NamedTuple):
     """A model and what updates it. `gradient` is one vector; every parameter's gradient is a view of it, so that it is
-    reduced and clipped as a whole without a copy. Its last elements hold a step's Totals."""
+    reduced and clipped as a whole without a copy. Its last elements hold a step's Totals. `norms` and `embeddings` are
+    the model's, found once."""
 
     model: nn.Module
     optimiser: AdamW
     gradient: Tensor
     train: Optimisation
     world: World
+    norms: tuple[nn.BatchNorm1d, ...]
+    embeddings: tuple[ShardedEmbedding, ...]
     objective: Objective = CLICKS
 
 
@@ -60,7 +63,8 @@ def start_state(model: nn.Module, train: Optimisation, world: World, objective: 
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
     for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
         parameter.grad = piece.view_as(parameter)
-    return TrainState(model, optimiser, gradient, train, world, objective)
+    embeddings = tuple(module for module in model.modules() if isinstance(module, ShardedEmbedding))
+    return TrainState(model, optimiser, gradient, train, world, tuple(_batch_norms(model)), embeddings, objective)
 
 
 def step(state: TrainState, batch: Batch, number: int) -> Totals:
@@ -77,9 +81,8 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
     state.optimiser.step(dense, train.dense_learning_rate * warm)
-    for module in state.model.modules():
-        if isinstance(module, ShardedEmbedding):
-            module.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
+    for embedding in state.embeddings:
+        embedding.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
     return totals
 
 
@@ -106,7 +109,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
     for batch in batches:
-        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch)
+        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch, rows_of(batch))
     model.train(training)
     return Totals(*world.all_reduce(sums).tolist())
 
@@ -117,10 +120,13 @@ def rows_of(batch: Batch) -> int:
 
 
 def _pass(state: TrainState, part: Batch) -> Tensor:
-    _use_batch(state.model, rows_of(part) > 1)
+    rows = rows_of(part)
+    for norm in state.norms:
+        # By the batch's own statistics or the running ones: a single row has no variance, and a filler is no data.
+        norm.training = rows > 1
     loss = _loss(state.model, part.to(state.world.device), state.train.precision, state.objective)
     loss.backward()  # type: ignore[no-untyped-call]
-    return _totals(loss.detach(), part)
+    return _totals(loss.detach(), part, rows)
 
 
 def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) -> Tensor:
@@ -129,18 +135,11 @@ def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) 
     return objective.loss(logits.float(), batch)
 
 
-def _totals(loss: Tensor, batch: Batch) -> Tensor:
+def _totals(loss: Tensor, batch: Batch, rows: int) -> Tensor:
     """Totals of a batch on the CPU, as a tensor on the loss's device: so a GPU is not waited for here."""
-    totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows_of(batch))).to(loss.device)
+    totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows)).to(loss.device)
     totals[0] = loss
     return totals
-
-
-def _use_batch(model: nn.Module, statistics: bool) -> None:
-    """Batch norm by the batch's own statistics or the running ones: a single row has no variance, and a filler is no
-    data."""
-    for norm in _batch_norms(model):
-        norm.train(statistics)
 
 
 def _batch_norms(model: nn.Module) -> Iterator[nn.BatchNorm1d]:
