@@ -124,14 +124,15 @@ class _Crossed(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         depth = len(ctx.saved_tensors) // 3
         crossed, linear, weights = (ctx.saved_tensors[part * depth : (part + 1) * depth] for part in range(3))
-        of_crossed, of_inputs = gradients[0].clone(), torch.zeros_like(crossed[0])
-        of_layers: list[Tensor] = []
-        for entered, left, weight in zip(reversed(crossed), reversed(linear), reversed(weights), strict=True):
-            of_linear = (of_crossed * crossed[0]).to(left.dtype)
-            of_inputs.addcmul_(of_crossed, left)
-            of_layers = [of_linear.t() @ entered.to(left.dtype), of_linear.sum(0), *of_layers]
-            _add_product(of_crossed, of_linear, weight.to(left.dtype))
-        return of_inputs.add_(of_crossed), *of_layers
+        inputs, of_crossed, of_layers = crossed[0], gradients[0].clone(), list[Tensor]()
+        of_inputs = of_crossed * linear[-1]
+        for place in reversed(range(depth)):
+            like = linear[place].dtype
+            of_linear = (of_crossed * inputs).to(like)
+            of_layers = [of_linear.t() @ crossed[place].to(like), of_linear.sum(0), *of_layers]
+            _add_product(of_crossed, of_linear, weights[place].to(like))
+            of_inputs = of_inputs.addcmul_(of_crossed, linear[place - 1]) if place else of_inputs.add_(of_crossed)
+        return of_inputs, *of_layers
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

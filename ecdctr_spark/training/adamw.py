@@ -37,10 +37,14 @@ class AdamW:
         self._steps = {name: steps + 1 for name, steps in self._steps.items()}
         self._mean.lerp_(gradient, 1 - _MEAN_DECAY)
         self._square.mul_(_SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
-        self._values.mul_(1 - learning_rate * self._weight_decay)
+        if self._weight_decay:
+            self._values.mul_(1 - learning_rate * self._weight_decay)
         for steps, run in self._runs():
-            root = self._square[run].sqrt().div_(math.sqrt(1 - _SQUARE_DECAY**steps)).add_(_EPSILON)
-            self._values[run].addcdiv_(self._mean[run], root, value=-learning_rate / (1 - _MEAN_DECAY**steps))
+            # The corrections of both moments as one factor of the rate and one of epsilon: fewer passes.
+            correction = math.sqrt(1 - _SQUARE_DECAY**steps)
+            root = self._square[run].sqrt().add_(_EPSILON * correction)
+            rate = learning_rate * correction / (1 - _MEAN_DECAY**steps)
+            self._values[run].addcdiv_(self._mean[run], root, value=-rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by `parameter/kind`; that of a parameter without steps is left out. It shares this memory."""

@@ -77,8 +77,7 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     state.world.all_reduce(gradient)
     totals = Totals(*own.tolist())
     scale = 1.0 / totals.weight
-    dense.mul_(scale)
-    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
+    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=scale))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
     state.optimiser.step(dense, train.dense_learning_rate * warm)
     for embedding in state.embeddings:
