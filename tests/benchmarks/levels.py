@@ -1,5 +1,5 @@
-"""The training step of one configured level from memory, in a process of its own: `python tests/benchmarks/levels.py
-LEVEL BATCH THREADS`. A line of standard input, `step N` or `floor N`, is answered with the seconds of N of them.
+"""The training step of a configured level from memory, or the matrix products of its network alone:
+`python tests/benchmarks/levels.py step|floor LEVEL BATCH THREADS`, which answers as the contestants of turns.py do.
 
 Of the project only the package is imported, so that PYTHONPATH chooses the version that is measured.
 """
@@ -7,13 +7,12 @@ Of the project only the package is imported, so that PYTHONPATH chooses the vers
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import cycle
 
 import torch
 from torch import Tensor, nn
+from turns import answer
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, contract
@@ -29,25 +28,40 @@ TOKENS, MONTHS = 10_000, ("april", "may", "june")  # rows of each id; those of a
 _BATCHES = 8
 
 
-def main(level: str, rows: int, threads: int) -> None:
+def main(what: str, level: str, rows: int, threads: int) -> None:
     """Answers until standard input ends."""
     torch.set_num_threads(threads)
     keep_freed_memory()
-    answers, sys.stdout = sys.stdout, sys.stderr
-    model, spec, configured = built(level)
-    batches = batches_of(spec, rows)
-    state, products = start_state(model, configured.train, ALONE), floor(model, spec, batches[0])
-    work: dict[str, Iterator[Callable[[], object]]] = {
-        "step": cycle([partial(step, state, batch, 0) for batch in batches]),
-        "floor": cycle([lambda: [product() for product in products]]),
-    }
-    for line in sys.stdin:
-        name, number = line.split()
-        chosen = [next(work[name]) for _ in range(int(number))]
-        started = time.perf_counter()
-        for each in chosen:
-            each()
-        print(time.perf_counter() - started, file=answers, flush=True)
+    answer(partial(steps if what == "step" else floor, level, rows))
+
+
+def steps(name: str, rows: int) -> list[Callable[[], object]]:
+    """A step on each of some batches."""
+    model, spec, level = built(name)
+    state = start_state(model, level.train, ALONE)
+    return [partial(step, state, batch, 0) for batch in batches_of(spec, rows)]
+
+
+def floor(name: str, rows: int) -> list[Callable[[], object]]:
+    """The matrix products of the network's linear layers alone: forward, and backward to inputs and weights.
+
+    A layer over behaviours has as many rows as there are in the batch, one over months as many as entities have.
+    """
+    model, spec, _ = built(name)
+    behaviours = sum(int((sequence != 0).sum()) for sequence in batches_of(spec, rows)[0].sequences.values())
+    products: list[Callable[[], Tensor]] = []
+    for layer_name, layer in model.named_modules():
+        if not isinstance(layer, nn.Linear):
+            continue
+        of_behaviours = layer_name.startswith("interests.") and not layer_name.endswith("of_query")
+        over_months = layer_name.startswith("memory.")
+        length = behaviours if of_behaviours else rows * (len(MONTHS) if over_months else 1)
+        inputs, outputs = torch.randn(length, layer.in_features), torch.randn(length, layer.out_features)
+        weight = layer.weight.detach()
+        products += [partial(torch.mm, inputs, weight.t()), partial(torch.mm, outputs.t(), inputs)]
+        if not over_months:  # these are frozen
+            products.append(partial(torch.mm, outputs, weight))
+    return [lambda: [product() for product in products]]
 
 
 def built(name: str) -> tuple[nn.Module, ModelSpec, Level]:
@@ -92,26 +106,5 @@ def _batch(read: Contract, rows: int, draw: torch.Generator) -> Batch:
     )
 
 
-def floor(model: nn.Module, spec: ModelSpec, batch: Batch) -> list[Callable[[], Tensor]]:
-    """The matrix products of the network's linear layers alone: forward, and backward to inputs and weights.
-
-    A layer over behaviours has as many rows as there are in the batch, one over months as many as entities have.
-    """
-    behaviours = sum(int((sequence != 0).sum()) for sequence in batch.sequences.values())
-    products: list[Callable[[], Tensor]] = []
-    for name, layer in model.named_modules():
-        if not isinstance(layer, nn.Linear):
-            continue
-        of_behaviours = name.startswith("interests.") and not name.endswith("of_query")
-        over_months = name.startswith("memory.")
-        rows = behaviours if of_behaviours else len(batch) * (len(MONTHS) if over_months else 1)
-        inputs, outputs = torch.randn(rows, layer.in_features), torch.randn(rows, layer.out_features)
-        weight = layer.weight.detach()
-        products += [partial(torch.mm, inputs, weight.t()), partial(torch.mm, outputs.t(), inputs)]
-        if not over_months:  # these are frozen
-            products.append(partial(torch.mm, outputs, weight))
-    return products
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
