@@ -57,7 +57,9 @@ class Fields(nn.Module):
         )
 
     def _known(self, rows: Tensor, unknown: Tensor) -> Tensor:
-        return torch.where(rows < self.rows, rows, unknown + rows % self.contract.unknown_rows)
+        here = rows < self.rows
+        # A training's samples have no later tokens, as a rule: nothing is computed for them then.
+        return rows if here.all() else torch.where(here, rows, unknown + rows % self.contract.unknown_rows)
 
 
 def position_of(spec: ModelSpec, name: str) -> int:

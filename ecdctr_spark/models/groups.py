@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _CPU = torch.device("cpu")
+_SUM = 0  # torch.embedding_bag's mode
 _BY_DIGITS = 1 << 15  # values from which on torch sorts by digits, several times faster than below
 
 
@@ -35,23 +35,28 @@ def group(values: Tensor) -> Groups:
 
 def gather(vectors: Tensor, rows: Tensor) -> Tensor:
     """The vectors [N, D] of integer rows [N] of a table [R, D], without a gradient."""
-    vectors = vectors.detach()  # the CPU kernel writes down what only a backward pass needs where it sees a gradient
     if vectors.is_cuda:
-        return vectors.index_select(0, rows)
+        return vectors.detach().index_select(0, rows)
     # Bags of one row: the CPU kernel for bags prefetches, and takes half the time of index_select.
-    return F.embedding_bag(rows, vectors, _first(len(rows), rows.dtype), mode="sum")
+    return _bags(vectors, rows, _first(len(rows), rows.dtype))
 
 
 def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
     """Sums [G, D] of vectors [N, D] over each group, added in the order of positions."""
-    return F.embedding_bag(groups.order, vectors, groups.starts, mode="sum")
+    return _bags(vectors, groups.order, groups.starts)
 
 
 def sum_runs(vectors: Tensor, starts: Tensor) -> Tensor:
     """Sums [B, D] of vectors [N, D] over runs of consecutive ones, that `starts` [B] int64 begin; of none, zero. Has no
     gradient."""
-    places = _first(len(vectors), starts.dtype, starts.device)
-    return F.embedding_bag(places, vectors.detach(), starts, mode="sum")
+    return _bags(vectors, _first(len(vectors), starts.dtype, starts.device), starts)
+
+
+def _bags(vectors: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """The sums over bags of rows, as of torch.nn.functional.embedding_bag without its checks."""
+    # Where it sees a gradient, the kernel writes down what only its own backward pass needs.
+    sums: Tensor = torch.embedding_bag(vectors.detach(), rows, starts, False, _SUM)[0]
+    return sums
 
 
 def group_of_each(groups: Groups) -> Tensor:
