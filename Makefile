@@ -125,8 +125,8 @@ bench-device: setup ## time the training step on this machine's GPU
 	@$(BIN)/python -m tests.benchmarks.bench_device
 
 PEERS := .bench/peers
-bench-train: setup $(PEERS)/ready ## compare the training step with peers'; streaming, ranks, bytes, memory
-	@$(BIN)/python -m tests.benchmarks.bench_train
+bench-train: setup $(PEERS)/ready ## compare the training step with peers', streaming, ranks; BEFORE=CHECKOUT as bench-run
+	@$(BIN)/python -m tests.benchmarks.bench_train $(BEFORE)
 
 # TorchRec and FBGEMM's CPU build are installed without their dependencies, which would add the CUDA build.
 $(PEERS)/ready: constraints/peers.txt constraints/peers-alone.txt | $(STAMPS)/venv

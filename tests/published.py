@@ -16,6 +16,7 @@ from ecdctr_spark.models.memory import SnapshotMemory
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.storage import Root
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.checkpoint import Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingResult
 from tests.made_up import TRAIN, ctr_spec, tiny_spec
@@ -45,7 +46,7 @@ def publish_model(folder: Path | Root, spec: ModelSpec, model_id: str = "model-1
             tensor.copy_(uniform + 0.5 if name.endswith("running_var") else uniform - 0.5)
     if isinstance(memory := getattr(model, "memory", None), SnapshotMemory):
         memory.table.weight[:, -1] = (torch.arange(ROWS) >= 12).float()  # rows from 12 on are items
-    optimiser = torch.optim.Adam(model.parameters())
+    optimiser = AdamW(model, weight_decay=0.0)
     manifest = Manifest(
         model_id=model_id,
         spec=spec,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecdctr_spark.models.batch import Batch
@@ -40,15 +41,15 @@ class Ctr(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] float32."""
         fields = self.fields(batch)
-        inputs = [fields.ids.flatten(1), self.numbers(batch.numbers)]
-        for interest, position, (keys, present) in zip(
-            self.interests, self.fields.positions, fields.sequences, strict=True
-        ):
-            inputs.append(interest(fields.ids[:, position], keys, present))
+        inputs = [*fields.ids, self.numbers(batch.numbers)]
+        for interest, position, behaviours in zip(self.interests, self.fields.positions, fields.sequences, strict=True):
+            inputs.append(interest(fields.ids[position], behaviours))
         if self.memory:
-            inputs.append(self.memory(fields.rows[:, self.user], fields.rows[:, self.item]))
+            inputs.append(self.memory(fields.rows[self.user], fields.rows[self.item]))
         joined = torch.cat(inputs, 1)
-        logits: Tensor = self.output(torch.cat([self.cross(joined), self.mlp(joined)], 1))
+        # Weights are split rather than the two parts joined: of them there is one row, of the parts one per sample.
+        of_cross, of_mlp = torch.split(self.output.weight, [joined.shape[1], self.mlp.outputs], 1)
+        logits = F.linear(self.cross(joined), of_cross, self.output.bias) + F.linear(self.mlp(joined), of_mlp)
         return logits.squeeze(1)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.behaviours import Behaviours, present
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import ModelSpec
@@ -15,11 +17,11 @@ from ecdctr_spark.settings.base import ConfigError
 
 
 class FieldVectors(NamedTuple):
-    """`ids` [B, ids, D] in the contract's order; of each sequence its vectors [B, L, D] and a mask [B, L], False at
-    padding; `rows` [B, ids] int32, the embedding's rows that were read for the ids."""
+    """Of each id its vectors [B, D] and of each sequence its behaviours, in the contract's order; `rows` [ids, B]
+    int32, the embedding's rows that were read for the ids."""
 
-    ids: Tensor
-    sequences: list[tuple[Tensor, Tensor]]
+    ids: Sequence[Tensor]
+    sequences: list[Behaviours]
     rows: Tensor
 
 
@@ -38,22 +40,26 @@ class Fields(nn.Module):
 
     def forward(self, batch: Batch) -> FieldVectors:
         """See FieldVectors. All ranks call it together."""
-        ids = self._known(batch.ids, self.unknown)
-        sequences = [
-            self._known(batch.sequences[sequence.name], self.unknown[position])
-            for sequence, position in zip(self.contract.sequences, self.positions, strict=True)
+        ids = self._known(batch.ids, self.unknown).t()
+        listed = [present(batch.sequences[sequence.name]) for sequence in self.contract.sequences]
+        behaviours = [
+            self._known(rows, self.unknown[position])
+            for (rows, _), position in zip(listed, self.positions, strict=True)
         ]
-        # One look-up, so that ranks exchange once; flat, so that its parts are views.
-        vectors = self.embedding(torch.cat([rows.flatten() for rows in (ids, *sequences)]))
-        of_ids, *of_sequences = vectors.split([rows.numel() for rows in (ids, *sequences)])
+        # One look-up, so that ranks exchange once, field after field: each one's vectors and gradients stay together.
+        vectors = self.embedding(torch.cat([ids.flatten(), *behaviours]))
+        parts = vectors.split([ids.shape[1]] * len(ids) + [len(rows) for rows in behaviours])
+        of_sequences = parts[len(ids) :]
         return FieldVectors(
-            of_ids.view(*ids.shape, -1),
-            [(v.view(*rows.shape, -1), rows != 0) for v, rows in zip(of_sequences, sequences, strict=True)],
+            parts[: len(ids)],
+            [Behaviours(each, owners) for each, (_, owners) in zip(of_sequences, listed, strict=True)],
             ids,
         )
 
     def _known(self, rows: Tensor, unknown: Tensor) -> Tensor:
-        return torch.where(rows < self.rows, rows, unknown + rows % self.contract.unknown_rows)
+        here = rows < self.rows
+        # A training's samples have no later tokens, as a rule: nothing is computed for them then.
+        return rows if here.all() else torch.where(here, rows, unknown + rows % self.contract.unknown_rows)
 
 
 def position_of(spec: ModelSpec, name: str) -> int:

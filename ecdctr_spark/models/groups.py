@@ -7,8 +7,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+_CPU = torch.device("cpu")
+_SUM = 0  # torch.embedding_bag's mode
+_BY_DIGITS = 1 << 15  # values from which on torch sorts by digits, several times faster than below
 
 
 class Groups(NamedTuple):
@@ -21,8 +24,9 @@ class Groups(NamedTuple):
 
 
 def group(values: Tensor) -> Groups:
-    """Groups of a vector of integers [N]. The sort is stable: the same values give the same order on any machine."""
-    ordered, order = torch.sort(values, stable=True)
+    """Groups of a vector of integers [N] in 0 .. 2^31 - 1. The sort is stable: the same values give the same order on
+    any machine."""
+    ordered, order = _sorted(values)
     first = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=first[1:])
     starts = first.nonzero().squeeze(1)
@@ -30,16 +34,29 @@ def group(values: Tensor) -> Groups:
 
 
 def gather(vectors: Tensor, rows: Tensor) -> Tensor:
-    """The vectors [N, D] of integer rows [N] of a table [R, D]."""
+    """The vectors [N, D] of integer rows [N] of a table [R, D], without a gradient."""
     if vectors.is_cuda:
-        return vectors.index_select(0, rows)
+        return vectors.detach().index_select(0, rows)
     # Bags of one row: the CPU kernel for bags prefetches, and takes half the time of index_select.
-    return F.embedding_bag(rows, vectors, _count(len(rows).bit_length(), rows.dtype)[: len(rows)], mode="sum")
+    return _bags(vectors, rows, _first(len(rows), rows.dtype))
 
 
 def sum_groups(vectors: Tensor, groups: Groups) -> Tensor:
     """Sums [G, D] of vectors [N, D] over each group, added in the order of positions."""
-    return F.embedding_bag(groups.order, vectors, groups.starts, mode="sum")
+    return _bags(vectors, groups.order, groups.starts)
+
+
+def sum_runs(vectors: Tensor, starts: Tensor) -> Tensor:
+    """Sums [B, D] of vectors [N, D] over runs of consecutive ones, that `starts` [B] int64 begin; of none, zero. Has no
+    gradient."""
+    return _bags(vectors, _first(len(vectors), starts.dtype, starts.device), starts)
+
+
+def _bags(vectors: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """The sums over bags of rows, as of torch.nn.functional.embedding_bag without its checks."""
+    # Where it sees a gradient, the kernel writes down what only its own backward pass needs.
+    sums: Tensor = torch.embedding_bag(vectors.detach(), rows, starts, False, _SUM)[0]
+    return sums
 
 
 def group_of_each(groups: Groups) -> Tensor:
@@ -49,7 +66,21 @@ def group_of_each(groups: Groups) -> Tensor:
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
 
 
+def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The values in ascending order, and the position of each; equal ones by position."""
+    if values.is_cuda or len(values) >= _BY_DIGITS:
+        return torch.sort(values, stable=True)
+    # torch compares pairs one by one. With its position below it a value is one number, and numpy sorts those at once.
+    packed = (values.to(torch.int64) << 32).bitwise_or_(_first(len(values), torch.int64))
+    packed.numpy().sort()
+    return (packed >> 32).to(values.dtype), packed & 0xFFFFFFFF
+
+
+def _first(number: int, dtype: torch.dtype, device: torch.device = _CPU) -> Tensor:
+    return _count(number.bit_length(), dtype, device)[:number]
+
+
 @lru_cache(maxsize=64)
-def _count(bits: int, dtype: torch.dtype) -> Tensor:
+def _count(bits: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 .. 2^bits - 1, cached: to make it at each look-up would cost as much as the look-up."""
-    return torch.arange(1 << bits, dtype=dtype)
+    return torch.arange(1 << bits, dtype=dtype, device=device)

@@ -36,13 +36,18 @@ class MonthAttention(nn.Module):
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D]. A zero vector is a month without a snapshot. Zero where all months are."""
-        present = (months != 0).any(-1)
-        scores = self.query(months) @ self.key(months).transpose(1, 2) / months.shape[-1] ** 0.5
+        # Months are few, so samples come last: [M, D, B]. A general product of many small matrices takes twice as long.
+        each = months.permute(1, 2, 0).contiguous()
+        present = each.abs().amax(1) > 0
+        # q_i k_j is m_i (Q'K) m_j: two small matrices are multiplied, not all months with each of them.
+        asked = self.key.weight.t() @ self.query.weight / months.shape[-1] ** 0.5 @ each
+        scores = (asked.unsqueeze(1) * each.unsqueeze(0)).sum(2)
         # The lowest finite score, not -inf: an entity without any month must not become NaN.
-        scores = scores.masked_fill(~present.unsqueeze(1), torch.finfo(scores.dtype).min)
-        attended = scores.softmax(-1) @ self.value(months)
-        total: Tensor = (attended * present.unsqueeze(-1)).sum(1)
-        return total / present.sum(1, keepdim=True).clamp(min=1)
+        attended = scores.masked_fill(~present, torch.finfo(scores.dtype).min).softmax(1)
+        shares = (attended * present.unsqueeze(1)).sum(0) / present.sum(0).clamp(min=1)
+        # The mean of weighted sums of values is the value of a weighted sum.
+        pooled: Tensor = self.value((shares.unsqueeze(1) * each).sum(0).t())
+        return pooled
 
 
 class MonthMean(nn.Module):
@@ -50,7 +55,7 @@ class MonthMean(nn.Module):
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D], as MonthAttention."""
-        present = (months != 0).any(-1).sum(1, keepdim=True)
+        present = _present(months).sum(1, keepdim=True)
         mean: Tensor = months.sum(1) / present.clamp(min=1)
         return mean
 
@@ -60,7 +65,7 @@ class MonthLast(nn.Module):
 
     def forward(self, months: Tensor) -> Tensor:
         """[B, D] from months [B, M, D], the newest last, as MonthAttention."""
-        present = (months != 0).any(-1)
+        present = _present(months)
         place = torch.arange(1, months.shape[1] + 1, device=months.device)
         newest = (present * place).argmax(1)
         return months[torch.arange(len(months), device=months.device), newest]
@@ -164,6 +169,11 @@ def _pooling(spec: MemorySpec) -> nn.Module:
     if spec.pooling == "attention":
         return MonthAttention(spec.dimension)
     return MonthMean() if spec.pooling == "mean" else MonthLast()
+
+
+def _present(months: Tensor) -> Tensor:
+    """Which of the months [B, M, D] an entity has, [B, M]."""
+    return months.abs().amax(-1) > 0
 
 
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:

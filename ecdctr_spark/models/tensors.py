@@ -1,8 +1,7 @@
-"""A model's tensors by name: the dense ones, each rank's share of the tables, and the dense optimiser's state."""
+"""A model's tensors by name: the dense ones, and each rank's share of the tables."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ecdctr_spark.models.embedding import ShardedTable
@@ -21,13 +20,4 @@ def row_tensors(model: nn.Module) -> dict[str, Tensor]:
         for name, module in model.named_modules()
         if isinstance(module, ShardedTable)
         for kind, tensor in module.row_tensors().items()
-    }
-
-
-def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The dense optimiser's state by `parameter/kind`; empty before the first step."""
-    return {
-        f"{name}/{kind}": tensor
-        for name, parameter in model.named_parameters()
-        for kind, tensor in optimiser.state[parameter].items()
     }

@@ -32,6 +32,6 @@ class Tiny(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] float32."""
-        inputs = torch.cat([self.fields(batch).ids.flatten(1), self.numbers(batch.numbers)], 1)
+        inputs = torch.cat([*self.fields(batch).ids, self.numbers(batch.numbers)], 1)
         logits: Tensor = self.output(self.mlp(inputs))
         return logits.squeeze(1)

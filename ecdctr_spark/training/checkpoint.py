@@ -29,9 +29,10 @@ from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
-from ecdctr_spark.models.tensors import dense_tensors, optimiser_tensors, row_tensors
+from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed
 from ecdctr_spark.storage import File, Published, Root, sha256
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
 
@@ -78,7 +79,7 @@ class Manifest(Settings, frozen=True, kw_only=True):
     files: Mapping[str, File] = {}
 
 
-def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, manifest: Manifest, world: World) -> None:
+def publish(root: Root, model: nn.Module, optimiser: AdamW, manifest: Manifest, world: World) -> None:
     """Publishes the model as the folder `root`, replacing the one that is there.
 
     All ranks call it together, each with its share of the tables. `manifest.files` is filled in here.
@@ -91,7 +92,7 @@ def publish(root: Root, model: nn.Module, optimiser: torch.optim.Optimizer, mani
         with draft.writing(DENSE) as path:
             save_file(dense_tensors(model), path)
         with draft.writing(OPTIMISER) as path:
-            save_file(optimiser_tensors(model, optimiser), path)
+            save_file(optimiser.tensors(), path)
     with draft.writing(_rows_file(world.rank, world.size)) as path:
         save_file(row_tensors(model), path)
     if "snapshot" in manifest.keeps and manifest.cursor is None:

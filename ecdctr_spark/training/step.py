@@ -17,6 +17,7 @@ from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.rowwise_adagrad import UPDATES
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.objective import CLICKS, Objective
 from ecdctr_spark.training.world import World
 
@@ -40,26 +41,30 @@ class Totals(NamedTuple):
 
 class TrainState(NamedTuple):
     """A model and what updates it. `gradient` is one vector; every parameter's gradient is a view of it, so that it is
-    reduced and clipped as a whole without a copy. Its last elements hold a step's Totals."""
+    reduced and clipped as a whole without a copy. Its last elements hold a step's Totals. `norms` and `embeddings` are
+    the model's, found once."""
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: AdamW
     gradient: Tensor
     train: Optimisation
     world: World
+    norms: tuple[nn.BatchNorm1d, ...]
+    embeddings: tuple[ShardedEmbedding, ...]
     objective: Objective = CLICKS
 
 
 def start_state(model: nn.Module, train: Optimisation, world: World, objective: Objective = CLICKS) -> TrainState:
     """Moves the model to this rank's device and sets up Adam with decoupled weight decay for its parameters. Tables are
     no parameters and bring their own optimiser."""
-    parameters = list(model.to(world.device).parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=train.dense_learning_rate, weight_decay=train.weight_decay)
+    optimiser = AdamW(model.to(world.device), train.weight_decay)
+    parameters = list(model.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     gradient = torch.zeros(sum(sizes) + len(Totals()), device=world.device)
     for parameter, piece in zip(parameters, torch.split(gradient, [*sizes, len(Totals())]), strict=False):
         parameter.grad = piece.view_as(parameter)
-    return TrainState(model, optimiser, gradient, train, world, objective)
+    embeddings = tuple(module for module in model.modules() if isinstance(module, ShardedEmbedding))
+    return TrainState(model, optimiser, gradient, train, world, tuple(_batch_norms(model)), embeddings, objective)
 
 
 def step(state: TrainState, batch: Batch, number: int) -> Totals:
@@ -72,15 +77,11 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     state.world.all_reduce(gradient)
     totals = Totals(*own.tolist())
     scale = 1.0 / totals.weight
-    dense.mul_(scale)
-    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=1.0))
+    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=scale))
     warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
-    for group in state.optimiser.param_groups:
-        group["lr"] = train.dense_learning_rate * warm
-    state.optimiser.step()
-    for module in state.model.modules():
-        if isinstance(module, ShardedEmbedding):
-            module.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
+    state.optimiser.step(dense, train.dense_learning_rate * warm)
+    for embedding in state.embeddings:
+        embedding.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
     return totals
 
 
@@ -107,7 +108,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
     for batch in batches:
-        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch)
+        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch, rows_of(batch))
     model.train(training)
     return Totals(*world.all_reduce(sums).tolist())
 
@@ -118,10 +119,13 @@ def rows_of(batch: Batch) -> int:
 
 
 def _pass(state: TrainState, part: Batch) -> Tensor:
-    _use_batch(state.model, rows_of(part) > 1)
+    rows = rows_of(part)
+    for norm in state.norms:
+        # By the batch's own statistics or the running ones: a single row has no variance, and a filler is no data.
+        norm.training = rows > 1
     loss = _loss(state.model, part.to(state.world.device), state.train.precision, state.objective)
     loss.backward()  # type: ignore[no-untyped-call]
-    return _totals(loss.detach(), part)
+    return _totals(loss.detach(), part, rows)
 
 
 def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) -> Tensor:
@@ -130,18 +134,11 @@ def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) 
     return objective.loss(logits.float(), batch)
 
 
-def _totals(loss: Tensor, batch: Batch) -> Tensor:
+def _totals(loss: Tensor, batch: Batch, rows: int) -> Tensor:
     """Totals of a batch on the CPU, as a tensor on the loss's device: so a GPU is not waited for here."""
-    totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows_of(batch))).to(loss.device)
+    totals = torch.tensor(Totals(0.0, batch.weights.sum().item(), rows)).to(loss.device)
     totals[0] = loss
     return totals
-
-
-def _use_batch(model: nn.Module, statistics: bool) -> None:
-    """Batch norm by the batch's own statistics or the running ones: a single row has no variance, and a filler is no
-    data."""
-    for norm in _batch_norms(model):
-        norm.train(statistics)
 
 
 def _batch_norms(model: nn.Module) -> Iterator[nn.BatchNorm1d]:

@@ -23,6 +23,7 @@ from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.checkpoint import DENSE, OPTIMISER, Checkpoint, RestoreReport
 from ecdctr_spark.training.job import TrainingJob
 from ecdctr_spark.training.world import World
@@ -39,7 +40,7 @@ _MAY_DIFFER = {"continue": {"rows"}, "from": {"rows", "memory", "network"}}
 
 
 @torch.no_grad()
-def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob, world: World) -> RestoreReport:
+def restore(model: nn.Module, optimiser: AdamW, job: TrainingJob, world: World) -> RestoreReport:
     """Sets a freshly built model and its optimiser to the start of its training, by job.how. The report has every
     tensor. All ranks call it together.
 
@@ -62,7 +63,7 @@ def restore(model: nn.Module, optimiser: torch.optim.Optimizer, job: TrainingJob
 
 
 @torch.no_grad()
-def take_all(model: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint, world: World) -> None:
+def take_all(model: nn.Module, optimiser: AdamW, checkpoint: Checkpoint, world: World) -> None:
     """Takes over everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
     _take_dense(model, checkpoint, _EVERYTHING)
     _take_rows(model, checkpoint, _EVERYTHING, world)
@@ -203,9 +204,9 @@ def _merged_memory(parent: Checkpoint, spec: MemorySpec, world: World) -> Tensor
     return memory.merged().table.weight
 
 
-def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: Checkpoint, policy: Policy) -> None:
+def _take_optimiser(model: nn.Module, optimiser: AdamW, parent: Checkpoint, policy: Policy) -> None:
     """Takes over Adam's state of each parameter that is taken over; a parent that made no step has none."""
-    parameters, reset = dict(model.named_parameters()), _reset(model, policy)
+    parameters, reset = {name for name, _ in model.named_parameters()}, _reset(model, policy)
     for key, tensor in parent.tensors(OPTIMISER).items():
         theirs, kind = key.rsplit("/", 1)
         name = _renamed(theirs, policy)
@@ -213,5 +214,4 @@ def _take_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, parent: 
             continue
         if name not in parameters:
             raise ConfigError(f"checkpoint {parent.root.at(OPTIMISER)}: {name} is no parameter of the model")
-        parameter = parameters[name]
-        optimiser.state[parameter][kind] = tensor if kind == "step" else tensor.to(parameter.device)
+        optimiser.take(name, kind, tensor)

@@ -1,5 +1,6 @@
-"""make bench-train: the training step beside the peers', streaming, ranks, bytes exchanged, memory.
+"""make bench-train: the training step beside the peers', the configured levels, streaming, ranks, bytes, memory.
 
+With BEFORE=CHECKOUT, a set-up checkout of another version, the levels' steps are compared with that one's.
 The contestants live in processes of their own and take turns, so that what the machine does besides hits all alike.
 """
 
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 from petastorm import make_batch_reader
 from torch.profiler import ProfilerActivity, profile
 
+from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, Sequence
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
@@ -42,6 +44,8 @@ PEERS = ("FBGEMM", "TorchRec", "FuxiCTR", "DeepCTR-Torch", "torch-rechub")
 THREADS, ROUNDS, WARM_UP = 2, 5, 2
 SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
 STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # per turn; else 2
+LEVELS, WHOLE_BATCH = "tests/benchmarks/levels.py", 4096
+FASTER = {("cpm", 4096, 1): 1.6, ("cpm", 512, 1): 2.5}  # by level, batch and threads, than commit 881c535
 FILES, FILE_ROWS, LENGTH = 40, 16384, 50
 _PARTS = {
     "matrix products": ("mm", "addmm"),
@@ -58,13 +62,13 @@ class Rate(NamedTuple):
     peak: float
 
 
-def main() -> None:
+def main(before: str | None) -> None:
     """Every part of the table."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     small = compete(SMALL, ["floor", "ecdctr_spark", WITH_FBGEMM, *PEERS])
     large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
-    rows = [*steps(small, large), *profiled(), *input_(), *ranks(), *bytes_()]
+    rows = [*steps(small, large), *profiled(), *as_configured(before), *input_(), *ranks(), *bytes_()]
     publish("train", rows, ["torch", "horovod", "petastorm"])
     shutil.rmtree(WORK)
 
@@ -89,16 +93,20 @@ def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subproces
     """One process each, all with the same number of threads."""
     ours = [sys.executable, "-m", "tests.benchmarks.ours"]
     theirs = [str(PEERS_PYTHON), "tests/benchmarks/peers.py"]
+    own = ("ecdctr_spark", WITH_FBGEMM, "floor")
+    with started(
+        {name: [*(ours if name in own else theirs), name, str(rows), str(THREADS)] for name in names}
+    ) as processes:
+        yield processes
+
+
+@contextmanager
+def started(commands: Mapping[str, list[str]]) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A process of each command, ended afterwards."""
     started = {}
     try:
-        for name in names:
-            command = [
-                *(ours if name in ("ecdctr_spark", WITH_FBGEMM, "floor") else theirs),
-                name,
-                str(rows),
-                str(THREADS),
-            ]
-            log = (WORK / f"{name}-{rows}.log").open("w")
+        for name, command in commands.items():
+            log = (WORK / f"{name}.log").open("a")
             started[name] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
@@ -111,11 +119,17 @@ def contestants(rows: int, names: Iterable[str]) -> Iterator[dict[str, subproces
 
 def turn(process: subprocess.Popen[str], steps: int) -> Rate:
     """Runs `steps` steps of a contestant."""
+    seconds, peak = spent(process, steps)
+    return Rate(steps * BATCH / seconds, peak)
+
+
+def spent(process: subprocess.Popen[str], steps: int) -> tuple[float, float]:
+    """The seconds of `steps` steps of a contestant, and its peak memory in bytes."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
     seconds, peak = process.stdout.readline().split()
-    return Rate(steps * BATCH / float(seconds), float(peak))
+    return float(seconds), float(peak)
 
 
 def steps(small: dict[str, Rate], large: dict[str, Rate]) -> list[Result]:
@@ -149,6 +163,51 @@ def profiled() -> list[Result]:
     whole = sum(spent.values())
     shares = {part: sum(spent.get(name, 0) for name in names) / whole for part, names in _PARTS.items()}
     return [plain(f"step, 1.2 M rows: {part}", share, "of its time") for part, share in shares.items()]
+
+
+def as_configured(before: str | None) -> list[Result]:
+    """The levels of the demo: TPM, CPM and A-CTR, at its batches and at the default of the large ones."""
+    levels = load_config(["movielens"]).methods["ecdctr"].levels
+    return [
+        result
+        for name, level in levels.items()
+        for batch in (level.train.batch_size, WHOLE_BATCH)
+        for threads in (1, 2)
+        for result in configured((name, batch, threads), before)
+    ]
+
+
+def configured(case: tuple[str, int, int], before: str | None) -> list[Result]:
+    """A level's step at a batch size and a number of threads, beside the matrix products of its network alone."""
+    level, batch, threads = case
+    arguments = [level, str(batch), str(threads)]
+    commands = {what: [sys.executable, LEVELS, what, *arguments] for what in ("step", "floor")}
+    if before:
+        there = [f"PYTHONPATH={before}", f"{before}/.venv/bin/python"]
+        commands["before"] = ["env", *there, LEVELS, "step", *arguments]
+    seconds = in_turns(commands, max(4, WHOLE_BATCH // batch))
+    name = f"{level} as configured, batch {batch}, {threads} thread{'s' * (threads > 1)}"
+    share, goal = seconds["floor"] / seconds["step"], 0.6 if batch == WHOLE_BATCH else None
+    results = [plain(name, batch / seconds["step"], "samples/s"), judged(name, share, "of its products alone", goal)]
+    if before:
+        results.append(judged(name, seconds["before"] / seconds["step"], "times before", FASTER.get(case)))
+    return results
+
+
+def in_turns(commands: Mapping[str, list[str]], steps: int) -> dict[str, float]:
+    """The seconds of a step of each contestant, the median of the rounds."""
+    turns: dict[str, list[float]] = {name: [] for name in commands}
+    with started(commands) as processes:
+        for process in processes.values():
+            spent(process, WARM_UP)
+        for _ in range(ROUNDS):
+            for name, process in processes.items():
+                turns[name].append(spent(process, steps)[0] / steps)
+    return {name: statistics.median(seconds) for name, seconds in turns.items()}
+
+
+def judged(name: str, value: float, unit: str, goal: float | None) -> Result:
+    return plain(name, value, unit) if goal is None else at_least(name, value, unit, goal)
 
 
 def input_() -> list[Result]:
@@ -277,4 +336,4 @@ def rate(work: Callable[[], int]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle, pairwise
 from typing import Any, NamedTuple
 
@@ -54,16 +55,26 @@ def serve(contestants: dict[str, Callable[[Workload], Contestant]]) -> None:
     the seconds that they took and this process's peak memory in bytes."""
     name, rows, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(threads)
-    workload = Workload(rows)
+
+    def steps() -> list[Callable[[], object]]:
+        workload = Workload(rows)
+        prepare, step = contestants[name](workload)
+        return [partial(step, prepare(ids, labels)) for ids, labels in workload.batches()]
+
+    answer(steps)
+
+
+def answer(prepare: Callable[[], list[Callable[[], object]]]) -> None:
+    """Prepares the steps, of which each makes one, and then does as many as each line of standard input says, in turn.
+    The answer to a line is as of `serve`."""
     answers = sys.stdout
     sys.stdout = sys.stderr  # libraries print what they like
-    prepare, step = contestants[name](workload)
-    batches = cycle([prepare(ids, labels) for ids, labels in workload.batches()])
+    steps = cycle(prepare())
     for line in sys.stdin:
-        chosen = [next(batches) for _ in range(int(line))]
+        chosen = [next(steps) for _ in range(int(line))]
         started = time.perf_counter()
-        for batch in chosen:
-            step(batch)
+        for step in chosen:
+            step()
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(seconds, peak, file=answers, flush=True)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from ecdctr_spark.models.embedding import SCALE, ShardedEmbedding, ShardedTable, initial_vectors
 from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.groups import group
 from ecdctr_spark.training.world import World
 from tests.thread_ranks import on_ranks, whole
 
@@ -125,3 +126,14 @@ def test_a_frozen_table_starts_at_zero_and_takes_no_gradient() -> None:
 
 def test_the_optimiser_state_is_no_part_of_the_model() -> None:
     assert list(ShardedEmbedding(ROWS, DIMENSION, ALONE, SEED).state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, 1000, (1 << 15) - 1, 1 << 15, 50_000])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_equal_rows_are_grouped_in_the_order_of_their_positions(number: int, dtype: torch.dtype) -> None:
+    values = torch.randint(max(1, number // 3), (number,), generator=torch.Generator().manual_seed(number), dtype=dtype)
+    groups = group(values)
+    distinct, counts = torch.unique(values, return_counts=True)
+    assert groups.distinct.dtype == dtype and torch.equal(groups.distinct, distinct)
+    assert torch.equal(groups.order, values.argsort(stable=True))
+    assert torch.equal(groups.starts, counts.cumsum(0) - counts)

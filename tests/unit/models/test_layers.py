@@ -1,54 +1,120 @@
-"""Target attention and cross network against their papers' formulas."""
+"""Target attention and cross network against their papers' formulas, and their gradients against autograd's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 import torch
+from torch import Tensor, nn
 from torch.testing import assert_close
 
+from ecdctr_spark.models.behaviours import Behaviours, present
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 
 DIMENSION, HIDDEN = 4, 6
+# Three histories: padded at the front, of full length, empty.
+ROWS = torch.tensor([[0, 0, 7, 3], [5, 7, 7, 1], [0, 0, 0, 0]])
 
 
-def test_target_attention_is_an_mlp_of_query_key_difference_and_product() -> None:
-    attention = TargetAttention(DIMENSION, [HIDDEN])
-    query, keys = torch.randn(3, DIMENSION), torch.randn(3, 5, DIMENSION)
+def embedded(rows: Tensor) -> Behaviours:
+    """The behaviours of histories, with a vector of each that is drawn by its place."""
+    found, owners = present(rows)
+    vectors = torch.randn(len(found), DIMENSION, generator=torch.Generator().manual_seed(2))
+    return Behaviours(vectors.requires_grad_(), owners)
+
+
+def padded(behaviours: Behaviours, rows: Tensor) -> Tensor:
+    """The vectors as they were before padding was left out: [B, L, D], zero where nothing is."""
+    whole = torch.zeros(*rows.shape, DIMENSION)
+    return whole.masked_scatter((rows != 0).unsqueeze(-1), behaviours.vectors)
+
+
+def check_gradients(found: Tensor, expected: Tensor, of: Sequence[Tensor]) -> None:
+    """Both have the same values and, by a random direction, the same gradients with respect to `of`."""
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    direction = torch.randn_like(found)
+    pairs = (torch.autograd.grad(each, list(of), direction) for each in (found, expected))
+    for ours, theirs in zip(*pairs, strict=True):
+        assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_present_is_listed_sample_after_sample() -> None:
+    rows, owners = present(ROWS)
+    assert rows.tolist() == [7, 3, 5, 7, 7, 1]
+    assert owners.sample.tolist() == [0, 0, 1, 1, 1, 1]
+    assert owners.starts.tolist() == [0, 2, 6] and owners.counts().tolist() == [2, 4, 0]
+
+
+@pytest.mark.parametrize("hidden", [[HIDDEN], [HIDDEN, 3], []])
+def test_target_attention_is_an_mlp_of_query_key_difference_and_product(hidden: list[int]) -> None:
+    attention, behaviours = TargetAttention(DIMENSION, hidden), embedded(ROWS)
+    width = attention.of_key.out_features
     # A layer over [q, k, q - k, q * k] with blocks A, B, C, P is one with A + C on q, B - C on k and P on q * k.
-    blocks = torch.randn(4, HIDDEN, DIMENSION)
+    blocks = torch.randn(4, width, DIMENSION, requires_grad=True)
     with torch.no_grad():
         attention.of_query.weight.copy_(blocks[0] + blocks[2])
         attention.of_key.weight.copy_(blocks[1] - blocks[2])
         attention.of_product.weight.copy_(blocks[3])
+    query, keys = torch.randn(len(ROWS), DIMENSION, requires_grad=True), padded(behaviours, ROWS)
     wide = query.unsqueeze(1).expand_as(keys)
     features = torch.cat([wide, keys, wide - keys, wide * keys], -1)
     first = features @ torch.cat(list(blocks), 1).T + attention.of_query.bias
-    expected = (attention.rest(first) * keys).sum(1)
-    assert_close(attention(query, keys, torch.ones(3, 5, dtype=torch.bool)), expected, rtol=1e-4, atol=1e-5)
+    expected = (attention.rest(first) * keys * (ROWS != 0).unsqueeze(-1)).sum(1)
+    rest = [attention.of_query.bias, *attention.rest.parameters()]
+    check_gradients(attention(query, behaviours), expected, [query, behaviours.vectors, *rest])
 
 
-def test_target_attention_does_not_see_padding() -> None:
-    attention = TargetAttention(DIMENSION, [HIDDEN])
-    query, keys = torch.randn(1, DIMENSION), torch.randn(1, 3, DIMENSION)
-    present = torch.tensor([[False, True, True]])
-    other = keys.clone()
-    other[:, 0] = 100.0
-    assert torch.equal(attention(query, keys, present), attention(query, other, present))
-    assert (attention(query, keys, torch.zeros(1, 3, dtype=torch.bool)) == 0).all()
+@pytest.mark.parametrize("hidden", [[HIDDEN], [HIDDEN, 3], []])
+def test_target_attention_has_the_gradients_of_its_three_parts(hidden: list[int]) -> None:
+    attention, behaviours = TargetAttention(DIMENSION, hidden), embedded(ROWS)
+    query, keys = torch.randn(len(ROWS), DIMENSION, requires_grad=True), padded(behaviours, ROWS)
+    of_query = attention.of_query(query).unsqueeze(1)
+    first = of_query + attention.of_key(keys) + attention.of_product(keys * query.unsqueeze(1))
+    expected = (attention.rest(first) * keys * (ROWS != 0).unsqueeze(-1)).sum(1)
+    check_gradients(attention(query, behaviours), expected, [query, behaviours.vectors, *attention.parameters()])
+
+
+def test_of_a_sample_without_behaviours_nothing_is_known() -> None:
+    rows, query = torch.zeros(3, 4, dtype=torch.int32), torch.randn(3, DIMENSION)
+    for pooling in (TargetAttention(DIMENSION, [HIDDEN]), MeanPooling()):
+        pooled = pooling(query, embedded(rows))
+        assert pooled.shape == (3, DIMENSION) and (pooled == 0).all()
+        assert (pooling(query, embedded(ROWS))[2] == 0).all()
 
 
 def test_mean_pooling_is_the_mean_of_what_is_present_whatever_the_target() -> None:
-    keys, present = torch.randn(2, 3, DIMENSION), torch.tensor([[False, True, True], [False, False, False]])
-    pooled = MeanPooling()(torch.randn(2, DIMENSION), keys, present)
-    assert_close(pooled[0], (keys[0, 1] + keys[0, 2]) / 2)
-    assert (pooled[1] == 0).all()
+    behaviours = embedded(ROWS)
+    expected = padded(behaviours, ROWS).sum(1) / torch.tensor([[2.0], [4.0], [1.0]])
+    pooled = MeanPooling()(torch.randn(len(ROWS), DIMENSION), behaviours)
+    check_gradients(pooled, expected, [behaviours.vectors])
 
 
-def test_a_cross_layer_multiplies_its_input_with_a_linear_map_of_what_came_before() -> None:
-    cross = CrossNetwork(3, 2)
-    start = torch.randn(5, 3)
-    first = start * cross.layers[0](start) + start
-    assert_close(cross(start), start * cross.layers[1](first) + first)
-    assert torch.equal(CrossNetwork(3, 0)(start), start)
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_a_cross_layer_multiplies_its_input_with_a_linear_map_of_what_came_before(layers: int) -> None:
+    cross, start = CrossNetwork(3, layers), torch.randn(5, 3, requires_grad=True)
+    expected: Tensor = start
+    for layer in cross.layers:
+        expected = start * layer(expected) + expected
+    check_gradients(cross(start), expected, [start, *cross.parameters()])
+
+
+PARTS = {"cross": CrossNetwork(DIMENSION, 2), "attention": TargetAttention(DIMENSION, [HIDDEN])}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS.keys())
+def test_under_autocast_products_are_bfloat16_and_gradients_float32(part: nn.Module) -> None:
+    start = torch.randn(len(ROWS), DIMENSION, requires_grad=True)
+    others = [embedded(ROWS)] if isinstance(part, TargetAttention) else []
+    inputs = [start, *part.parameters()]
+    found = []
+    for half in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found.append(torch.autograd.grad(part(start, *others).float().square().sum(), inputs))
+    for halved, whole in zip(*found, strict=True):
+        assert halved.dtype == torch.float32
+        assert not torch.equal(halved, whole)
+        assert_close(halved, whole, rtol=0.1, atol=0.1 * whole.abs().max().item())
 
 
 def test_an_mlp_has_batch_norm_in_each_hidden_layer_and_none_without() -> None:

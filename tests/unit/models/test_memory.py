@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
@@ -84,6 +85,29 @@ def test_attention_is_over_the_months_that_are_present() -> None:
     one = torch.randn(1, 1, 4)
     assert_close(attention(one), attention.value(one).squeeze(1))
     assert torch.equal(attention(torch.zeros(2, 3, 4)), torch.zeros(2, 4))
+
+
+def by_the_book(attention: MonthAttention, months: Tensor) -> Tensor:
+    """Scaled dot-product attention of each month to those that are present, and the mean of these."""
+    here = (months != 0).any(-1)
+    scores = attention.query(months) @ attention.key(months).transpose(1, 2) / months.shape[-1] ** 0.5
+    shares = scores.masked_fill(~here.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(-1)
+    attended = (shares @ attention.value(months)) * here.unsqueeze(-1)
+    total: Tensor = attended.sum(1) / here.sum(1, keepdim=True).clamp(min=1)
+    return total
+
+
+def test_attention_and_its_gradients_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    attention, months = MonthAttention(4), torch.randn(50, 3, 4)
+    months *= torch.rand(50, 3, 1) < 0.5
+    assert not (months != 0).any(-1).any(-1).all()  # one entity has none
+    found, expected = attention(months), by_the_book(attention, months)
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    direction = torch.randn_like(found)
+    pairs = (torch.autograd.grad(each, list(attention.parameters()), direction) for each in (found, expected))
+    for ours, theirs in zip(*pairs, strict=True):
+        assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_the_merged_table_gives_what_the_attention_gives(files: list[str]) -> None:

@@ -16,6 +16,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
+from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state, step
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
@@ -33,6 +34,14 @@ WITHOUT_BATCH_NORM = {
         months=("2000-05",),
     ),
 }
+
+
+class Descent(AdamW):
+    """An update that is easily foreseen: against the gradient, as far as it is long."""
+
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        """See AdamW."""
+        self._values.sub_(gradient * learning_rate)
 
 
 def trained(spec: ModelSpec, batches: list[Batch], world: World = ALONE) -> nn.Module:
@@ -139,8 +148,8 @@ def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
     losses = F.binary_cross_entropy_with_logits(same(samples), samples.labels, reduction="none")
     ((losses * samples.weights).sum() / samples.weights.sum()).backward()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    step(start_state(model, FULL_STEP, ALONE)._replace(optimiser=plain), samples, 0)
+    state = start_state(model, FULL_STEP, ALONE)
+    step(state._replace(optimiser=Descent(model, weight_decay=0.0)), samples, 0)
     for (name, parameter), other in zip(model.named_parameters(), same.parameters(), strict=True):
         assert_close(before[name] - parameter, other.grad, rtol=1e-4, atol=1e-6)
     doubled = trained(tiny_spec(), [part(samples, [*range(16), *range(16)])])  # Adagrad's state knows the scale
@@ -150,9 +159,8 @@ def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
 def test_the_dense_gradient_is_clipped_as_a_whole() -> None:
     model = build(tiny_spec(), ALONE)
     before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    plain = torch.optim.SGD(model.parameters(), lr=1.0)
-    clipped = structs.replace(FULL_STEP, gradient_clip=1e-3)
-    step(start_state(model, clipped, ALONE)._replace(optimiser=plain), batch(16, contract=TINY_CONTRACT), 0)
+    state = start_state(model, structs.replace(FULL_STEP, gradient_clip=1e-3), ALONE)
+    step(state._replace(optimiser=Descent(model, weight_decay=0.0)), batch(16, contract=TINY_CONTRACT), 0)
     moved = nn.utils.parameters_to_vector(model.parameters()) - before
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
@@ -192,7 +200,7 @@ def test_rates_rise_over_the_first_steps() -> None:
         model = build(tiny_spec(), ALONE)
         before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         state = start_state(model, train, ALONE)
-        step(state._replace(optimiser=torch.optim.SGD(model.parameters(), lr=1.0)), samples, number)
+        step(state._replace(optimiser=Descent(model, weight_decay=0.0)), samples, number)
         moved.append((nn.utils.parameters_to_vector(model.parameters()) - before).norm().item())
     assert [move / moved[0] for move in moved] == pytest.approx([1.0, 0.25, 0.75, 1.0], rel=1e-4)
 

@@ -22,7 +22,7 @@ from ecdctr_spark.settings.base import ConfigError, parsed
 from ecdctr_spark.storage import Root
 from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, publish
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
-from ecdctr_spark.training.step import start_state
+from ecdctr_spark.training.step import TrainState, start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.transfer import restore
 from ecdctr_spark.training.world import World
@@ -67,11 +67,11 @@ def job(spec: ModelSpec, parent: Path | None, how: str, **changes: Any) -> Train
     )
 
 
-def restored(task: TrainingJob, world: World = ALONE) -> tuple[nn.Module, torch.optim.Optimizer, RestoreReport]:
+def restored(task: TrainingJob, world: World = ALONE) -> tuple[nn.Module, TrainState, RestoreReport]:
     """The model as its training starts."""
     model = built(task.model, world)
-    optimiser = start_state(model, task.train, world).optimiser
-    return model, optimiser, restore(model, optimiser, task, world)
+    state = start_state(model, task.train, world)
+    return model, state, restore(model, state.optimiser, task, world)
 
 
 def test_fresh_takes_over_nothing() -> None:
@@ -104,15 +104,15 @@ def test_a_training_in_two_halves_is_the_training_in_one(tmp_path: Path) -> None
     for half in (batches[:2], batches[2:]):
         fit(state, half, lambda rows, loss: None)
     published(tmp_path / "parent", ctr_spec())
-    model, optimiser, _ = restored(job(ctr_spec(), tmp_path / "parent", "continue"))
-    fit(start_state(model, TRAIN, ALONE)._replace(optimiser=optimiser), batches[2:], lambda rows, loss: None)
+    model, state, _ = restored(job(ctr_spec(), tmp_path / "parent", "continue"))
+    fit(state, batches[2:], lambda rows, loss: None)
     for name, tensor in {**dense_tensors(whole_model), **row_tensors(whole_model)}.items():
         assert torch.equal({**dense_tensors(model), **row_tensors(model)}[name], tensor), name
 
 
 def test_actr_takes_everything_from_cpm_but_batch_norm_and_the_attention(tmp_path: Path) -> None:
     cpm = published(tmp_path / "cpm", CPM)
-    model, optimiser, report = restored(job(ACTR, tmp_path / "cpm", "from"))
+    model, state, report = restored(job(ACTR, tmp_path / "cpm", "from"))
     norms = {
         f"{name}.{kind}"
         for name, module in model.named_modules()
@@ -135,7 +135,7 @@ def test_actr_takes_everything_from_cpm_but_batch_norm_and_the_attention(tmp_pat
         assert not torch.equal(dense_tensors(cpm)[name], untrained[name])
     for name in report.grown:
         assert torch.equal(row_tensors(model)[name][:ROWS], row_tensors(cpm)[name])
-    assert not optimiser.state
+    assert not state.optimiser.tensors()
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -229,8 +229,8 @@ def test_a_renamed_tensor_is_found_by_its_new_name(tmp_path: Path) -> None:
 
 def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
-    model, optimiser, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(optimiser="kept")))
-    kept = {name for name, parameter in model.named_parameters() if optimiser.state[parameter]}
+    model, state, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(optimiser="kept")))
+    kept = {key.rsplit("/", 1)[0] for key in state.optimiser.tensors()}
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)}
     assert kept == {name for name, _ in model.named_parameters() if name.rsplit(".", 1)[0] not in norms}
 
