@@ -37,7 +37,7 @@ WITHOUT_BATCH_NORM = {
 
 
 class Descent(AdamW):
-    """An update that is easily foreseen: against the gradient, as far as it is long."""
+    """An update that is easily foreseen: by the gradient times the rate."""
 
     def step(self, gradient: Tensor, learning_rate: float) -> None:
         """See AdamW."""
