@@ -99,7 +99,8 @@ def serving() -> list[psutil.Process]:
     """The ranks that this process started and that run."""
     children = psutil.Process().children(recursive=True)
     alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in alive if child.cmdline()[1:3] == ["-m", "ecdctr_spark.launching.rank"]]
+    commands = {child: [word for word in child.cmdline() if word != "-u"] for child in alive}  # older torchruns add it
+    return [child for child in alive if commands[child][1:3] == ["-m", "ecdctr_spark.launching.rank"]]
 
 
 @pytest.mark.ranks
