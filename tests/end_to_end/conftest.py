@@ -55,6 +55,7 @@ def overlay(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "source": {"kind": "files", "format": "csv", **source},
         "calendar": {"first_day": str(FIRST_DAY)},
         "samples": {"files_per_slice": 2},
+        "training": {"ranks": 2},  # auto would take one for so few rows
         "methods": {"ecdctr": {"levels": LEVELS}, "ads_only": {"levels": {"ads_only": {"starts_on": "2024-03-04"}}}},
         "evaluation": {"bootstrap": 50},
     }

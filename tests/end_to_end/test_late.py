@@ -112,6 +112,7 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Worl
         "source": {"kind": "files", "format": "csv"}
         | {name: str(folder / "logs" / name) for name in ("impressions", "clicks")},
         "calendar": {"first_day": str(FIRST)},
+        "features": {"fields": {"item_category": None, "category_natural_rate_7": None}},  # nothing is known of items
         "training": {"launcher": "inline", "ranks": 1},
         "methods": {"ecdctr": {"levels": LEVELS}},
         "evaluation": {"methods": ["ecdctr"], "bootstrap": 10},

@@ -37,7 +37,6 @@ pytestmark = pytest.mark.end_to_end
 REGISTERED = ["--set", "tracking.registered_model=ctr"]
 DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
 FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
-TWO_RANKS = ["--set", "training.ranks=2"]  # auto would take one for so few rows
 
 
 class Output(NamedTuple):
@@ -54,7 +53,7 @@ def ecdctr(command: str, overlay: Path, root: Path, *arguments: str) -> Output:
     code: object = 0
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            main([command, *TWO_RANKS, *arguments, *settings(overlay, root)])
+            main([command, *arguments, *settings(overlay, root)])
         except SystemExit as end:
             code = end.code
     return Output(int(str(code)), out.getvalue(), err.getvalue())
@@ -158,7 +157,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_the_same(
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(one_day, root)
-    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *TWO_RANKS, *DAYS, *settings(overlay, root)]
+    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *DAYS, *settings(overlay, root)]
     interrupted = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert interrupted.stdout is not None
     for line in interrupted.stdout:
