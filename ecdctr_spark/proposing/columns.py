@@ -9,7 +9,7 @@ from ecdctr_spark.proposing.domains import domain_column
 from ecdctr_spark.proposing.evidence import VAGUE, Guess, examples, is_flag, spread
 from ecdctr_spark.proposing.words import normal, tier_of
 from ecdctr_spark.sources.excerpts import Excerpt, Values
-from ecdctr_spark.sources.times import all_iso, mostly_times, read_time
+from ecdctr_spark.sources.times import all_iso, all_milliseconds, mostly_times, read_time
 
 WANTED = {
     "impressions": ("event_id", "event_time", "user_id", "item_id", "domain", "clicked"),
@@ -75,6 +75,7 @@ def _column(name: str, excerpt: Excerpt, free: Sequence[str], keys: Mapping[str,
     unfit = [f"{column} ({examples(excerpt.columns[column])})" for column in tiers if column not in fitting]
     if not fitting and name in ("event_time", "click_time"):
         fitting = {column: 9 for column in free if all_iso(excerpt.columns[column])}
+        fitting = fitting or {column: 9 for column in free if all_milliseconds(excerpt.columns[column])}
     if not fitting:
         why = (
             f"the values of {', '.join(unfit)} {_UNFIT.get(name, 'are no ids')}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ecdctr_spark.proposing.evidence import common, examples
 from ecdctr_spark.proposing.words import AFTERWARDS, CATEGORIES, normal, tier_of
 from ecdctr_spark.sources.excerpts import Values
-from ecdctr_spark.sources.times import all_iso, mostly_times
+from ecdctr_spark.sources.times import all_iso, all_milliseconds, mostly_times
 
 _MOST_TOKENS = 1_000  # distinct values in the excerpt that still are a category
 _FEW = 5  # that are all named
@@ -73,7 +73,11 @@ def _feature(holder: str, name: str, values: Values) -> Feature:
         return Feature(own, LEFT_OUT, f"{source} has {'one value only' if distinct else 'no value'} in the excerpt")
     if AFTERWARDS.intersection(normal(name).split("_")):
         return Feature(own, LEFT_OUT, f"{source} looks like something known only after an impression ({seen})", False)
-    if all_iso(values) or (tier_of("event_time", name) is not None and mostly_times(values)):
+    if (
+        all_iso(values)
+        or all_milliseconds(values)
+        or (tier_of("event_time", name) is not None and mostly_times(values))
+    ):
         return Feature(own, LEFT_OUT, f"{source} is a time")
     if distinct <= _MOST_TOKENS and distinct <= rows / 2:
         return Feature(own, {"kind": "id", "source": source}, seen, holder != "context")

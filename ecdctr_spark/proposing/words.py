@@ -17,7 +17,7 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
         (
             "ts", "timestamp", "time", "datetime", "date_time", "event_ts", "event_timestamp", "impression_time",
             "impression_ts", "imp_time", "imp_ts", "shown_at", "show_time", "served_at", "serve_time", "display_time",
-            "exposure_time", "time_ms", "timestamp_ms", "epoch", "unix_time", "unixtime", "eventtime", "at",
+            "exposure_time", "time_ms", "ts_ms", "timestamp_ms", "epoch", "unix_time", "unixtime", "eventtime", "at",
         ),
         ("created_at", "server_time", "server_ts", "log_time", "logged_at", "request_time", "create_time", "t"),
         ("received_at", "ingested_at", "processed_at", "client_time", "date", "day", "dt", "ds"),

@@ -16,6 +16,7 @@ _ISO = re.compile(rf"{_DATE}(?:{_CLOCK})?\s?(?P<zone>Z|UTC|GMT|[+-]\d\d(?::?\d\d
 _EPOCHS = {unit: re.compile(rf"{ticks}(?:\.\d+)?$") for unit, ticks in EPOCH.items()}
 _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _HOURS = re.compile(r"(?:199\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])$")
+_MILLISECONDS = re.compile(r"[1-4]\d{12}")
 _UTC = dt.timezone.utc
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
 _LOOKED = 1_000  # values of a column that are read to tell whether it is one of times
@@ -64,6 +65,12 @@ def all_iso(values: Values) -> bool:
         return True
     there = [value for value in values.values if value][:_LOOKED]
     return bool(there) and all((time := read_time(value)) and time.form == "ISO 8601" for value in there)
+
+
+def all_milliseconds(values: Values) -> bool:
+    """Whether values are milliseconds of the epoch whatever their column is called: 13 digits, of 2001 or later."""
+    there = [value for value in values.values if value][:_LOOKED]
+    return bool(there) and all(_MILLISECONDS.fullmatch(value) and read_time(value) for value in there)
 
 
 def _offset(zone: str | None) -> dt.timedelta:

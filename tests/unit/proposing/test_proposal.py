@@ -89,6 +89,16 @@ def test_a_column_that_may_be_one_of_the_contract_becomes_no_feature() -> None:
     assert not named & {"context_customer_id", "context_account_id"}
 
 
+def test_milliseconds_are_a_time_whatever_their_column_is_called_and_no_feature() -> None:
+    found = proposed(shown(without=["ts"], moment=MILLISECONDS, later=MILLISECONDS))
+    guess = found.columns["impressions"]["event_time"]
+    assert guess.value is None and guess.among == ("moment", "later")
+    (only,) = [proposed(shown(without=["ts"], moment=MILLISECONDS)).columns["impressions"]["event_time"]]
+    assert (only.value, only.sure) == ("moment", False)
+    known = proposed(shown(moment=MILLISECONDS))
+    assert [feature.declared for feature in known.features if feature.name == "context_moment"] == [LEFT_OUT]
+
+
 def test_a_click_log_that_flags_each_row_is_one_of_impressions() -> None:
     found = proposed(shown("click_log"))
     assert found.logs["impressions"] == Guess(
