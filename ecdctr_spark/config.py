@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 CONF = folder("conf")
+_ABSENT = object()
 
 
 class Storage(Settings, frozen=True):
@@ -309,9 +310,11 @@ def load_config(
         shipped = {name: _loaded(file) for name, file in _settings(CONF / "methods").items()}
         files = [_loaded(path) for path in (CONF / "base.yaml", *(_overlay(overlay) for overlay in overlays))]
         chosen = {"evaluation": {"methods": list(methods)}} if methods else {}
-        tree = _merged([OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)])
-        if missing := sorted(OmegaConf.missing_keys(tree)):
-            raise ConfigError(f"configuration: {missing[0]} is not set (???): give it in an overlay or with --set")
+        layers = [OmegaConf.create({"methods": shipped}), *files, _dotlist(overrides), OmegaConf.create(chosen)]
+        tree = _merged(layers)
+        if missing := _missing(layers):
+            keys = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+            raise ConfigError(f"configuration: {keys} not set (???): give it in an overlay or with --set")
         return typed(OmegaConf.to_container(tree, resolve=True))
     except SettingError as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
@@ -336,6 +339,15 @@ def _merged(layers: Iterable[Any]) -> Any:
         likeness.check_layer(*(OmegaConf.select(each, "methods") for each in (tree, layer)))
         tree = OmegaConf.merge(tree, layer)
     return tree
+
+
+def _missing(layers: Iterable[Any]) -> list[str]:
+    """The keys that a layer leaves open (???) and no later one gives. OmegaConf would take what an earlier one says."""
+    missing: set[str] = set()
+    for layer in layers:
+        given = {key for key in missing if OmegaConf.select(layer, key, default=_ABSENT) is not _ABSENT}
+        missing = (missing - given) | OmegaConf.missing_keys(layer)
+    return sorted(missing)
 
 
 def _settings(place: Traversable) -> dict[str, Traversable]:

@@ -106,6 +106,19 @@ def test_without_a_first_day_the_configuration_is_refused_by_that_name() -> None
         load_config()
 
 
+def test_all_settings_that_are_missing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("source:\n  impressions: ???\n")
+    with pytest.raises(ConfigError, match=r"calendar\.first_day, source\.impressions are not set \(\?\?\?\)"):
+        load_config([tmp_path / "mine.yaml"])
+
+
+def test_a_setting_that_an_overlay_leaves_open_is_not_taken_from_the_files_before_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("source:\n  timezone: ???\n")
+    with pytest.raises(ConfigError, match=r"source\.timezone is not set"):
+        load_config([tmp_path / "mine.yaml"], [FIRST_DAY])
+    assert load_config([tmp_path / "mine.yaml"], [FIRST_DAY, "source.timezone=UTC"]).source.timezone == "UTC"
+
+
 def test_the_methods_of_a_run_are_chosen_by_name() -> None:
     alone = load_config([], [FIRST_DAY], ["ads_only"])
     assert [method.name for method in alone.chosen] == ["ads_only"]
