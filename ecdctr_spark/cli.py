@@ -216,8 +216,10 @@ def check(
     first, last = _days(config, from_, to)
     store = _store(config)
     broken = checking.check(store, config, first, last)
-    _show_rows(checking.summary(store, first, last))
+    found = checking.summary(store, first, last)
+    _show_rows(found)
     checking.refuse(broken)
+    typer.echo(checking.verdict(found))
 
 
 @command

@@ -46,7 +46,16 @@ def refuse(broken: list[dict[str, Any]]) -> None:
     if broken:
         named = "; ".join(_named(row) for row in broken[:_SHOWN])
         more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
-        raise ConfigError(f"the data are not healthy: {named}{more}. Fix the logs, or change check.limits")
+        raise ConfigError(
+            f"the data are not healthy: {named}{more}. Fix the logs or what reads them, or change check.limits"
+        )
+
+
+def verdict(found: Sequence[dict[str, Any]]) -> str:
+    """The rows of a `summary` without any outside its limits, in one line."""
+    few = sum(row["judged"] < row["days"] for row in found)
+    unjudged = f"; {few} had days of too few rows to be judged (check.least_rows)" if few else ""
+    return f"none of {len(found)} measures is outside its limits{unjudged}"
 
 
 def summary(store: Store, first: dt.date = dt.date.min, last: dt.date = dt.date.max) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.past import Past
 from ecdctr_spark.features.samples import samples
 from ecdctr_spark.features.vocabulary import admit
-from ecdctr_spark.pipeline.checking import check, refuse, summary
+from ecdctr_spark.pipeline.checking import check, refuse, summary, verdict
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -53,6 +53,7 @@ def test_healthy_days_pass_and_are_kept_with_their_limits(store: Store) -> None:
     assert not broken
     found = {(row["domain"], row["measure"], row["feature"]): row for row in summary(store)}
     assert found["natural", "impressions", None]["days"] == 2
+    assert verdict(list(found.values())) == f"none of {len(found)} measures is outside its limits"
     assert found["ad", "null_rate", "item_category"]["high"] == 0.999
     assert ("ad", "known_users", None) in found
 
@@ -63,6 +64,15 @@ def test_a_broken_limit_is_one_line_that_names_day_measure_value_and_limit(store
         refuse(broken)
     assert f"{date(0)} ad: click_rate is 1, expected at most 0.2" in str(error.value)
     assert "and 1 more" in str(error.value)
+
+
+def test_days_of_few_rows_are_said_not_to_be_judged(store: Store) -> None:
+    many = load_config([], [FIRST_DAY, "check.least_rows=100000"])
+    check(store, many, date(0), date(1))
+    found = summary(store)
+    assert {row["judged"] for row in found if row["measure"] == "click_rate"} == {0}
+    few = sum(row["judged"] < row["days"] for row in found)
+    assert verdict(found).endswith(f"; {few} had days of too few rows to be judged (check.least_rows)")
 
 
 def test_checking_again_replaces_the_day_s_rows(store: Store) -> None:
