@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
+
+pytest.importorskip("nbclient", reason="nbclient is in the extra notebook")
+import nbformat
 
 from tests.end_to_end.conftest import PREDICTED
 from tests.notebooks import NOTEBOOKS, executed
