@@ -256,7 +256,8 @@ def test_the_code_that_spark_generates_compiles(logs: Logs, spark: SparkSession)
         for name, value in settings.items():
             spark.conf.set(name, value)
         assert logs.ingest(FIFTH, FIFTH).counts.rows_kept == 8
-        list(looked_at(spark, logs.config()))
+        unread = ("features.fields.item_category=null", "features.fields.category_natural_rate_7=null")
+        list(looked_at(spark, logs.config(*unread)))
     finally:
         for name, former in before.items():
             spark.conf.set(name, str(former))

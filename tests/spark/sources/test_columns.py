@@ -131,7 +131,8 @@ def test_a_column_domain_beside_ads_logged_apart_is_refused(spark: SparkSession,
 
 def test_quarantine_and_the_raw_check_name_the_logs_own_columns(spark: SparkSession, tmp_path: Path) -> None:
     folder = laid(tmp_path / "logs", {"part.csv": csv(*ROWS)})
-    config = configured("csv", folder, COLUMNS, DOMAINS, f"storage.root={tmp_path}/root")
+    unread = ("features.fields.item_category=null", "features.fields.category_natural_rate_7=null")
+    config = configured("csv", folder, COLUMNS, DOMAINS, *unread, f"storage.root={tmp_path}/root")
     (looked,) = looked_at(spark, config)
     columns = "request_id as event_id string, ts as event_time string, surface as domain string, member as user_id"
     assert any(columns in line for line in lines_of(looked, config.calendar.first_day))
