@@ -22,10 +22,11 @@ from ecdctr_spark.failures import log_file
 from ecdctr_spark.progress import Tasks, Watch
 from ecdctr_spark.storage import Root, s3_endpoint, s3_region
 
-DELTA_SETTINGS = {
+SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    "parquet.page.verify-checksum.enabled": "true",  # Spark writes them, but does not look at them by default
 }
 
 # Code that Spark generates for wide rows exceeds the size that the JVM compiles by default, and would be interpreted.
@@ -75,7 +76,7 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     builder = SparkSession.builder.appName("ecdctr_spark")
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return builder.getOrCreate()
-    for key, value in {**DELTA_SETTINGS, **_s3_settings()}.items():
+    for key, value in {**SETTINGS, **_s3_settings()}.items():
         builder = builder.config(key, value)
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # set by spark-submit, which has started the JVM
         return with_environment(builder.getOrCreate())

@@ -35,9 +35,9 @@ class Ranks(Protocol):
     """Ranks that run jobs."""
 
     def train(self, job: TrainingJob, progress: Progress, ranks: int | None = None) -> TrainingResult:
-        """Trains the job's model on all ranks, or on `ranks` of them. Raises RuntimeError with the error of the rank
-        that failed, RankDiedError where its process ended. The other ranks have ended by then, and the next job starts
-        new ones."""
+        """Trains the job's model on all ranks, or on `ranks` of them. Raises the error of the rank that failed:
+        ConfigError where its user can act, else RuntimeError; RankDiedError where its process ended. The other ranks
+        have ended by then, and the next job starts new ones."""
 
 
 @dataclass(frozen=True)

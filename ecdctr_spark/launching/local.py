@@ -45,6 +45,7 @@ from typing import IO, Any
 
 import msgspec
 
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
@@ -144,8 +145,8 @@ class _Group:
                     raise RuntimeError(f"the ranks did not start: {self._final_words()}") from None
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
-        """Hands the job to every rank, waits for all results and returns that of rank 0. Raises RuntimeError with the
-        error of a rank that failed, RankDiedError where its process ended."""
+        """Hands the job to every rank, waits for all results and returns that of rank 0. Raises the error of a rank
+        that failed (`failure`), RankDiedError where its process ended."""
         line = msgspec.json.encode(job) + b"\n"
         for connection in self.connections.values():
             with suppress(ConnectionError):  # the rank is gone, and the inbox says so
@@ -179,7 +180,7 @@ class _Group:
         for connection in self.connections.values():
             connection.socket.close()
 
-    def _cause(self, rank: int, message: Message | None) -> RuntimeError:
+    def _cause(self, rank: int, message: Message | None) -> Exception:
         """What ended a job. A broken exchange is what a rank sees of another that died or failed. It may be reported
         first, so the other rank's own report is waited for."""
         deadline = time.monotonic() + _CAUSE_SECONDS
@@ -192,7 +193,7 @@ class _Group:
                 rank, message = other, later
         if message is None:
             return RankDiedError(f"rank {rank} died: {self._final_words(rank)}")
-        return RuntimeError(f"rank {rank} failed: {message['error']} (log: {self.log})")
+        return failure(f"rank {rank} failed: {message['error']}", f" (log: {self.log})")
 
     def _greet(self, connection: socket.socket) -> None:
         connection.setblocking(True)
@@ -234,6 +235,13 @@ def _loopback() -> dict[str, str]:
     """Keeps Gloo of torch.distributed on the loopback interface, as horovodrun does its own."""
     names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
+
+
+def failure(said: str, log: str = "") -> Exception:
+    """The error that a rank has reported, `rank N failed: Name: text`: ConfigError where its user can act on it, else
+    RuntimeError, which also says where the log is."""
+    acted_on = re.match(r"rank \d+ failed: ConfigError: ", said)
+    return ConfigError(said[acted_on.end() :]) if acted_on else RuntimeError(said + log)
 
 
 def last_words(log: str, rank: int | None = None) -> str:

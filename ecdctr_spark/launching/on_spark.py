@@ -19,7 +19,7 @@ import msgspec
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.failures import explain
-from ecdctr_spark.launching.local import Progress, last_words
+from ecdctr_spark.launching.local import Progress, failure, last_words
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
@@ -98,13 +98,13 @@ _RUNS: dict[WorldKind, Callable[[SparkSession, int, Sequence[Any], IO[str]], str
 def cause(log: str, errors: Sequence[BaseException]) -> Exception:
     """The error of a job that failed, from what its ranks printed and what its launcher and Spark raised.
 
-    The first rank that failed reports why; the others fail because it is gone. A rank that died reports nothing:
-    RankDiedError. Otherwise Spark failed: ConfigError where its user can act, else RuntimeError.
+    The first rank that failed reports why (`failure`); the others fail because it is gone. A rank that died reports
+    nothing: RankDiedError. Otherwise Spark failed: ConfigError where its user can act, else RuntimeError.
     """
     raised = [text for text in map(str, errors) if "cancelled" not in text]  # the others, once one rank has failed
     heard = "\n".join([log, *raised])
     if reported := re.search(_REPORTED, heard):
-        return RuntimeError(reported.group().strip())
+        return failure(reported.group().strip())
     if re.search(_DIED, heard):
         return RankDiedError(f"a rank died: {last_words(log or heard)}")
     explained = [explain(error) for error in errors]

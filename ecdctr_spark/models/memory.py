@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
-import pyarrow.parquet as pq
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
+from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 
@@ -178,8 +178,9 @@ def _present(months: Tensor) -> Tensor:
 
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows int64 [n] and vectors float32 [n, dimension] of a snapshot file, in pieces."""
-    with Root(file).open() as source:
-        for piece in pq.ParquetFile(source).iter_batches(_CHUNK, columns=["index", "vector"]):
+    columns = ["index", "vector"]
+    with reading(Root(file)) as content:
+        for piece in verified(content, columns).iter_batches(_CHUNK, columns=columns):
             values = piece.column("vector").flatten().to_numpy(zero_copy_only=False)
             if len(values) != len(piece) * dimension:
                 raise ConfigError(

@@ -51,7 +51,7 @@ from ecdctr_spark.tables.schemas import (
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tables.survey import NOTHING, survey
-from ecdctr_spark.training.checkpoint import digest
+from ecdctr_spark.training.checkpoint import VECTORS, Checkpoint, digest
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 Train = Callable[[TrainingJob], TrainingResult]
@@ -230,8 +230,10 @@ def _keep_metrics(store: Store, made: DataFrame, where: str) -> None:
 
 
 def _keep_snapshot(store: Store, job: TrainingJob) -> None:
-    """Writes a model's trained user and item vectors to the table SNAPSHOTS."""
-    parts = store.spark.read.parquet(Root.parse(job.output).at("snapshots").addresses.spark)
+    """Writes a model's trained user and item vectors to the table SNAPSHOTS. Raises ConfigError where its checkpoint is
+    damaged."""
+    trained = Checkpoint.open(Root.parse(job.output)).root
+    parts = store.spark.read.parquet(trained.at(VECTORS).addresses.spark)
     entities = store.read(VOCABULARY).where("field in ('user_id', 'item_id') and kind = 'token'")
     frame = parts.join(entities, "index", how="inner").select(  # an index is once in the vocabulary
         F.lit(job.model_id).alias("model_id"), F.col("field").alias("entity"), "index", "vector"

@@ -67,8 +67,8 @@ class Stream:
         batches of one padding row of weight zero until all ranks have made their steps.
 
         `done` holds the number of batches of each shard that were made before (`made`). They are skipped, and pools of
-        skipped batches alone are not read. Raises ConfigError where a file differs from the Delta log, OSError where
-        it is missing.
+        skipped batches alone are not read. Raises ConfigError where a file is missing, damaged, or differs from the
+        Delta log.
         """
         with closing(self._batches(epoch, done or self.made(epoch, 0))) as batches:
             while True:

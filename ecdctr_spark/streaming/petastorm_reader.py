@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from petastorm import make_batch_reader
 
+from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Columns
 from ecdctr_spark.streaming.staging import staged
 
@@ -20,14 +22,16 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 
 def read(files: Sequence[str], names: Sequence[str]) -> list[Columns]:
     """The columns `names` of Parquet files given by their URIs: those of each row group, in the order of the files. A
-    column that a file lacks is left out. Raises OSError where a file is missing."""
-    with (
-        staged(files) as urls,
-        make_batch_reader(
+    column that a file lacks is left out. Raises OSError where a file cannot be fetched, ConfigError where it is missing
+    or damaged."""
+    with staged(files) as urls:
+        for file, url in zip(files, urls, strict=True):
+            with reading(Root.parse(file), Root(url.removeprefix("file://"))) as content:
+                verified(content, names)
+        with make_batch_reader(
             urls,
             schema_fields=[f"^{re.escape(name)}$" for name in names],
             workers_count=1,  # more would return row groups in any order
             shuffle_row_groups=False,
-        ) as reader,
-    ):
-        return [group._asdict() for group in reader]
+        ) as reader:
+            return [group._asdict() for group in reader]

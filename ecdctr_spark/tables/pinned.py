@@ -28,15 +28,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 
@@ -115,21 +114,8 @@ def batches(
     Raises ConfigError as `files` does, and where a file is missing or damaged.
     """
     for file in files(place, version, partitions or {}):
-        with parquet(Root.parse(file.path)) as stored:
-            yield from stored.iter_batches(columns=list(columns))
-
-
-@contextmanager
-def parquet(file: Root) -> Iterator[pq.ParquetFile]:
-    """A file of a table, open. Raises ConfigError where it is missing or damaged."""
-    try:
-        with file.open() as content:
-            yield pq.ParquetFile(content)
-    except (OSError, pa.ArrowException) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(
-            f"{file}: missing or damaged, but the log of its table names it: restore the file ({line})"
-        ) from error
+        with reading(Root.parse(file.path)) as content:
+            yield from verified(content, columns).iter_batches(columns=list(columns))
 
 
 def rows_by(place: Root, partition: str) -> dict[str, int]:

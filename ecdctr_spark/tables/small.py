@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Table, properties
@@ -26,6 +27,8 @@ Row = dict[str, Any]
 
 _READERS = 8  # of files, of which an object store needs a while for each
 _TRIES = 10  # of a commit that other writers are faster than
+# delta-rs writes no checksums of pages. Gzip has its own, which every reader verifies.
+_CHECKED = WriterProperties(compression="GZIP")
 
 _TYPES = {
     "string": pa.string(),
@@ -123,10 +126,12 @@ def _place(root: Root, table: Table) -> Root:
 
 def _rows(place: Root, schema: pa.Schema, action: Mapping[str, Any]) -> list[Row]:
     """The rows of one file, partition values included."""
-    with pinned.parquet(place.at(unquote(action["path"]))) as file:
-        stored = file.read()
-    columns = [_column(stored, action, field) for field in schema]
-    rows: list[Row] = pa.Table.from_arrays(columns, schema=schema).to_pylist()
+    with reading(place.at(unquote(action["path"]))) as content:
+        stored = verified(content, schema.names).read()
+        if unknown := set(stored.column_names).difference(schema.names):
+            raise pa.ArrowInvalid(f"holds a column {min(unknown)}, which its table does not have")
+        columns = [_column(stored, action, field) for field in schema]
+        rows: list[Row] = pa.Table.from_arrays(columns, schema=schema).to_pylist()
     maps = [field.name for field in schema if pa.types.is_map(field.type)]
     return [row | {name: None if row[name] is None else dict(row[name]) for name in maps} for row in rows]
 
@@ -145,10 +150,10 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
     made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)
     create(place, table)
     # A column that the version before did not have is added.
-    options = {"mode": mode, "schema_mode": "merge", "storage_options": place.storage_options}
+    options = {"mode": mode, "schema_mode": "merge", "writer_properties": _CHECKED}
     for left in reversed(range(_TRIES)):
         try:
-            write_deltalake(place.addresses.deltalake, made, **options, **how)
+            write_deltalake(place.addresses.deltalake, made, storage_options=place.storage_options, **options, **how)
             return
         except CommitFailedError:
             if not left:

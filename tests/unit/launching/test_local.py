@@ -9,6 +9,7 @@ import pytest
 
 from ecdctr_spark.launching import local
 from ecdctr_spark.launching.local import Message, _Group
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import TrainingJob
 from tests.made_up import TRAIN, ctr_spec
 
@@ -37,9 +38,14 @@ def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
         until=dt.date(2024, 1, 1),
         output="nowhere",
     )
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises((RuntimeError, ConfigError)) as error:
         group.train(job, lambda rows, loss: None)
     return str(error.value)
+
+
+def test_what_the_user_can_act_on_is_said_as_in_one_process(group: _Group) -> None:
+    said = failure(group, (0, BROKEN), (1, {"error": "ConfigError: samples/part-0.parquet: missing or damaged"}))
+    assert said == "samples/part-0.parquet: missing or damaged"
 
 
 def test_a_rank_that_died_is_named_though_another_reported_first(group: _Group) -> None:

@@ -18,6 +18,11 @@ def test_the_first_rank_that_failed_is_named_and_not_the_others_that_saw_it_go()
     assert type(error) is RuntimeError and str(error) == "rank 1 failed: ValueError: no such file"
 
 
+def test_what_the_user_can_act_on_is_said_as_in_one_process() -> None:
+    error = cause("[0]<stderr>:rank 0 failed: ConfigError: part-0.parquet: missing or damaged\n", [ENDED])
+    assert type(error) is ConfigError and str(error) == "part-0.parquet: missing or damaged"
+
+
 @pytest.mark.parametrize(
     ("log", "raised"),
     [

@@ -250,7 +250,7 @@ def test_a_missing_column_is_named(tmp_path: Path, reader: Reader) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_missing_file_is_named(tmp_path: Path, reader: Reader) -> None:
-    with pytest.raises(OSError, match=r"gone.parquet"):
+    with pytest.raises(ConfigError, match=r"gone.parquet: missing or damaged"):
         list(replace(stream([Unit(path=str(tmp_path / "gone.parquet"), rows=1)]), reader=reader).batches(epoch=0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,24 @@ def test_a_file_that_the_log_names_and_that_cannot_be_read_is_named(root: Root, 
     with pytest.raises(ConfigError, match=r"notes/day=2020-01-02/.*parquet: missing or damaged") as refused:
         read_rows(root, NOTES)
     assert "\n" not in str(refused.value)
+
+
+def test_a_flipped_bit_of_a_file_is_found_or_changes_nothing(root: Root) -> None:
+    append_rows(root, NOTES, [FULL, {"name": "a", "day": FULL["day"]}])
+    expected = sorted(map(repr, read_rows(root, NOTES)))
+    place, chance, found = root.at("tables", "notes"), random.Random(1), 0
+    (file,) = (place.at(name) for name in place.files() if name.endswith(".parquet"))
+    written = file.read_bytes()
+    for _ in range(400):
+        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bytes(damaged))
+        try:
+            assert sorted(map(repr, read_rows(root, NOTES))) == expected
+        except ConfigError as error:
+            assert str(error).startswith(f"{file}: missing or damaged")
+            found += 1
+    assert found > 40
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
