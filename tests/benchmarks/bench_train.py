@@ -1,4 +1,4 @@
-"""make bench-train: the training step beside the peers', the configured levels, streaming, ranks, bytes, memory.
+"""make bench-train: the training step beside the peers', and so the configured levels; streaming, ranks, bytes, memory.
 
 With BEFORE=CHECKOUT, a set-up checkout of another version, the levels' steps are compared with that one's.
 The contestants live in processes of their own and take turns, so that what the machine does besides hits all alike.
@@ -130,7 +130,9 @@ def spent(process: subprocess.Popen[str], steps: int) -> tuple[float, float]:
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
-    seconds, peak = process.stdout.readline().split()
+    answer = process.stdout.readline()
+    assert answer, f"{process.args!r} ended: see its log in {WORK}"
+    seconds, peak = answer.split()
     return float(seconds), float(peak)
 
 

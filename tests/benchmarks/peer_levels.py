@@ -74,9 +74,9 @@ class Peer(NamedTuple):
 
 
 def fuxictr(level: Level) -> Peer:
-    """FuxiCTR's DIN and parallel DCN-v2 as its model zoo has them: a dense table for each field, Adam, clipped gradients.
-    A number is an embedding of one weight here, where the level has batch norm with two; by default it would be as wide
-    as an id's."""
+    """FuxiCTR's DIN and parallel DCN-v2 as its model zoo has them: a dense table for each field, Adam, clipped
+    gradients. A number is multiplied by one weight, where the level has batch norm with two; by default FuxiCTR would
+    make a vector of it, as wide as an id's."""
     from fuxictr.features import FeatureMap
     from fuxictr.pytorch.layers import CrossNetV2, DIN_Attention, FeatureEmbeddingDict, MLP_Block
     from fuxictr.pytorch.models import BaseModel
@@ -122,8 +122,9 @@ def fuxictr(level: Level) -> Peer:
 
 
 def torch_rechub(level: Level) -> Peer:
-    """torch-rechub's DIN and parallel DCN-v2, by its CTRTrainer's optimiser and loop. Its attention has batch norm of all
-    places, padding too, its numbers have none, and its cross network adds the bias outside of the product."""
+    """torch-rechub's DIN and parallel DCN-v2, by its CTRTrainer's optimiser and loop. Its attention has batch norm over
+    all places of a sequence, padding too, its numbers have none, and its cross network adds the bias outside of the
+    product. ReLU stands in the attention as in the level; Dice, its default, would take longer."""
     from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
     from torch_rechub.basic.layers import LR, MLP, CrossNetV2, EmbeddingLayer
     from torch_rechub.models.ranking.din import ActivationUnit
