@@ -1,4 +1,4 @@
-"""make bench-train: the training step beside the peers', the configured levels, streaming, ranks, bytes, memory.
+"""make bench-train: the training step beside the peers', and so the configured levels; streaming, ranks, bytes, memory.
 
 With BEFORE=CHECKOUT, a set-up checkout of another version, the levels' steps are compared with that one's.
 The contestants live in processes of their own and take turns, so that what the machine does besides hits all alike.
@@ -44,8 +44,10 @@ PEERS = ("FBGEMM", "TorchRec", "FuxiCTR", "DeepCTR-Torch", "torch-rechub")
 THREADS, ROUNDS, WARM_UP = 2, 5, 2
 SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
 STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # per turn; else 2
-LEVELS, WHOLE_BATCH = "tests/benchmarks/levels.py", 4096
+LEVELS, PEER_LEVELS, WHOLE_BATCH = "tests/benchmarks/levels.py", "tests/benchmarks/peer_levels.py", 4096
 FASTER = {("cpm", 4096, 1): 1.6, ("cpm", 512, 1): 2.5}  # by level, batch and threads, than commit 881c535
+AHEAD = {("cpm", 4096, "FuxiCTR"): 3}  # by level, batch and peer, with one thread each
+NETWORKS = {"tpm": "MLP", "cpm": "DIN + DCN-v2", "actr": "DIN + DCN-v2"}  # as the peers call them
 FILES, FILE_ROWS, LENGTH = 40, 16384, 50
 _PARTS = {
     "matrix products": ("mm", "addmm"),
@@ -128,7 +130,9 @@ def spent(process: subprocess.Popen[str], steps: int) -> tuple[float, float]:
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
-    seconds, peak = process.stdout.readline().split()
+    answer = process.stdout.readline()
+    assert answer, f"{process.args!r} ended: see its log in {WORK}"
+    seconds, peak = answer.split()
     return float(seconds), float(peak)
 
 
@@ -178,20 +182,34 @@ def as_configured(before: str | None) -> list[Result]:
 
 
 def configured(case: tuple[str, int, int], before: str | None) -> list[Result]:
-    """A level's step at a batch size and a number of threads, beside the matrix products of its network alone."""
+    """A level's step at a batch size and a number of threads, beside the matrix products of its network alone and, with
+    one thread, beside its network made of peers' layers."""
     level, batch, threads = case
     arguments = [level, str(batch), str(threads)]
     commands = {what: [sys.executable, LEVELS, what, *arguments] for what in ("step", "floor")}
     if before:
         there = [f"PYTHONPATH={before}", f"{before}/.venv/bin/python"]
         commands["before"] = ["env", *there, LEVELS, "step", *arguments]
-    seconds = in_turns(commands, max(4, WHOLE_BATCH // batch))
+    peers = beside(level, batch) if threads == 1 else {}
+    seconds = in_turns(commands | peers, max(4, WHOLE_BATCH // batch))
     name = f"{level} as configured, batch {batch}, {threads} thread{'s' * (threads > 1)}"
     share, goal = seconds["floor"] / seconds["step"], 0.6 if batch == WHOLE_BATCH else None
     results = [plain(name, batch / seconds["step"], "samples/s"), judged(name, share, "of its products alone", goal)]
     if before:
         results.append(judged(name, seconds["before"] / seconds["step"], "times before", FASTER.get(case)))
+    for peer in peers:
+        network, times = f"{peer}'s {NETWORKS[level]}", seconds[peer] / seconds["step"]
+        results.append(plain(f"{name}: {network}", batch / seconds[peer], "samples/s"))
+        results.append(judged(name, times, f"times {network}", AHEAD.get((level, batch, peer))))
     return results
+
+
+def beside(level: str, batch: int) -> dict[str, list[str]]:
+    """The commands of the peers that have a network like a level's, on the same batches. They lack the level's memory,
+    and so have less to do."""
+    file = WORK / f"{level}-{batch}.npz"
+    subprocess.run([sys.executable, LEVELS, "save", level, str(batch), str(file)], check=True)
+    return {peer: [str(PEERS_PYTHON), PEER_LEVELS, peer, str(file), "1"] for peer in ("FuxiCTR", "torch-rechub")}
 
 
 def in_turns(commands: Mapping[str, list[str]], steps: int) -> dict[str, float]:

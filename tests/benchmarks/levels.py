@@ -1,16 +1,20 @@
 """The training step of a configured level from memory, or the matrix products of its network alone:
 `python tests/benchmarks/levels.py step|floor LEVEL BATCH THREADS`, which answers as the contestants of turns.py do.
+`python tests/benchmarks/levels.py save LEVEL BATCH FILE` writes the level and the batches of its step for its peers.
 
 Of the project only the package is imported, so that PYTHONPATH chooses the version that is measured.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from turns import answer
 
@@ -64,6 +68,39 @@ def floor(name: str, rows: int) -> list[Callable[[], object]]:
     return [lambda: [product() for product in products]]
 
 
+def save(name: str, rows: int, file: str) -> None:
+    """The level without its memory as peer_levels.py reads it, and the batches of its step, as plain arrays.
+
+    Each field has a table of its own there, whose first row is padding.
+    """
+    _, spec, _ = built(name)
+    read, starts = spec.contract, dict(zip(spec.contract.ids, spec.contract.unknown, strict=True))
+    alone = build(replace(spec, memory=None), ALONE)
+    level = {
+        "ids": read.ids,
+        "numbers": read.numbers,
+        "sequences": {sequence.name: sequence.of for sequence in read.sequences},
+        "rows": 1 + TOKENS,
+        "dimension": spec.dimension,
+        "hidden": spec.network["hidden"],
+        "attention_hidden": spec.network.get("attention_hidden", []),
+        "cross_layers": spec.network.get("cross_layers", 0),
+        "dense": sum(parameter.numel() for parameter in alone.parameters()),
+    }
+    batches = batches_of(spec, rows)
+    arrays = {
+        "ids": [batch.ids - torch.tensor(read.unknown) + 1 for batch in batches],
+        "numbers": [batch.numbers for batch in batches],
+        "labels": [batch.labels for batch in batches],
+    }
+    for sequence in read.sequences:
+        histories = [batch.sequences[sequence.name] for batch in batches]
+        arrays[sequence.name] = [(each - starts[sequence.of] + 1) * (each != 0) for each in histories]
+    stacked = {kind: torch.stack(each) for kind, each in arrays.items()}
+    wide = {kind: each if each.is_floating_point() else each.long() for kind, each in stacked.items()}
+    np.savez(file, level=json.dumps(level), **{kind: each.numpy() for kind, each in wide.items()})
+
+
 def built(name: str) -> tuple[nn.Module, ModelSpec, Level]:
     """A level of E-CDCTR as conf/movielens.yaml has it, each field with TOKENS rows, and a memory that is filled."""
     config = load_config(["movielens"])
@@ -107,4 +144,7 @@ def _batch(read: Contract, rows: int, draw: torch.Generator) -> Batch:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    if sys.argv[1] == "save":
+        save(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    else:
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
