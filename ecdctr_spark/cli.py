@@ -6,10 +6,12 @@ import datetime as dt
 import functools
 import inspect
 import json
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given, started = list(sys.argv[1:] if arguments is None else arguments), time.monotonic()
     named = next((argument for argument in given if argument in _names()), None)
     with ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
         _SILENT.set(QUIET in given or JSON_LOGS in given)
         errors = stack.enter_context(standard_error(failures.log_file())) if _SILENT.get() else sys.stderr
         if JSON_LOGS in given:
@@ -99,6 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             event("command finished", command=named, seconds=seconds, exit_code=code)
     if code:
         sys.exit(code)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A command that a scheduler ends (SIGTERM) ends as by Ctrl-C, and its ranks and temporary files with it."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may ask for it: a notebook's does not
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _outcome(arguments: list[str]) -> tuple[str, int]:

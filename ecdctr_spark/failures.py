@@ -10,12 +10,15 @@ import atexit
 import os
 import re
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 _SHOWN = 400  # characters of the line at fault
+_KEPT_SECONDS = 7 * 24 * 3600.0  # of a log, since it was last written
 _UNSAID = re.compile(r"at [\w.$/<>]+\(|\.\.\. \d+ more|Py4JJavaError: An error occurred while calling")
 
 # In the order in which they are tried: a pattern of a line, what it means, and what to do.
@@ -145,11 +148,22 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 @lru_cache(maxsize=1)
 def log_file() -> Path:
-    """The log of this process, in the system's folder for temporary files: the disk of the root may be full. It is
-    removed when the process ends, unless `keep` was called."""
-    handle, name = tempfile.mkstemp(prefix=f"ecdctr-{os.getpid()}-", suffix=".log")
+    """The log of this process, which is removed when the process ends, unless `keep` was called."""
+    log = new_log("command")
+    atexit.register(_discard, log)
+    return log
+
+
+def new_log(kind: str) -> Path:
+    """An empty log in the system's folder for temporary files: the disk of the root may be full. Its user removes it
+    where nothing failed; those that were kept are removed some days later."""
+    folder = Path(tempfile.gettempdir())
+    for kept in folder.glob("ecdctr-*.log"):
+        with suppress(OSError):  # another user's, or another process has removed it
+            if kept.stat().st_mtime < time.time() - _KEPT_SECONDS:
+                kept.unlink()
+    handle, name = tempfile.mkstemp(prefix=f"ecdctr-{os.getpid()}-{kind}-", suffix=".log", dir=folder)
     os.close(handle)
-    atexit.register(_discard, Path(name))
     return Path(name)
 
 

@@ -20,7 +20,7 @@ from ecdctr_spark.events import standard_error
 from ecdctr_spark.executors import with_environment
 from ecdctr_spark.failures import log_file
 from ecdctr_spark.progress import Tasks, Watch
-from ecdctr_spark.storage import Root, s3_endpoint, s3_region
+from ecdctr_spark.storage import Root, process_folder, s3_endpoint, s3_region
 
 SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -83,7 +83,10 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for key, value in LOCAL_SETTINGS.items():
         builder = builder.config(key, value)
+    temporary = process_folder()  # what Spark leaves where it is killed, and a warehouse that nothing is kept in
     builder = builder.master(master).config("spark.driver.memory", driver_memory)
+    builder = builder.config("spark.local.dir", str(temporary))
+    builder = builder.config("spark.sql.warehouse.dir", f"file:{temporary}/warehouse")
     packages = s3_packages() if root is not None and root.scheme == "s3a" else []
     if packages:
         builder = builder.config("spark.jars.packages", ",".join(packages))
@@ -95,7 +98,7 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
     with as_file(CONF / "log4j2.properties") as logging, standard_error(log_file()):
-        options = [_JVM, f"-Dlog4j2.configurationFile={logging}"]
+        options = [_JVM, f"-Dlog4j2.configurationFile={logging}", f'"-Djava.io.tmpdir={temporary}"']
         if CLASS_ARCHIVE.exists():  # one of another Java or of other jars is ignored by the JVM
             options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
         return builder.config("spark.driver.extraJavaOptions", " ".join(options)).getOrCreate()

@@ -8,6 +8,7 @@ AWS_REGION, ...).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
@@ -341,7 +342,7 @@ class Published:
         if place.path is not None:
             return place.path
         if self._fetched is None:
-            self._fetched = _scratch_folder()
+            self._fetched = own_folder()
             weakref.finalize(self, shutil.rmtree, self._fetched)
         target = self._fetched / name
         if not target.exists():
@@ -360,21 +361,34 @@ class Published:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """An empty local folder that is removed when the block ends."""
-    folder = _scratch_folder()
+    folder = own_folder()
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
 
 
-def _scratch_folder() -> Path:
-    """A folder named after its process, so that folders of killed processes can be removed. In an executor it is on the
-    disk that Spark was given for temporary files: on a cluster the system's own may be small."""
+@lru_cache(maxsize=1)
+def process_folder() -> Path:
+    """A local folder for what this process and those that it starts leave on the disk. It is removed with the process,
+    or by the next one where this is killed."""
+    folder = own_folder()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # Spark's JVM may be removing its part as well
+    return folder
+
+
+def own_folder(disk: Path | None = None) -> Path:
+    """A new folder, which its user removes. It is named after its process, so that those of killed processes can be
+    removed too, by the next process that makes one there.
+
+    By default it is in the system's folder for temporary files, in an executor on the disk that Spark was given for
+    them: on a cluster the system's may be small.
+    """
     prefix = f"ecdctr-{socket.gethostname()}-"
-    disk = Path(os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir())
-    disk.mkdir(parents=True, exist_ok=True)
-    _sweep(disk, prefix)
-    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=disk))
+    place = disk or Path(os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    _sweep(place, prefix)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place))
 
 
 @lru_cache(maxsize=4)  # once per process

@@ -45,7 +45,9 @@ from typing import IO, Any
 
 import msgspec
 
+from ecdctr_spark.failures import new_log
 from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import own_folder
 from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
@@ -74,16 +76,18 @@ class LocalRanks:
         try:
             group.gather()
             return group.train(job, progress)
-        except BaseException:  # an interrupt too: ranks in the middle of a job are of no use for the next
+        except BaseException as error:  # an interrupt too: ranks in the middle of a job are of no use for the next
             self._group = None
             group.stop()
+            if not isinstance(error, RuntimeError):  # which names the log
+                group.log.unlink(missing_ok=True)
             raise
 
     def close(self) -> None:
         """Ends the ranks, and returns when those that have connected have ended."""
         if self._group is not None:
             self._group.stop()
-            shutil.rmtree(self._group.folder, ignore_errors=True)  # a log left behind is no reason to fail a run
+            self._group.log.unlink(missing_ok=True)
             self._group = None
 
     def _started(self, size: int) -> _Group:
@@ -107,16 +111,12 @@ class _Group:
     """The processes of one start."""
 
     size: int
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ecdctr-ranks-")))
+    folder: Path = field(default_factory=lambda: own_folder(Path(tempfile.gettempdir())))  # a socket's path is short
+    log: Path = field(default_factory=lambda: new_log("ranks"))  # what the launcher and its ranks print
     connections: dict[int, _Connection] = field(default_factory=dict)
     launcher: subprocess.Popen[bytes] | None = None
     listener: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_UNIX))
     inbox: queue.Queue[tuple[int, Message | None]] = field(default_factory=queue.Queue)  # None: the rank is gone
-
-    @property
-    def log(self) -> Path:
-        """What the launcher and its ranks print."""
-        return self.folder / "ranks.log"
 
     def start(self, world: WorldKind, module: str, threads: int) -> None:
         """Starts the ranks without waiting for them."""
@@ -127,7 +127,7 @@ class _Group:
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
                 [*_LAUNCHERS[world](self.size, self.folder), module, address, world],
-                env={**_loopback(), **os.environ, "OMP_NUM_THREADS": str(threads)},
+                env={**_loopback(), **os.environ, "OMP_NUM_THREADS": str(threads), "TMPDIR": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -179,6 +179,7 @@ class _Group:
                 self.launcher.wait()
         for connection in self.connections.values():
             connection.socket.close()
+        shutil.rmtree(self.folder, ignore_errors=True)  # what is left there is no reason to fail a run
 
     def _cause(self, rank: int, message: Message | None) -> Exception:
         """What ended a job. A broken exchange is what a rank sees of another that died or failed. It may be reported

@@ -13,10 +13,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
@@ -24,7 +27,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.cli import main
 from ecdctr_spark.config import load_config
 from ecdctr_spark.session import Session
-from ecdctr_spark.storage import Root
+from ecdctr_spark.storage import Root, _sweep, scratch
 from ecdctr_spark.tables import opening
 from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import read_rows
@@ -152,23 +155,52 @@ def test_a_run_of_all_clocks_finds_nothing_to_do_after_a_job_for_each(finished: 
     assert len(mlflow_runs(finished, overlay)) == before
 
 
-def test_killed_in_the_middle_and_run_again_it_ends_the_same(
+def begun(root: Path, overlay: Path, temporary: Path, done: str) -> subprocess.Popen[str]:
+    """A run in processes of its own when it says that a step is `done`, with `temporary` for temporary files."""
+    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *DAYS, *settings(overlay, root)]
+    environment, pipe = {**os.environ, "TMPDIR": str(temporary)}, subprocess.PIPE
+    run = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
+    assert run.stdout is not None
+    assert any(done in line for line in run.stdout)
+    return run
+
+
+def gone(temporary: Path) -> bool:
+    """Whether the processes that name a folder in their command (the JVM, the launcher, ranks) end within 30 s."""
+    for _ in range(60):
+        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        if not any(str(temporary) in word for command in commands for word in command):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def test_ended_and_killed_in_the_middle_and_run_again_it_ends_the_same(
     one_day: Path, finished: Path, overlay: Path, tmp_path: Path
 ) -> None:
-    root = tmp_path / "root"
+    root, temporary = tmp_path / "root", Path(tempfile.mkdtemp())
     shutil.copytree(one_day, root)
-    command = [sys.executable, "-m", "ecdctr_spark.cli", "run", *DAYS, *settings(overlay, root)]
-    interrupted = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert interrupted.stdout is not None
-    for line in interrupted.stdout:
-        if "train actr" in line:
-            break
-    os.killpg(interrupted.pid, signal.SIGKILL)
-    interrupted.wait()
+    ended = begun(root, overlay, temporary, done="build")
+    ended.terminate()  # what a scheduler sends first
+    assert ended.communicate()[1].endswith("error: interrupted; the same command resumes\n")
+    assert ended.returncode == 130
+    assert gone(temporary)
+    assert not list(temporary.iterdir())
+    killed = begun(root, overlay, temporary, done="train actr")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert gone(temporary)
+    assert any(file.is_dir() for file in temporary.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(temporary))
+        _sweep.cache_clear()
+        with scratch() as folder:
+            assert [file for file in temporary.iterdir() if file.is_dir()] == [folder]
     again = ecdctr("run", overlay, root, *DAYS)
     assert again.code == 0, again.out + again.err
     assert "predict" not in again.out  # finished steps are not repeated
     assert metrics(overlay, root) == metrics(overlay, finished)
+    shutil.rmtree(temporary)
 
 
 def test_no_model_that_predicts_a_day_saw_anything_of_it_through_any_level(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -162,14 +165,18 @@ def test_a_bug_ends_with_1_and_names_its_log(
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_says_that_it_resumes(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(10)
 
     monkeypatch.setattr(cli, "load_config", stop)
+    before = signal.getsignal(signal.SIGTERM)
     assert said(capsys, tmp_path, "plan", *DAYS) == ("interrupted; the same command resumes", 130)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_log_is_gone_after_a_run_without_failure(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
     group.log.write_text("Killed")
     yield group
     group.log.unlink()
-    group.folder.rmdir()
+    group.stop()
+    assert not group.folder.exists()
 
 
 def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
