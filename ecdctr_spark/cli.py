@@ -26,6 +26,7 @@ from ecdctr_spark import doctor as health
 from ecdctr_spark import failures
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.events import as_json, event, standard_error, without_secrets
+from ecdctr_spark.lease import lease
 from ecdctr_spark.settings.base import ConfigError, Settings, plain
 from ecdctr_spark.storage import Root
 
@@ -300,7 +301,8 @@ def train(
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
     training = training_of(_root(config), config, level, _day(config, "--date", date))
-    row = train_alone(_store(config), config, training, _console())
+    with _writing(config, "train") as store:
+        row = train_alone(store, config, training, _console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
 
@@ -364,8 +366,9 @@ def forget(
     from ecdctr_spark.pipeline.care import forget as erase
 
     config = load_config(conf, set_)
-    for table, rows in erase(_store(config), config, user).items():
-        typer.echo(f"{table:<14} {rows:,} rows removed")
+    with _writing(config, "forget") as store:
+        for table, rows in erase(store, config, user).items():
+            typer.echo(f"{table:<14} {rows:,} rows removed")
     typer.echo("Raw logs are not changed: remove the user there too, or the next ingest of those days restores it.")
 
 
@@ -387,8 +390,9 @@ def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     from ecdctr_spark.pipeline.care import tidy as clean
 
     config = load_config(conf, set_)
-    for table, hours in clean(_store(config), config).items():
-        typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
+    with _writing(config, "tidy") as store:
+        for table, hours in clean(store, config).items():
+            typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
 
 
 @command
@@ -412,15 +416,23 @@ def _store(config: Config) -> Any:
     return open_store(config)
 
 
+@contextmanager
+def _writing(config: Config, command: str) -> Iterator[Any]:
+    """The tables, for a command that writes them."""
+    store = _store(config)
+    with lease(_root(config), command, config.storage.wait_minutes):
+        yield store
+
+
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
     from ecdctr_spark.pipeline.plans import check_source
     from ecdctr_spark.pipeline.run import run as carry_out
 
     check_source(config)  # before a session is started
     _say_terms(config.source.kind)
-    store = _store(config)
-    carry_out(store, config, first, last, _console())
-    _name_tables(store, config)
+    with _writing(config, "run") as store:
+        carry_out(store, config, first, last, _console())
+        _name_tables(store, config)
 
 
 def _name_tables(store: Any, config: Config) -> None:
@@ -445,9 +457,9 @@ def _counted(config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
     _say_terms(config.source.kind)
-    store = _store(config)
-    counts = run_counted(store, config, step, _console())
-    _name_tables(store, config)
+    with _writing(config, type(step).__name__.lower()) as store:
+        counts = run_counted(store, config, step, _console())
+        _name_tables(store, config)
     return counts
 
 

@@ -55,6 +55,7 @@ class Storage(Settings, frozen=True):
         Annotated[str, Meta(pattern=r"^[^.`\s/]+\.[^.`\s/]+\Z")] | None,
         about("catalog.schema in which the tables get names"),
     ] = None
+    wait_minutes: Annotated[float, Meta(ge=0), about("how long a command waits for another that writes here")] = 0.0
 
     def __post_init__(self) -> None:
         try:
