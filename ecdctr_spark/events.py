@@ -10,6 +10,7 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     step failed         step, seconds, error
     nothing is due      first, last
     ranks chosen        model, ranks, rows, batch_size: by training.ranks auto
+    training step chosen  choice (captured or eager, training/captured.py), reason, captured_ms, eager_ms: on a GPU
     report written      place, bytes
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line
