@@ -25,7 +25,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import UnsupportedOperation
 from pathlib import Path
@@ -70,6 +70,19 @@ def as_json(stream: TextIO) -> Iterator[None]:
 
 
 @contextmanager
+def passed_on(hear: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """Gives the name and the fields of each event of the block to `hear`, so that another process may report it."""
+    handler, before = _Passing(hear), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOG.setLevel(before)
+        LOG.removeHandler(handler)
+
+
+@contextmanager
 def standard_error(log: Path) -> Iterator[TextIO]:
     """A stream to standard error, to which only its holder writes: what this process and those that it starts write
     there otherwise goes to the end of `log`."""
@@ -90,6 +103,16 @@ def standard_error(log: Path) -> Iterator[TextIO]:
         sys.stderr.flush()
         os.dup2(ours, at)
         os.close(ours)
+
+
+class _Passing(logging.Handler):
+    def __init__(self, hear: Callable[[str, dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if fields := getattr(record, "fields", None):
+            self._hear(record.getMessage(), fields)
 
 
 class _Json(logging.Formatter):

@@ -45,6 +45,7 @@ from typing import IO, Any
 
 import msgspec
 
+from ecdctr_spark.events import event
 from ecdctr_spark.training.job import BROKEN_EXCHANGE, RankDiedError, TrainingJob, TrainingResult, WorldKind
 
 Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, their mean loss
@@ -157,6 +158,9 @@ class _Group:
                 raise self._cause(rank, message)
             if "progress" in message:
                 progress(*message["progress"])
+            elif "event" in message:
+                name, fields = message["event"]
+                event(name, **fields)
             else:
                 results[rank] = msgspec.convert(message["result"], TrainingResult)
         return results[0]

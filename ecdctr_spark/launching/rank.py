@@ -2,8 +2,8 @@
 after job.
 
 It talks to the driver (launching/local.py) over a socket, one line of JSON per message. It introduces itself
-with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and one {"result"} or
-{"error"}.
+with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and {"event": [name, fields]}
+(events.py), and one {"result"} or {"error"}.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, Any, cast
 import msgspec
 import torch
 
+from ecdctr_spark.events import passed_on
 from ecdctr_spark.settings.base import plain
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, WorldKind
 from ecdctr_spark.training.trainer import Progress, train
@@ -73,8 +74,11 @@ def _answer(train: Train, job: TrainingJob, kind: WorldKind, messages: IO[str]) 
     def progress(rows: int, loss: float) -> None:
         _send(messages, {"progress": [rows, loss]})
 
+    def heard(name: str, fields: dict[str, Any]) -> None:
+        _send(messages, {"event": [name, fields]})
+
     try:
-        with joined(kind) as world:
+        with passed_on(heard), joined(kind) as world:
             result = train(job, world, progress)
         return {"result": plain(result)}
     except Exception as error:  # any error must reach the launcher

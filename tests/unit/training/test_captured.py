@@ -5,7 +5,6 @@ Nothing is captured here: a replay is the recorded work itself, on the CPU. test
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
+from ecdctr_spark.events import passed_on
 from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models import groups
 from ecdctr_spark.models.batch import Batch
@@ -26,15 +26,14 @@ from ecdctr_spark.models.exchange import ALONE, Alone
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
-from ecdctr_spark.settings.base import parsed
-from ecdctr_spark.storage import Root
-from ecdctr_spark.training.captured import LEAST_STEPS, Captured, Work, laid_out, room_of, steps_of, update
-from ecdctr_spark.training.checkpoint import load
-from ecdctr_spark.training.job import TrainingJob
+from ecdctr_spark.training.captured import LEAST_STEPS, Captured, steps_of, update
+from ecdctr_spark.training.inputs import laid_out, room_of
 from ecdctr_spark.training.objective import CLICKS, Objective, Teaching
 from ecdctr_spark.training.step import Eager, Steps, Totals, TrainState, start_state
-from ecdctr_spark.training.trainer import fit, train
-from tests.made_up import LENGTH, ROWS, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, tiny_spec, write_samples
+from ecdctr_spark.training.trainer import fit
+from ecdctr_spark.training.trial import Work
+from tests.made_up import LENGTH, ROWS, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, tiny_spec
+from tests.replays import Recorder, captured, check_resumes
 
 SPECS = {
     "tpm": tiny_spec(),
@@ -42,44 +41,13 @@ SPECS = {
     "actr": ctr_spec(memory="merged", pooling="mean"),
     "linear": ctr_spec(hidden=[], attention_hidden=[], cross_layers=0),
 }
-HOW = structs.replace(TRAIN, warmup_steps=5, weight_decay=0.01, gradient_clip=0.05)
+HOW = structs.replace(TRAIN, warmup_steps=5, weight_decay=1.0, gradient_clip=0.05)
 FULL, SHORT = batch(TRAIN.batch_size, 1), batch(TRAIN.batch_size // 2, 2)
 ONE = batch(1, 3)
 OF_TINY = batch(TRAIN.batch_size, 1, TINY_CONTRACT)
 
 
-class Recorder:
-    """Makes replays that do the work itself, and counts them; at most `most` of them."""
-
-    def __init__(self, most: int = 9) -> None:
-        self.recorded = self.replayed = 0
-        self._most = most
-
-    def __call__(self, work: Work) -> Work:
-        if self.recorded == self._most:
-            raise RuntimeError("out of memory")
-        self.recorded += 1
-
-        def replay() -> None:
-            self.replayed += 1
-            work()
-
-        work()  # as a graph's is done before it is captured
-        return replay
-
-    @property
-    def made(self) -> int:
-        """The steps of a training that were replayed: of each recording one more is compared with the eager step."""
-        return self.replayed - self.recorded
-
-
 Said = list[dict[str, Any]]
-
-
-def captured(state: TrainState, record: Recorder | None = None, milliseconds: Sequence[float] = (1.0, 2.0)) -> Captured:
-    """The step of fixed shapes, which takes the first of these milliseconds, and the eager step the second."""
-    times = iter(milliseconds)
-    return Captured(state, record or Recorder(), lambda work: next(times))
 
 
 def started(spec: ModelSpec, how: Optimisation = HOW, objective: Objective = CLICKS) -> TrainState:
@@ -128,21 +96,16 @@ def check(batches: Sequence[Batch], replays: int, spec: ModelSpec = SPECS["cpm"]
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[Said]:
+def said() -> Iterator[Said]:
     """What the events `training step chosen` said, so far."""
-    fields: Said = []
-    caplog.set_level(logging.INFO, "ecdctr_spark")
-    handler = logging.Handler()
-    handler.emit = lambda record: fields.append(vars(record)["fields"])  # type: ignore[method-assign]
-    logger = logging.getLogger("ecdctr_spark")
-    logger.addHandler(handler)
-    yield fields
-    logger.removeHandler(handler)
+    heard: Said = []
+    with passed_on(lambda name, fields: heard.append(fields)):
+        yield heard
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_batches_of_any_number_of_rows_make_the_model_of_the_eager_step(spec: ModelSpec) -> None:
-    rows = [64, 40, 64, 2, 63, 50]
+    rows = [64, 40, 64, 33, 63, 50, 32]
     check([batch(number, seed, spec.contract) for seed, number in enumerate(rows)], len(rows), spec)
 
 
@@ -158,6 +121,15 @@ def test_histories_may_be_empty_full_and_of_the_same_rows_and_rows_unknown() -> 
     check(batches, len(batches))
 
 
+def test_a_row_whose_gradient_is_rounding_alone_is_no_difference() -> None:
+    """Batch norm undoes the effect of an id that all samples share. Adagrad then moves it by the sign of rounding."""
+    shared = OF_TINY.ids.clone()
+    shared[:, 0] = shared[0, 0]
+    state, recorder = started(tiny_spec(hidden=[8, 4])), Recorder()
+    fitted(state, [replace(OF_TINY, ids=shared)] * 3, captured(state, recorder))
+    assert recorder.made == 3
+
+
 def test_padding_stays_zero_in_table_and_state() -> None:
     tensors = everything(check([SHORT, FULL, SHORT], replays=3))
     assert not tensors["fields.embedding.weight"][0].any() and not tensors["fields.embedding.state"][0].any()
@@ -166,7 +138,8 @@ def test_padding_stays_zero_in_table_and_state() -> None:
 def test_batches_that_do_not_fit_take_the_eager_step_in_between() -> None:
     larger = batch(TRAIN.batch_size + 1, 4)
     partly = replace(FULL, weights=torch.arange(len(FULL)).clamp(max=1).float())
-    check([ONE, FULL, ONE, SHORT, larger, FULL, partly, FULL], replays=4)
+    few = batch(31, 5)
+    check([ONE, FULL, ONE, SHORT, larger, few, FULL, partly, FULL], replays=4)
 
 
 def test_a_teacher_is_listened_to() -> None:
@@ -181,11 +154,15 @@ def test_a_teacher_is_listened_to() -> None:
 
 def test_bfloat16_learns_as_the_eager_step_does() -> None:
     half = structs.replace(TRAIN, precision="bfloat16")
-    losses = []
+    losses, types = [], list[torch.dtype]()
     for steps in (Eager, captured):
         state = started(SPECS["cpm"], half)
+        state.model.register_forward_hook(lambda model, batch, logits: types.append(logits.dtype))
         losses.append(fitted(state, [FULL] * 60, steps(state)).mean_loss)
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert (
+        types.count(torch.float32) == 1 and types.count(torch.bfloat16) > 2 * 60
+    )  # one asks for the rows that are read
 
 
 def test_what_was_tried_before_a_step_leaves_no_trace(said: Said) -> None:
@@ -200,6 +177,17 @@ def test_what_was_tried_before_a_step_leaves_no_trace(said: Said) -> None:
     assert same(found, expected)
     reason = "RuntimeError: operation not permitted when stream is capturing"
     assert said == [{"choice": "eager", "reason": reason}]
+
+
+def test_a_step_that_failed_on_its_way_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*gradient: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("ecdctr_spark.training.captured.clip", fails)
+    expected, found = started(SPECS["cpm"]), started(SPECS["cpm"])
+    fitted(expected, [FULL, SHORT])
+    fitted(found, [FULL, SHORT], captured(found))
+    assert same(found, expected)
 
 
 def test_a_replay_of_another_result_is_not_taken(said: Said) -> None:
@@ -286,47 +274,11 @@ def test_totals_are_read_every_few_steps() -> None:
     assert sum(rows) == 64 * len(OF_TINY)
 
 
-class KilledError(BaseException):
-    """Stands for SIGKILL."""
-
-
-class Mortal(Captured):
-    """Is killed at its `steps`-th step."""
-
-    steps = 0
-
-    def make(self, samples: Batch, number: int) -> Totals:
-        self.steps -= 1
-        if not self.steps:
-            raise KilledError
-        return super().make(samples, number)
-
-
 def test_a_training_that_was_killed_ends_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    units = [write_samples(tmp_path / f"part-{number}.parquet", batch(90, number)) for number in range(3)]
-    how = structs.replace(HOW, epochs=2, shuffle_rows=150, checkpoint_steps=3, validation_share=0.3)
     recorder = Recorder()
-
-    def run(name: str, steps: int) -> list[float]:
-        def chosen(state: TrainState, planned: int) -> Steps:
-            times = iter([1.0, 2.0])
-            mortal = Mortal(state, recorder, lambda work: next(times))
-            mortal.steps = steps
-            return mortal
-
-        monkeypatch.setattr("ecdctr_spark.training.trainer.steps_of", chosen)
-        output, plain = str(tmp_path / name), {"model_id": "m", "model": SPECS["actr"], "until": "2024-01-01"}
-        job = parsed(TrainingJob, {**plain, "train": how, "units": units, "output": output})
-        result = train(job, ALONE, lambda rows, loss: None)
-        return [result.rows, result.steps, result.loss, *result.held_out]
-
-    expected = run("whole", 0)
-    assert recorder.made == expected[1] > 5
-    with pytest.raises(KilledError):
-        run("killed", 6)
-    assert run("killed", 0) == expected
-    (_, first), (_, second) = (load(Root.parse(tmp_path / name), ALONE) for name in ("whole", "killed"))
-    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
+    monkeypatch.setattr("ecdctr_spark.training.trainer.steps_of", lambda state, planned: captured(state, recorder))
+    check_resumes(tmp_path, SPECS["actr"])
+    assert recorder.made == 9 + 6 + 6
 
 
 def test_a_cpu_makes_eager_steps_and_says_nothing(said: Said) -> None:
