@@ -46,11 +46,11 @@ def serve(train: Train, kind: WorldKind, address: str) -> None:
 
 
 def train_once(job: str, threads: int, kind: WorldKind) -> str:
-    """One job from and to JSON, as one of the ranks that Spark's launchers started. An error is also written to stderr
-    on one line: Horovod and TorchDistributor report to the driver only that something failed."""
+    """One job from and to JSON, as one of the ranks that Spark's launchers started. Events are written to stderr, the
+    executor's log. So is an error, on one line: Horovod and TorchDistributor report only that something failed."""
     torch.set_num_threads(threads)
     try:
-        with joined(kind) as world:
+        with passed_on(_logged), joined(kind) as world:
             result = train(msgspec.json.decode(job, type=TrainingJob), world, _unreported)
         return msgspec.json.encode(result).decode()
     except Exception as error:
@@ -60,6 +60,10 @@ def train_once(job: str, threads: int, kind: WorldKind) -> str:
 
 def _unreported(rows: int, loss: float) -> None:
     """Drops progress: an executor has no channel to report it."""
+
+
+def _logged(name: str, fields: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps({"event": name, **fields}) + "\n")
 
 
 def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:

@@ -208,17 +208,18 @@ class Graphs:
 
     def __init__(self) -> None:
         self._memory = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def __call__(self, work: Work) -> Work:
         """The replay of some work, which is done once before it is captured: libraries set themselves up then."""
-        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        graph, present = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        self._stream.wait_stream(present)
+        with torch.cuda.stream(self._stream):  # left also where a capture fails, which does not leave its own
             work()
-        torch.cuda.current_stream().wait_stream(stream)
-        # Only this thread's calls are watched: others, of MLflow's monitor, may ask the GPU what they like.
-        with torch.cuda.graph(graph, pool=self._memory, stream=stream, capture_error_mode="thread_local"):
-            work()
+            # Only this thread's calls are watched: others, of MLflow's monitor, may ask the GPU what they like.
+            with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
+                work()
+        present.wait_stream(self._stream)
         return graph.replay
 
 

@@ -12,7 +12,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from turns import answer
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, contract
@@ -30,6 +29,8 @@ _BATCHES = 8
 
 def main(what: str, level: str, rows: int, threads: int) -> None:
     """Answers until standard input ends."""
+    from turns import answer  # beside this script; who imports `built` need not have it there
+
     torch.set_num_threads(threads)
     keep_freed_memory()
     answer(partial(steps if what == "step" else floor, level, rows))
