@@ -32,14 +32,15 @@ def group(values: Tensor) -> Groups:
     return Groups(ordered[starts], order, starts)
 
 
-def group_in_room(values: Tensor) -> Groups:
-    """As `group`, with N groups however many values are distinct: the shapes depend on N alone, and a GPU is not waited
-    for."""
+def group_in_room(values: Tensor, room: int) -> Groups:
+    """As `group`, with `room` groups, at least as many as values are distinct: the shapes depend on no value, and a
+    GPU is not waited for."""
     ordered, order = _sorted(values)
-    first, room = _first_of_each(ordered), len(values)
+    first = _first_of_each(ordered)
     number = (first.cumsum(0) - 1).masked_fill_(~first, room)  # what begins none goes to one more, which is dropped
+    position = torch.arange(len(values), device=number.device)
     distinct = ordered.new_zeros(room + 1).scatter_(0, number, ordered)
-    starts = number.new_full((room + 1,), room).scatter_(0, number, torch.arange(room, device=number.device))
+    starts = position.new_full((room + 1,), len(values)).scatter_(0, number, position)
     return Groups(distinct[:room], order, starts[:room])
 
 

@@ -45,7 +45,8 @@ def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learni
 def in_room(table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learning_rate: Number) -> None:
     """See Update; as by_torch, with shapes that depend on those of the arguments alone. What it writes to row 0, the
     padding, has no meaning."""
-    _by_groups(table, group_in_room(rows), gradients, scale, learning_rate)
+    room = min(len(rows), len(table.weight))  # of the rows that differ there are no more
+    _by_groups(table, group_in_room(rows, room), gradients, scale, learning_rate)
 
 
 def _by_groups(table: Rows, groups: Groups, gradients: Tensor, scale: Number, learning_rate: Number) -> None:

@@ -43,7 +43,7 @@ from ecdctr_spark.training.inputs import CopiedAhead, Inputs, laid_out, room_of
 from ecdctr_spark.training.step import Eager, Steps, Totals, TrainState, cleared, clip, loss_of, rates_of, rows_of, step
 from ecdctr_spark.training.trial import Trial, Work, milliseconds
 
-Record = Callable[[Work], Work]  # makes of some work on a GPU what repeats it; may do it, but need not
+Record = Callable[[Work], Work]  # makes of some work what repeats it; may do it, but need not
 
 LEAST_STEPS = 100  # of a training: to capture and to measure takes as long as some 20 eager steps
 _LEAST_ROWS = 32  # of a batch: with a few, batch norm makes so much of rounding that no two steps are alike

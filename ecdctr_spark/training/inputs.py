@@ -54,13 +54,14 @@ class _Block:
 
 class CopiedAhead:
     """Fills a GPU's inputs by way of pinned memory: what is slow, the copy to the GPU, does not wait for the steps
-    before, and these do not wait for it."""
+    before, and these do not wait for it. `lay_out(device, pinned)` gives inputs as these are elsewhere."""
 
     def __init__(self, inputs: Inputs, lay_out: Callable[..., Inputs]) -> None:
         self._target, device = inputs.block, inputs.block.device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         pinned = (lay_out(torch.device("cpu"), pinned=True) for _ in range(_BLOCKS))
         self._blocks = cycle([_Block(inputs, device) for inputs in pinned])
+        self._stream.wait_stream(torch.cuda.current_stream())  # which may still use the memory that the copies got
 
     def __call__(self, batch: Batch, factors: Sequence[float]) -> None:
         """As Inputs.fill, for work that is started from now on."""

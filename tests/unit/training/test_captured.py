@@ -282,7 +282,8 @@ def test_a_training_that_was_killed_ends_the_same_bit_for_bit(tmp_path: Path, mo
 
 
 def test_a_cpu_makes_eager_steps_and_says_nothing(said: Said) -> None:
-    assert isinstance(steps_of(started(tiny_spec()), LEAST_STEPS), Eager)
+    state = started(tiny_spec())._replace(world=Alone(device=torch.device("cpu")))
+    assert isinstance(steps_of(state, LEAST_STEPS), Eager)
     assert said == []
 
 
