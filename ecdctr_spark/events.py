@@ -10,6 +10,7 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     step failed         step, seconds, error
     nothing is due      first, last
     ranks chosen        model, ranks, rows, batch_size: by training.ranks auto
+    training step chosen  choice (captured or eager, training/captured.py), reason, captured_ms, eager_ms: on a GPU
     report written      place, bytes
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line
@@ -24,7 +25,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import UnsupportedOperation
 from pathlib import Path
@@ -69,6 +70,19 @@ def as_json(stream: TextIO) -> Iterator[None]:
 
 
 @contextmanager
+def passed_on(hear: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """Gives the name and the fields of each event of the block to `hear`, so that another process may report it."""
+    handler, before = _Passing(hear), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOG.setLevel(before)
+        LOG.removeHandler(handler)
+
+
+@contextmanager
 def standard_error(log: Path) -> Iterator[TextIO]:
     """A stream to standard error, to which only its holder writes: what this process and those that it starts write
     there otherwise goes to the end of `log`."""
@@ -89,6 +103,16 @@ def standard_error(log: Path) -> Iterator[TextIO]:
         sys.stderr.flush()
         os.dup2(ours, at)
         os.close(ours)
+
+
+class _Passing(logging.Handler):
+    def __init__(self, hear: Callable[[str, dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if fields := getattr(record, "fields", None):
+            self._hear(record.getMessage(), fields)
 
 
 class _Json(logging.Formatter):

@@ -45,6 +45,7 @@ from typing import IO, Any
 
 import msgspec
 
+from ecdctr_spark.events import event
 from ecdctr_spark.failures import new_log
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import own_folder
@@ -158,6 +159,9 @@ class _Group:
                 raise self._cause(rank, message)
             if "progress" in message:
                 progress(*message["progress"])
+            elif "event" in message:
+                name, fields = message["event"]
+                event(name, **fields)
             else:
                 results[rank] = msgspec.convert(message["result"], TrainingResult)
         return results[0]

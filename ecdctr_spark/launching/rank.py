@@ -2,8 +2,8 @@
 after job.
 
 It talks to the driver (launching/local.py) over a socket, one line of JSON per message. It introduces itself
-with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and one {"result"} or
-{"error"}.
+with {"rank", "pid"}, then answers each job with any number of {"progress": [rows, loss]} and {"event": [name, fields]}
+(events.py), and one {"result"} or {"error"}.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, Any, cast
 import msgspec
 import torch
 
+from ecdctr_spark.events import passed_on
 from ecdctr_spark.settings.base import plain
 from ecdctr_spark.training.job import TrainingJob, TrainingResult, WorldKind
 from ecdctr_spark.training.trainer import Progress, train
@@ -45,11 +46,11 @@ def serve(train: Train, kind: WorldKind, address: str) -> None:
 
 
 def train_once(job: str, threads: int, kind: WorldKind) -> str:
-    """One job from and to JSON, as one of the ranks that Spark's launchers started. An error is also written to stderr
-    on one line: Horovod and TorchDistributor report to the driver only that something failed."""
+    """One job from and to JSON, as one of the ranks that Spark's launchers started. Events are written to stderr, the
+    executor's log. So is an error, on one line: Horovod and TorchDistributor report only that something failed."""
     torch.set_num_threads(threads)
     try:
-        with joined(kind) as world:
+        with passed_on(_logged), joined(kind) as world:
             result = train(msgspec.json.decode(job, type=TrainingJob), world, _unreported)
         return msgspec.json.encode(result).decode()
     except Exception as error:
@@ -59,6 +60,10 @@ def train_once(job: str, threads: int, kind: WorldKind) -> str:
 
 def _unreported(rows: int, loss: float) -> None:
     """Drops progress: an executor has no channel to report it."""
+
+
+def _logged(name: str, fields: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps({"event": name, **fields}) + "\n")
 
 
 def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
@@ -73,8 +78,11 @@ def _answer(train: Train, job: TrainingJob, kind: WorldKind, messages: IO[str]) 
     def progress(rows: int, loss: float) -> None:
         _send(messages, {"progress": [rows, loss]})
 
+    def heard(name: str, fields: dict[str, Any]) -> None:
+        _send(messages, {"event": [name, fields]})
+
     try:
-        with joined(kind) as world:
+        with passed_on(heard), joined(kind) as world:
             result = train(job, world, progress)
         return {"result": plain(result)}
     except Exception as error:  # any error must reach the launcher

@@ -16,24 +16,28 @@ from ecdctr_spark.contract import Contract
 @dataclass(frozen=True)
 class Batch:
     """B samples: ids [B, ids] int32, numbers [B, numbers] float32, each sequence [B, length] int32, labels and
-    weights [B] float32. Columns are in the contract's order; ids and sequences are rows of the embedding."""
+    weights [B] float32. Columns are in the contract's order; ids and sequences are rows of the embedding.
+
+    `room`, above 0 and at most 1, is for steps whose shapes must not depend on values (training/captured.py): the share
+    of the places of each sequence that its behaviours take at most. None: as many as are present."""
 
     ids: Tensor
     numbers: Tensor
     sequences: dict[str, Tensor]
     labels: Tensor
     weights: Tensor
+    room: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> Batch:
         """The samples of these rows [n] int64, in their order."""
-        return self._each(lambda tensor: tensor.index_select(0, rows))  # several times faster than tensor[rows]
+        return self.each(lambda tensor: tensor.index_select(0, rows))  # several times faster than tensor[rows]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the same object where it is there already."""
-        return self if self.labels.device == device else self._each(lambda tensor: tensor.to(device))
+        return self if self.labels.device == device else self.each(lambda tensor: tensor.to(device))
 
     def parts(self, number: int) -> list[Batch]:
         """Exactly `number` consecutive parts. With fewer rows than parts, the last parts are one row of weight zero."""
@@ -44,13 +48,19 @@ class Batch:
         nothing = replace(self.take(torch.tensor([0])), weights=torch.zeros(1))
         return parts + [nothing] * (number - len(parts))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def tensors(self) -> list[Tensor]:
+        """Ids, numbers, the sequences, labels, weights."""
+        return [self.ids, self.numbers, *self.sequences.values(), self.labels, self.weights]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch of changed tensors, changed in the order of `tensors`."""
         return Batch(
             ids=change(self.ids),
             numbers=change(self.numbers),
             sequences={name: change(sequence) for name, sequence in self.sequences.items()},
             labels=change(self.labels),
             weights=change(self.weights),
+            room=self.room,
         )
 
 

@@ -15,15 +15,12 @@ from ecdctr_spark.models.groups import gather, sum_runs
 
 
 class Owners(NamedTuple):
-    """Whose behaviours a list of P is: `sample` [P] int64 ascending, the sample of each, and `starts` [B] int64, where
-    each sample's begin."""
+    """Whose behaviours a list of P is: `sample` [P] int64 ascending, the sample of each; `starts` [B] int64, where each
+    sample's begin; `counts` [B] int64, how many each has."""
 
     sample: Tensor
     starts: Tensor
-
-    def counts(self) -> Tensor:
-        """The number of behaviours of each sample, [B] int64."""
-        return torch.diff(self.starts, append=self.starts.new_tensor([len(self.sample)]))
+    counts: Tensor
 
 
 class Behaviours(NamedTuple):
@@ -33,18 +30,36 @@ class Behaviours(NamedTuple):
     owners: Owners
 
 
-def present(rows: Tensor) -> tuple[Tensor, Owners]:
-    """The rows [P] other than padding of sequences [B, L], in their order, and whose they are."""
+def present(rows: Tensor, room: float | None = None) -> tuple[Tensor, Owners]:
+    """The rows [P] other than padding of sequences [B, L], in their order, and whose they are.
+
+    With `room` (Batch.room) P is that share of B * L, whatever the values, which must be no more. The last sample then
+    also owns what is left, rows of padding: their vectors are zero, so they add nothing to a sum or to a gradient.
+    """
     here = rows != 0
-    positions = here.view(-1).nonzero().squeeze(1)
     counts = here.sum(1)
-    return rows.reshape(-1).index_select(0, positions), Owners(positions // rows.shape[1], counts.cumsum(0) - counts)
+    starts = counts.cumsum(0) - counts
+    if room is not None:
+        listed, sample = _listed(rows, here, round(rows.numel() * room))
+        return listed, Owners(sample, starts, counts)
+    positions = here.view(-1).nonzero().squeeze(1)
+    return rows.reshape(-1).index_select(0, positions), Owners(positions // rows.shape[1], starts, counts)
 
 
 def summed(values: Tensor, owners: Owners) -> Tensor:
     """[B, N]: the sums of values [P, N] over the behaviours of each sample, in their order; zero where it has none."""
-    sums: Tensor = _Summed.apply(values, *owners)  # type: ignore[no-untyped-call]
+    sums: Tensor = _Summed.apply(values, owners.sample, owners.starts)  # type: ignore[no-untyped-call]
     return sums
+
+
+def _listed(rows: Tensor, here: Tensor, places: int) -> tuple[Tensor, Tensor]:
+    """The rows [places] of sequences [B, L] where they are `here`, then padding, and the sample of each."""
+    samples, length = rows.shape
+    here, position = here.flatten(), torch.arange(rows.numel(), device=rows.device)
+    place = (here.cumsum(0) - 1).masked_fill_(~here, places)  # padding goes to one more place, which is dropped
+    listed = rows.new_zeros(places + 1).scatter_(0, place, rows.flatten())
+    sample = position.new_full((places + 1,), samples - 1).scatter_(0, place, position // length)
+    return listed[:places], sample[:places]
 
 
 class _Summed(torch.autograd.Function):

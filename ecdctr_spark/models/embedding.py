@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.groups import Groups, gather, group, group_of_each, sum_groups
-from ecdctr_spark.models.rowwise_adagrad import Rows, Update, by_torch
+from ecdctr_spark.models.rowwise_adagrad import Number, Rows, Update, by_torch
 
 SCALE = 0.01  # of initial vectors: a row that was never trained adds next to nothing
 _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
@@ -139,7 +139,7 @@ class ShardedEmbedding(ShardedTable):
         return vectors.view(*rows.shape, self.dimension)
 
     @torch.no_grad()
-    def step(self, learning_rate: float, scale: float, update: Update = by_torch) -> None:
+    def step(self, learning_rate: Number, scale: Number, update: Update = by_torch) -> None:
         """Row-wise Adagrad on the rows of the passes since the last step, with their summed gradient times `scale`.
 
         A row's gradient is summed over all positions and ranks before it is squared: the result is that of the whole
@@ -155,6 +155,10 @@ class ShardedEmbedding(ShardedTable):
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
             self.state[0].zero_()
+
+    def forget(self) -> None:
+        """Forgets the passes since the last step: of a step that failed on its way."""
+        self._pending.clear()
 
     def _keep(self, rows: Tensor, route: Route | None, leaf: Tensor) -> None:
         assert leaf.grad is not None  # the hook runs after it was set

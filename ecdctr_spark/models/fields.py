@@ -12,6 +12,7 @@ from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.behaviours import Behaviours, present
 from ecdctr_spark.models.embedding import ShardedEmbedding
 from ecdctr_spark.models.exchange import Exchange
+from ecdctr_spark.models.layers import BatchNorm
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
 
@@ -41,7 +42,7 @@ class Fields(nn.Module):
     def forward(self, batch: Batch) -> FieldVectors:
         """See FieldVectors. All ranks call it together."""
         ids = self._known(batch.ids, self.unknown).t()
-        listed = [present(batch.sequences[sequence.name]) for sequence in self.contract.sequences]
+        listed = [present(batch.sequences[sequence.name], batch.room) for sequence in self.contract.sequences]
         behaviours = [
             self._known(rows, self.unknown[position])
             for (rows, _), position in zip(listed, self.positions, strict=True)
@@ -58,8 +59,11 @@ class Fields(nn.Module):
 
     def _known(self, rows: Tensor, unknown: Tensor) -> Tensor:
         here = rows < self.rows
-        # A training's samples have no later tokens, as a rule: nothing is computed for them then.
-        return rows if here.all() else torch.where(here, rows, unknown + rows % self.contract.unknown_rows)
+        # A training's samples have no later tokens, as a rule: a CPU computes nothing for them then. To ask a GPU would
+        # take longer than the computation.
+        if not rows.is_cuda and here.all():
+            return rows
+        return torch.where(here, rows, unknown + rows % self.contract.unknown_rows)
 
 
 def position_of(spec: ModelSpec, name: str) -> int:
@@ -75,4 +79,4 @@ def position_of(spec: ModelSpec, name: str) -> int:
 def normed_numbers(spec: ModelSpec) -> nn.Module:
     """Batch norm of the numbers, [B, numbers] -> [B, numbers]; the identity where there are none."""
     numbers = len(spec.contract.numbers)
-    return nn.BatchNorm1d(numbers) if numbers else nn.Identity()
+    return BatchNorm(numbers) if numbers else nn.Identity()

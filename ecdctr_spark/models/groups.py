@@ -3,7 +3,7 @@ machine."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,8 @@ _BY_DIGITS = 1 << 15  # values from which on torch sorts by digits, several time
 
 class Groups(NamedTuple):
     """The positions of a vector [N] grouped by value: the G `distinct` values ascending, the positions in that `order`
-    [N] (equal values by position), and where each group `starts` in it [G]."""
+    [N] (equal values by position), and where each group `starts` in it [G]. Groups without positions come last: their
+    value is 0, and they start at N."""
 
     distinct: Tensor
     order: Tensor
@@ -27,10 +28,20 @@ def group(values: Tensor) -> Groups:
     """Groups of a vector of integers [N] in 0 .. 2^31 - 1. The sort is stable: the same values give the same order on
     any machine."""
     ordered, order = _sorted(values)
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    torch.ne(ordered[1:], ordered[:-1], out=first[1:])
-    starts = first.nonzero().squeeze(1)
+    starts = _first_of_each(ordered).nonzero().squeeze(1)
     return Groups(ordered[starts], order, starts)
+
+
+def group_in_room(values: Tensor, room: int) -> Groups:
+    """As `group`, with `room` groups, at least as many as values are distinct: the shapes depend on no value, and a
+    GPU is not waited for."""
+    ordered, order = _sorted(values)
+    first = _first_of_each(ordered)
+    number = (first.cumsum(0) - 1).masked_fill_(~first, room)  # what begins none goes to one more, which is dropped
+    position = torch.arange(len(values), device=number.device)
+    distinct = ordered.new_zeros(room + 1).scatter_(0, number, ordered)
+    starts = position.new_full((room + 1,), len(values)).scatter_(0, number, position)
+    return Groups(distinct[:room], order, starts[:room])
 
 
 def gather(vectors: Tensor, rows: Tensor) -> Tensor:
@@ -66,6 +77,13 @@ def group_of_each(groups: Groups) -> Tensor:
     return torch.empty_like(numbers).index_copy_(0, groups.order, numbers)
 
 
+def _first_of_each(ordered: Tensor) -> Tensor:
+    """Whether each of the ordered values [N] is the first of its kind, [N] bool."""
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    torch.ne(ordered[1:], ordered[:-1], out=first[1:])
+    return first
+
+
 def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:
     """The values in ascending order, and the position of each; equal ones by position."""
     if values.is_cuda or len(values) >= _BY_DIGITS:
@@ -80,7 +98,8 @@ def _first(number: int, dtype: torch.dtype, device: torch.device = _CPU) -> Tens
     return _count(number.bit_length(), dtype, device)[:number]
 
 
-@lru_cache(maxsize=64)
+@cache
 def _count(bits: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """0 .. 2^bits - 1, cached: to make it at each look-up would cost as much as the look-up."""
+    """0 .. 2^bits - 1, cached: to make it at each look-up would cost as much as the look-up. Cached for good: a graph
+    that was captured reads it where it was."""
     return torch.arange(1 << bits, dtype=dtype, device=device)

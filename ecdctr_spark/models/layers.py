@@ -14,13 +14,41 @@ from ecdctr_spark.models.behaviours import Behaviours, summed
 from ecdctr_spark.models.groups import gather, sum_runs
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm of [B, width] in which the rows of a batch may count differently.
+
+    `shares` [B] are those of the rows in the batch's statistics, zero for padding, and sum to 1. None, the default: all
+    count alike, which is nn.BatchNorm1d. They are read in training only.
+    """
+
+    shares: Tensor | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, width] of the input's type."""
+        if self.shares is None or not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        shares, values = self.shares.unsqueeze(1), input.float()
+        mean = (shares * values).sum(0)
+        centred = values - mean
+        variance = (shares * centred.square()).sum(0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            # Of N equal shares the sum of squares is 1 / N: the unbiased variance.
+            self.running_var.lerp_(variance / (1 - self.shares.square().sum()), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias, centred, scale).to(input.dtype)
+
+
 class Mlp(nn.Sequential):
     """[B, inputs] -> [B, outputs]: a linear layer, batch norm and ReLU for each width in `hidden`."""
 
     def __init__(self, inputs: int, hidden: Sequence[int]) -> None:
         layers: list[nn.Module] = []
         for narrow, wide in pairwise((inputs, *hidden)):
-            layers += [nn.Linear(narrow, wide), nn.BatchNorm1d(wide), nn.ReLU(inplace=True)]
+            layers += [nn.Linear(narrow, wide), BatchNorm(wide), nn.ReLU(inplace=True)]
         super().__init__(*layers)
         self.outputs = (inputs, *hidden)[-1]
 
@@ -49,7 +77,7 @@ class TargetAttention(nn.Module):
         keys, owners = behaviours
         of_query = self.of_query(query)
         first = _FirstLayer.apply(  # type: ignore[no-untyped-call]
-            of_query, query, keys, self.of_key.weight, self.of_product.weight, *owners
+            of_query, query, keys, self.of_key.weight, self.of_product.weight, owners.sample, owners.starts
         )
         return summed(self.rest(first) * keys, owners)
 
@@ -60,7 +88,7 @@ class MeanPooling(nn.Module):
     def forward(self, query: Tensor, behaviours: Behaviours) -> Tensor:
         """[B, D], as TargetAttention; the query is ignored."""
         keys, owners = behaviours
-        return summed(keys, owners) / owners.counts().clamp(min=1).unsqueeze(1)
+        return summed(keys, owners) / owners.counts.clamp(min=1).unsqueeze(1)
 
 
 class CrossNetwork(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.models.groups import gather, group, sum_groups
+from ecdctr_spark.models.groups import Groups, gather, group, group_in_room, sum_groups
 from ecdctr_spark.settings.base import ConfigError
 
 _EPSILON = 1e-10
@@ -28,15 +28,28 @@ class Rows(NamedTuple):
     state: Tensor
 
 
+Number = float | Tensor  # a tensor of no dimension on the table's device: one that changes between steps of a graph
+
+
 class Update(Protocol):
     """Updates the table in place by the `gradients` [N, D] of `rows` [N] int32, which may repeat."""
 
-    def __call__(self, table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None: ...
+    def __call__(self, table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learning_rate: Number) -> None: ...
 
 
-def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learning_rate: Number) -> None:
     """See Update; by torch's own operations."""
-    groups = group(rows)
+    _by_groups(table, group(rows), gradients, scale, learning_rate)
+
+
+def in_room(table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learning_rate: Number) -> None:
+    """See Update; as by_torch, with shapes that depend on those of the arguments alone. What it writes to row 0, the
+    padding, has no meaning."""
+    room = min(len(rows), len(table.weight))  # of the rows that differ there are no more
+    _by_groups(table, group_in_room(rows, room), gradients, scale, learning_rate)
+
+
+def _by_groups(table: Rows, groups: Groups, gradients: Tensor, scale: Number, learning_rate: Number) -> None:
     gradient, touched = sum_groups(gradients, groups).mul_(scale), groups.distinct.to(torch.int64)
     squared = torch.linalg.vector_norm(gradient, dim=1).square_().div_(gradient.shape[1])
     state = table.state.index_select(0, touched).add_(squared)
@@ -47,7 +60,7 @@ def by_torch(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learnin
     table.weight.index_copy_(0, touched, moved)
 
 
-def by_fbgemm(table: Rows, rows: Tensor, gradients: Tensor, scale: float, learning_rate: float) -> None:
+def by_fbgemm(table: Rows, rows: Tensor, gradients: Tensor, scale: Number, learning_rate: Number) -> None:
     """See Update; by FBGEMM's table-batched embedding, whose backward pass is the update, in one kernel.
 
     Raises ConfigError where FBGEMM is not installed.

@@ -8,7 +8,7 @@ sees no more than its own rank's rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
-from ecdctr_spark.models.rowwise_adagrad import UPDATES
+from ecdctr_spark.models.rowwise_adagrad import UPDATES, Number
 from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.objective import CLICKS, Objective
 from ecdctr_spark.training.world import World
@@ -69,20 +69,77 @@ def start_state(model: nn.Module, train: Optimisation, world: World, objective: 
 
 def step(state: TrainState, batch: Batch, number: int) -> Totals:
     """Step number `number`, counted from 0, on each rank's batch. All ranks call it together; the totals are of all."""
-    train, gradient = state.train, state.gradient
-    gradient.zero_()
-    dense, own = torch.split(gradient, [len(gradient) - len(Totals()), len(Totals())])
+    train = state.train
+    dense, own = cleared(state)
     for part in batch.parts(train.accumulation_steps):
         own += _pass(state, part)
-    state.world.all_reduce(gradient)
+    state.world.all_reduce(state.gradient)
     totals = Totals(*own.tolist())
     scale = 1.0 / totals.weight
-    dense.mul_((train.gradient_clip / dense.norm().clamp(min=1e-12)).clamp(max=scale))
-    warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
-    state.optimiser.step(dense, train.dense_learning_rate * warm)
+    clip(dense, train.gradient_clip, scale)
+    rates = rates_of(train, number)
+    state.optimiser.step(dense, rates.dense)
     for embedding in state.embeddings:
-        embedding.step(train.embedding_learning_rate * warm, scale, UPDATES[train.kernel])
+        embedding.step(rates.tables, scale, UPDATES[train.kernel])
     return totals
+
+
+class Steps(Protocol):
+    """How a training makes its steps. All ranks call it together."""
+
+    def make(self, batch: Batch, number: int) -> Totals:
+        """Step `number`, counted from 0. The totals that are known with it: its own, those of earlier steps too, or
+        none."""
+
+    def rest(self) -> Totals:
+        """The totals of the steps that are not known yet."""
+
+
+class Eager:
+    """Each step by `step`, one operation after the other."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+
+    def make(self, batch: Batch, number: int) -> Totals:
+        """See Steps."""
+        return step(self._state, batch, number)
+
+    def rest(self) -> Totals:
+        """See Steps."""
+        return Totals()
+
+
+class Rates(NamedTuple):
+    """The learning rates of a step: of Adam, and of row-wise Adagrad."""
+
+    dense: float
+    tables: float
+
+
+def rates_of(train: Optimisation, number: int) -> Rates:
+    """The rates of step `number`, counted from 0."""
+    warm = min(1.0, (number + 1) / (train.warmup_steps + 1))
+    return Rates(train.dense_learning_rate * warm, train.embedding_learning_rate * warm)
+
+
+def cleared(state: TrainState) -> tuple[Tensor, Tensor]:
+    """The dense gradient and the Totals of a step that begins: the two parts of state.gradient, all zero."""
+    state.gradient.zero_()
+    dense, own = torch.split(state.gradient, [len(state.gradient) - len(Totals()), len(Totals())])
+    return dense, own
+
+
+def clip(dense: Tensor, most: float, scale: Number) -> None:
+    """Multiplies the dense gradient by `scale`, or by less where its norm would be above `most`."""
+    dense.mul_((most / dense.norm().clamp(min=1e-12)).clamp(max=scale))
+
+
+def loss_of(model: nn.Module, batch: Batch, precision: str, objective: Objective) -> Tensor:
+    """The weighted sum of the losses of a batch on the model's device, a scalar."""
+    with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(batch)
+    return objective.loss(logits.float(), batch)
 
 
 @torch.no_grad()
@@ -108,7 +165,7 @@ def evaluate(model: nn.Module, batches: Iterator[Batch], world: World) -> Totals
     model.eval()
     sums = torch.zeros(len(Totals()), dtype=torch.float64, device=world.device)
     for batch in batches:
-        sums += _totals(_loss(model, batch.to(world.device), "float32", CLICKS), batch, rows_of(batch))
+        sums += _totals(loss_of(model, batch.to(world.device), "float32", CLICKS), batch, rows_of(batch))
     model.train(training)
     return Totals(*world.all_reduce(sums).tolist())
 
@@ -123,15 +180,9 @@ def _pass(state: TrainState, part: Batch) -> Tensor:
     for norm in state.norms:
         # By the batch's own statistics or the running ones: a single row has no variance, and a filler is no data.
         norm.training = rows > 1
-    loss = _loss(state.model, part.to(state.world.device), state.train.precision, state.objective)
+    loss = loss_of(state.model, part.to(state.world.device), state.train.precision, state.objective)
     loss.backward()  # type: ignore[no-untyped-call]
     return _totals(loss.detach(), part, rows)
-
-
-def _loss(model: nn.Module, batch: Batch, precision: str, objective: Objective) -> Tensor:
-    with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits = model(batch)
-    return objective.loss(logits.float(), batch)
 
 
 def _totals(loss: Tensor, batch: Batch, rows: int) -> Tensor:

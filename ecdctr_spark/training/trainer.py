@@ -19,10 +19,20 @@ from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.streaming.shards import Unit, split
 from ecdctr_spark.training import resume
 from ecdctr_spark.training.allocation import keep_freed_memory
+from ecdctr_spark.training.captured import steps_of
 from ecdctr_spark.training.checkpoint import RestoreReport, load
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
 from ecdctr_spark.training.objective import CLICKS, Objective, Teaching
-from ecdctr_spark.training.step import Totals, TrainState, average_batch_norm, evaluate, rows_of, start_state, step
+from ecdctr_spark.training.step import (
+    Eager,
+    Steps,
+    Totals,
+    TrainState,
+    average_batch_norm,
+    evaluate,
+    rows_of,
+    start_state,
+)
 from ecdctr_spark.training.transfer import restore
 from ecdctr_spark.training.world import World
 
@@ -63,8 +73,9 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
     resumed = cursor.steps
     parts = split(job.units, job.train.validation_share, job.train.seed)
     trained_on, held_out = (_stream(job, files, world) for files in parts)
+    steps = steps_of(training.state, trained_on.steps(epoch=0) * job.train.epochs)
     while cursor.epoch < job.train.epochs and cursor.since_best < job.train.patience:
-        cursor = _epoch(training, trained_on, cursor)
+        cursor = _epoch(training, steps, trained_on, cursor)
         if held_out.files:
             cursor = _judged(training, held_out, cursor)
     if cursor.since_best:
@@ -84,25 +95,35 @@ def train(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
     return result
 
 
-def fit(state: TrainState, batches: Iterable[Batch], progress: Progress, done: Made = NOTHING) -> Made:
+def fit(
+    state: TrainState, batches: Iterable[Batch], progress: Progress, done: Made = NOTHING, steps: Steps | None = None
+) -> Made:
     """Trains on this rank's batches, after the steps that are `done`, and returns all steps made. Every rank must bring
-    the same number of batches.
+    the same number of batches. `steps` makes the state's steps, by default eagerly.
 
     A filler batch has weight zero and counts no row. Raises RuntimeError where the loss is no longer finite.
     """
     state.model.train()
+    steps = steps or Eager(state)
     own_rows, reported, rank = 0, time.perf_counter(), state.world.rank
     for batch in batches:
-        done = Made(done.steps + 1, done.totals.plus(step(state, batch, done.steps)))
+        done = _with(done, steps.make(batch, done.steps), 1)
         own_rows += rows_of(batch)
-        if not math.isfinite(done.totals.loss):
-            raise RuntimeError(f"the loss is not finite at step {done.steps}: lower the learning rates")
         if rank == 0 and time.perf_counter() - reported >= _REPORT_SECONDS:
             progress(int(done.totals.rows), done.totals.mean_loss)
             reported = time.perf_counter()
+    done = _with(done, steps.rest(), 0)
     average_batch_norm(state.model, own_rows, state.world)
     if rank == 0:
         progress(int(done.totals.rows), done.totals.mean_loss)
+    return done
+
+
+def _with(done: Made, known: Totals, steps: int) -> Made:
+    """What is done after `steps` more, and with the totals that are known now."""
+    done = Made(done.steps + steps, done.totals.plus(known))
+    if not math.isfinite(done.totals.loss):
+        raise RuntimeError(f"the loss is not finite at step {done.steps}: lower the learning rates")
     return done
 
 
@@ -132,16 +153,16 @@ def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt
     return _Attempt(job, state, restored, progress), cursor
 
 
-def _epoch(training: _Attempt, stream: Stream, cursor: Cursor) -> Cursor:
+def _epoch(training: _Attempt, steps: Steps, stream: Stream, cursor: Cursor) -> Cursor:
     """Trains the rest of the cursor's epoch, with checkpoints on the way. Returns the start of the next epoch."""
     every = training.job.train.checkpoint_steps
     left = stream.steps(cursor.epoch, cursor.made)
     with closing(stream.batches(cursor.epoch, cursor.made)) as batches:
         while left:
-            steps = min(left, every - cursor.steps % every)
+            number = min(left, every - cursor.steps % every)
             done = Made(cursor.steps, Totals(*cursor.totals))
-            done = fit(training.state, islice(batches, steps), training.progress, done)
-            made, left = stream.made(cursor.epoch, steps, cursor.made), left - steps
+            done = fit(training.state, islice(batches, number), training.progress, done, steps)
+            made, left = stream.made(cursor.epoch, number, cursor.made), left - number
             cursor = replace(cursor, made=made, steps=done.steps, totals=tuple(done.totals))
             if cursor.steps % every == 0:
                 resume.save(training.job, training.state, training.restored, cursor)

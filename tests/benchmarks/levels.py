@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
-from turns import answer
 
 from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, contract
@@ -34,6 +33,8 @@ _BATCHES = 8
 
 def main(what: str, level: str, rows: int, threads: int) -> None:
     """Answers until standard input ends."""
+    from turns import answer  # beside this script; who imports `built` need not have it there
+
     torch.set_num_threads(threads)
     keep_freed_memory()
     answer(partial(steps if what == "step" else floor, level, rows))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ecdctr_spark.events import as_json, event, without_secrets
+from ecdctr_spark.events import as_json, event, passed_on, without_secrets
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -38,6 +38,15 @@ def test_an_event_with_an_error_is_one() -> None:
     with as_json(stream):
         event("step failed", error="no logs")
     assert lines(stream.getvalue())[0]["level"] == "error"
+
+
+def test_events_of_a_block_are_passed_on_and_nothing_else() -> None:
+    heard = []
+    with passed_on(lambda name, fields: heard.append((name, fields))):
+        event("step finished", rows=7)
+        logging.getLogger("ecdctr_spark").warning("no event")
+    event("after it")
+    assert heard == [("step finished", {"rows": 7})]
 
 
 def test_warnings_of_libraries_are_lines_too() -> None:

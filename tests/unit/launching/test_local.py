@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ecdctr_spark.events import passed_on
 from ecdctr_spark.launching import local
 from ecdctr_spark.launching.local import Message, _Group
-from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.training.job import TrainingJob
+from ecdctr_spark.settings.base import ConfigError, plain
+from ecdctr_spark.training.job import TrainingJob, TrainingResult
 from tests.made_up import TRAIN, ctr_spec
 
 BROKEN: Message = {"error": "BrokenExchangeError: Horovod has been shut down"}
@@ -28,25 +29,37 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Group]:
     assert not group.folder.exists()
 
 
+JOB = TrainingJob(
+    model_id="m",
+    model=ctr_spec(),
+    train=TRAIN,
+    units=(),
+    until=dt.date(2024, 1, 1),
+    output="nowhere",
+)
+
+
 def failure(group: _Group, *heard: tuple[int, Message | None]) -> str:
     for words in heard:
         group.inbox.put(words)
-    job = TrainingJob(
-        model_id="m",
-        model=ctr_spec(),
-        train=TRAIN,
-        units=(),
-        until=dt.date(2024, 1, 1),
-        output="nowhere",
-    )
     with pytest.raises((RuntimeError, ConfigError)) as error:
-        group.train(job, lambda rows, loss: None)
+        group.train(JOB, lambda rows, loss: None)
     return str(error.value)
 
 
 def test_what_the_user_can_act_on_is_said_as_in_one_process(group: _Group) -> None:
     said = failure(group, (0, BROKEN), (1, {"error": "ConfigError: samples/part-0.parquet: missing or damaged"}))
     assert said == "samples/part-0.parquet: missing or damaged"
+
+
+def test_the_events_of_a_rank_are_reported_by_the_driver(group: _Group) -> None:
+    result, heard = plain(TrainingResult(rows=1, steps=1, seconds=1.0, loss=0.5, waiting=0.0)), list[object]()
+    for words in ({"event": ["training step chosen", {"choice": "eager"}]}, {"result": result}):
+        group.inbox.put((0, words))
+    group.inbox.put((1, {"result": result}))
+    with passed_on(lambda name, fields: heard.append((name, fields))):
+        group.train(JOB, lambda rows, loss: None)
+    assert heard == [("training step chosen", {"choice": "eager"})]
 
 
 def test_a_rank_that_died_is_named_though_another_reported_first(group: _Group) -> None:

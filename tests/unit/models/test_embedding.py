@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from ecdctr_spark.models.embedding import SCALE, ShardedEmbedding, ShardedTable, initial_vectors
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.models.groups import group
+from ecdctr_spark.models.groups import group, group_in_room, sum_groups
 from ecdctr_spark.training.world import World
 from tests.thread_ranks import on_ranks, whole
 
@@ -137,3 +137,18 @@ def test_equal_rows_are_grouped_in_the_order_of_their_positions(number: int, dty
     assert groups.distinct.dtype == dtype and torch.equal(groups.distinct, distinct)
     assert torch.equal(groups.order, values.argsort(stable=True))
     assert torch.equal(groups.starts, counts.cumsum(0) - counts)
+
+
+@pytest.mark.parametrize("number", [0, 1, 5, 1000, 1 << 15])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_in_room_groups_without_positions_follow_those_that_have_some(number: int, dtype: torch.dtype) -> None:
+    values = torch.randint(max(1, number // 3), (number,), generator=torch.Generator().manual_seed(number), dtype=dtype)
+    expected = group(values)
+    groups, rest = len(expected.distinct), min(3, number)
+    found = group_in_room(values, groups + rest)
+    assert torch.equal(found.order, expected.order)
+    assert found.distinct.tolist() == expected.distinct.tolist() + [0] * rest
+    assert found.starts.tolist() == expected.starts.tolist() + [number] * rest
+    vectors = torch.randn(number, DIMENSION)
+    assert torch.equal(sum_groups(vectors, found)[:groups], sum_groups(vectors, expected))
+    assert not sum_groups(vectors, found)[groups:].any()

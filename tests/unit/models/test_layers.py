@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ecdctr_spark.models.behaviours import Behaviours, present
-from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
+from ecdctr_spark.models.layers import BatchNorm, CrossNetwork, MeanPooling, Mlp, TargetAttention
 
 DIMENSION, HIDDEN = 4, 6
 # Three histories: padded at the front, of full length, empty.
@@ -43,7 +43,24 @@ def test_what_is_present_is_listed_sample_after_sample() -> None:
     rows, owners = present(ROWS)
     assert rows.tolist() == [7, 3, 5, 7, 7, 1]
     assert owners.sample.tolist() == [0, 0, 1, 1, 1, 1]
-    assert owners.starts.tolist() == [0, 2, 6] and owners.counts().tolist() == [2, 4, 0]
+    assert owners.starts.tolist() == [0, 2, 6] and owners.counts.tolist() == [2, 4, 0]
+
+
+@pytest.mark.parametrize(("room", "places"), [(0.5, 6), (0.75, 9), (1.0, 12)])
+def test_with_room_padding_follows_what_is_present_and_belongs_to_the_last_sample(room: float, places: int) -> None:
+    rows, owners = present(ROWS, room)
+    assert rows.tolist() == [7, 3, 5, 7, 7, 1] + [0] * (places - 6)
+    assert owners.sample.tolist() == [0, 0, 1, 1, 1, 1] + [2] * (places - 6)
+    assert owners.starts.tolist() == [0, 2, 6] and owners.counts.tolist() == [2, 4, 0]
+
+
+@pytest.mark.parametrize("pooling", [TargetAttention(DIMENSION, [HIDDEN, 3]), MeanPooling()], ids=["attention", "mean"])
+def test_room_changes_neither_the_interest_nor_a_gradient(pooling: nn.Module) -> None:
+    query, (vectors, _) = torch.randn(len(ROWS), DIMENSION, requires_grad=True), embedded(ROWS)
+    padding = torch.zeros(3, DIMENSION, requires_grad=True)
+    in_room = Behaviours(torch.cat([vectors, padding]), present(ROWS, room=0.75)[1])
+    needed = [vectors, *pooling.parameters(), *([query] if isinstance(pooling, TargetAttention) else [])]
+    check_gradients(pooling(query, in_room), pooling(query, Behaviours(vectors, present(ROWS)[1])), needed)
 
 
 @pytest.mark.parametrize("hidden", [[HIDDEN], [HIDDEN, 3], []])
@@ -117,8 +134,35 @@ def test_under_autocast_products_are_bfloat16_and_gradients_float32(part: nn.Mod
         assert_close(halved, whole, rtol=0.1, atol=0.1 * whole.abs().max().item())
 
 
+@pytest.mark.parametrize("type_", [torch.float32, torch.bfloat16])
+def test_batch_norm_by_shares_is_that_of_the_rows_that_count(type_: torch.dtype) -> None:
+    counted, padding = (torch.randn(5, DIMENSION) * 3 + 1).to(type_), torch.full((2, DIMENSION), 7.0).to(type_)
+    whole, norm, plain = torch.cat([counted, padding]), BatchNorm(DIMENSION), nn.BatchNorm1d(DIMENSION)
+    for each in (norm, plain):
+        nn.init.constant_(each.weight, 1.5)
+        nn.init.constant_(each.bias, 0.5)
+    for inputs in (counted, whole):
+        inputs.requires_grad_()
+    norm.shares = torch.tensor([0.2] * 5 + [0.0] * 2)
+    found, expected = norm(whole), plain(counted)
+    assert found.dtype == type_
+    direction = torch.randn(5, DIMENSION).to(type_)
+    (found[:5] * direction).sum().backward()
+    (expected * direction).sum().backward()
+    close = {} if type_ == torch.float32 else {"rtol": 0.05, "atol": 0.05}
+    assert_close(found[:5], expected, **close)
+    assert_close(whole.grad[:5], counted.grad, **close)
+    assert not whole.grad[5:].any()
+    for (name, ours), theirs in zip(norm.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert_close(ours, theirs, msg=lambda text, name=name: f"{name}: {text}")
+    for ours, theirs in zip(norm.parameters(), plain.parameters(), strict=True):
+        assert_close(ours.grad, theirs.grad, **close)
+    norm.eval()
+    assert_close(norm(whole)[:5], plain.eval()(counted), **close)
+
+
 def test_an_mlp_has_batch_norm_in_each_hidden_layer_and_none_without() -> None:
     mlp = Mlp(4, [8, 2])
-    assert [type(layer).__name__ for layer in mlp] == ["Linear", "BatchNorm1d", "ReLU"] * 2
+    assert [type(layer).__name__ for layer in mlp] == ["Linear", "BatchNorm", "ReLU"] * 2
     assert mlp(torch.randn(3, 4)).shape == (3, mlp.outputs) == (3, 2)
     assert Mlp(4, []).outputs == 4
