@@ -38,6 +38,7 @@ S3_VARIABLES = (
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
+_SEAL = b',\n "sha256": "'
 _PIECE = 1 << 22
 _COPIES = 4  # files copied at a time
 
@@ -61,6 +62,24 @@ def stamp(path: Path) -> File:
 def sha256(content: bytes) -> str:
     """The SHA-256 of bytes as hex digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sealed(members: Any) -> bytes:
+    """An object as JSON text, with the SHA-256 of that text as its last member. See `unsealed`."""
+    content = json.format(json.encode(members), indent=1)
+    return content.removesuffix(b"\n}") + _SEAL + sha256(content).encode() + b'"\n}'
+
+
+def unsealed(file: Root) -> bytes:
+    """The text that was `sealed`, without its hash; that of a former version as it is. Raises ConfigError where a byte
+    has changed, OSError where there is no such file."""
+    content = file.read_bytes()
+    text, seal, rest = content.rpartition(_SEAL)
+    if not seal:
+        return content
+    if rest != sha256(text + b"\n}").encode() + b'"\n}':
+        raise ConfigError(f"{file}: damaged: it differs from its own hash; make it again (ecdctr train, export)")
+    return text + b"\n}"
 
 
 class Addresses(NamedTuple):

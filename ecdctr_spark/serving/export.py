@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import json
 from safetensors.torch import save_file
 
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.memory import merge_memory
 from ecdctr_spark.serving.predictor import SIGNATURE, WEIGHTS, Signature, read_signature
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.storage import Root
+from ecdctr_spark.storage import Root, sealed
 from ecdctr_spark.training.checkpoint import Checkpoint, identity
 
 
@@ -31,7 +30,7 @@ def export(checkpoint: Root, output: Root) -> None:
     signature = Signature(
         model_id=opened.manifest.model_id, spec=spec, made_from=opened.identity, weights=draft.files()[WEIGHTS]
     )
-    draft.publish(json.format(json.encode(signature), indent=1))
+    draft.publish(sealed(signature))
 
 
 def current(exported: Root, checkpoint: Root) -> bool:

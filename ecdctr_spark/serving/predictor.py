@@ -20,7 +20,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError, Settings
-from ecdctr_spark.storage import File, Published, Root
+from ecdctr_spark.storage import File, Published, Root, unsealed
 
 WEIGHTS = "model.safetensors"
 SIGNATURE = "signature.json"
@@ -81,6 +81,6 @@ def read_signature(root: Root) -> Signature:
     if not path.exists():
         raise ConfigError(f"export {root}: no {SIGNATURE}; expected a folder that `ecdctr export` wrote")
     try:
-        return json.decode(path.read_bytes(), type=Signature)
+        return json.decode(unsealed(path), type=Signature)
     except DecodeError as error:
         raise ConfigError(f"export {path}: it was not written by this version; export the model again") from error

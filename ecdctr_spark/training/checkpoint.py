@@ -31,7 +31,7 @@ from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed
-from ecdctr_spark.storage import File, Published, Root, sha256
+from ecdctr_spark.storage import File, Published, Root, sealed, sha256, unsealed
 from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.job import Cursor, TrainingResult
 from ecdctr_spark.training.world import World
@@ -101,7 +101,7 @@ def publish(root: Root, model: nn.Module, optimiser: AdamW, manifest: Manifest, 
     world.barrier()
     if world.rank == 0:
         complete = replace(manifest, files=draft.files())
-        draft.publish(msgspec.json.format(msgspec.json.encode(complete), indent=1))
+        draft.publish(sealed(complete))
     world.barrier()
 
 
@@ -226,7 +226,7 @@ def _write_snapshot(model: nn.Module, path: Path) -> None:
 def _manifest(root: Root) -> bytes:
     if not root.at(MANIFEST).exists():
         raise ConfigError(f"checkpoint {root}: no {MANIFEST}; expected a published model: train it again")
-    return root.at(MANIFEST).read_bytes()
+    return unsealed(root.at(MANIFEST))
 
 
 def _parsed(root: Root, content: bytes) -> Manifest:

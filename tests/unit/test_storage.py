@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ecdctr_spark import storage
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.storage import Addresses, Root, scratch, stamp
+from ecdctr_spark.storage import Addresses, Root, scratch, sealed, stamp, unsealed
 
 MANIFEST = "manifest.json"
 
@@ -136,6 +138,25 @@ def test_a_file_is_kept_byte_by_byte_and_its_stream_decompressed_by_its_name(roo
     assert root.at("a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes() == packed
     with root.at("a.csv.gz").stream() as stream:
         assert stream.read() == b"id,name"
+
+
+def test_an_object_with_its_own_hash_is_json_and_shows_every_flipped_bit(root: Root) -> None:
+    members, place = {"name": "a", "files": {"x": {"size": 1}}}, root.at("manifest.json")
+    content = sealed(members)
+    place.write_bytes(content)
+    assert json.loads(content) == {**members, "sha256": json.loads(content)["sha256"]}
+    assert json.loads(unsealed(place)) == members
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        place.write_bytes(bytes(damaged))
+        with suppress(ConfigError, ValueError):
+            assert json.loads(unsealed(place)).keys() != members.keys()  # an unknown key, which its reader refuses
+
+
+def test_what_was_written_without_a_hash_is_read_as_it_is(root: Root) -> None:
+    root.at("manifest.json").write_bytes(b'{"name": "a"}')
+    assert unsealed(root.at("manifest.json")) == b'{"name": "a"}'
 
 
 def test_what_is_published_replaces_what_was_there(root: Root) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.storage import Root
+from ecdctr_spark.storage import Root, sealed, unsealed
 from tests.published import ACTR, ADS_ONLY, CPM, ROWS, TPM, publish_model, sample_columns
 
 
@@ -102,7 +103,8 @@ def test_a_folder_without_a_signature_is_no_export(tmp_path: Path) -> None:
 
 def test_a_signature_of_another_version_is_refused(exported: Path) -> None:
     signature = exported / "signature.json"
-    signature.write_text(signature.read_text().replace('"format": 2', '"format": 3'))
+    members = json.loads(unsealed(Root.parse(signature)))
+    signature.write_bytes(sealed({**members, "format": 3}))
     with pytest.raises(ConfigError, match=r"signature\.json: it was not written by this version"):
         Predictor.open(Root.parse(exported))
 

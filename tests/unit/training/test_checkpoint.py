@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +18,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.storage import Root
+from ecdctr_spark.storage import Root, sealed, unsealed
 from ecdctr_spark.training.checkpoint import (
     DENSE,
     Checkpoint,
@@ -55,11 +57,18 @@ def published(folder: Path, spec: ModelSpec, world: World = ALONE) -> nn.Module:
     return model
 
 
+def changed(manifest: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Writes a manifest as another version would have."""
+    members = json.loads(unsealed(Root.parse(manifest)))
+    change(members)
+    manifest.write_bytes(sealed(members))
+
+
 def test_the_digest_is_of_the_weights_not_of_the_place_or_the_time(tmp_path: Path) -> None:
     published(tmp_path / "here", tiny_spec())
     published(tmp_path / "there", tiny_spec())
     manifest = tmp_path / "there" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"seconds": 1.0', '"seconds": 2.0'))
+    changed(manifest, lambda members: members["result"].update(seconds=2.0))
     published(tmp_path / "other", network(tiny_spec(), seed=4))
     here, there, other = (digest(Root.parse(tmp_path / name)) for name in ("here", "there", "other"))
     assert here == there != other
@@ -142,7 +151,7 @@ def test_a_file_that_was_harmed_is_refused_by_name(tmp_path: Path, file: str, ha
 def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[str, object], reported: str) -> None:
     published(tmp_path / "model", tiny_spec())
     path = tmp_path / "model" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    changed(path, lambda members: members.update(change))
     with pytest.raises(ConfigError, match=f"manifest.json: {reported}"):
         load(Root.parse(tmp_path / "model"), ALONE)
 
@@ -150,9 +159,7 @@ def test_a_foreign_manifest_is_refused_by_its_key(tmp_path: Path, change: dict[s
 def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
     published(tmp_path / "model", ctr_spec())
     path = tmp_path / "model" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["spec"]["network"]["hidden"] = [16, 4]
-    path.write_text(json.dumps(manifest))
+    changed(path, lambda members: members["spec"]["network"].update(hidden=[16, 4]))
     with pytest.raises(ConfigError, match="another shape"):
         load(Root.parse(tmp_path / "model"), ALONE)
 
@@ -161,9 +168,7 @@ def test_a_pickle_is_not_opened_even_where_the_manifest_lists_it(tmp_path: Path)
     published(tmp_path / "model", ctr_spec())
     path = tmp_path / "model" / DENSE
     torch.save({}, path)
-    manifest = tmp_path / "model" / "manifest.json"
-    listed = json.loads(manifest.read_text())
-    listed["files"][DENSE] = {"size": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
-    manifest.write_text(json.dumps(listed))
+    listed = {DENSE: {"size": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}}
+    changed(tmp_path / "model" / "manifest.json", lambda members: members["files"].update(listed))
     with pytest.raises(ConfigError, match=f"{DENSE}: not a safetensors file"):
         load(Root.parse(tmp_path / "model"), ALONE)
