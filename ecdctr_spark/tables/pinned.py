@@ -38,6 +38,7 @@ from deltalake.exceptions import DeltaError
 from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.sidecars import verify_commits
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -68,7 +69,8 @@ def exists(place: Root) -> bool:
 
 def open_table(place: Root, version: int | None = None) -> DeltaTable:
     """The table at `place`, at `version` or the newest. Raises ConfigError where there is no such table or version, or
-    where the table has a feature that the ranks cannot read."""
+    where the table has a feature that the ranks cannot read, or a commit is damaged."""
+    verify_commits(place)
     try:
         table = DeltaTable(place.addresses.deltalake, version=version, storage_options=place.storage_options)
     except DeltaError as error:

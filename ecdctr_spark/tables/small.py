@@ -22,6 +22,7 @@ from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Table, properties
+from ecdctr_spark.tables.sidecars import add_sidecars
 
 Row = dict[str, Any]
 
@@ -154,6 +155,7 @@ def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: st
     for left in reversed(range(_TRIES)):
         try:
             write_deltalake(place.addresses.deltalake, made, storage_options=place.storage_options, **options, **how)
+            add_sidecars(place)
             return
         except CommitFailedError:
             if not left:

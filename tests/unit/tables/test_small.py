@@ -119,12 +119,31 @@ def test_a_key_that_is_no_column_is_refused(root: Root) -> None:
     assert read_rows(root, NOTES) == []
 
 
-def test_a_damaged_table_is_reported(root: Root) -> None:
+@pytest.mark.parametrize(
+    ("sidecars", "said"),
+    [(True, r"00000\.json: damaged: it differs from its checksum"), (False, "expected a Delta table")],
+)
+def test_a_damaged_table_is_reported(root: Root, sidecars: bool, said: str) -> None:
     append_rows(root, NOTES, [{"name": "a"}])
     for log in root.at("tables", "notes", "_delta_log").list():
-        log.write_bytes(b"{")
-    with pytest.raises(ConfigError, match="expected a Delta table"):
+        if log.name.endswith(".json"):
+            log.write_bytes(b"{")
+        elif not sidecars:
+            log.remove()
+    with pytest.raises(ConfigError, match=said):
         read_rows(root, NOTES)
+
+
+def test_every_flipped_bit_of_a_commit_is_found(root: Root) -> None:
+    append_rows(root, NOTES, [{"name": "a"}])
+    commit, chance = root.at("tables", "notes", "_delta_log", f"{1:020}.json"), random.Random(1)
+    written = commit.read_bytes()
+    for _ in range(100):
+        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8
+        commit.write_bytes(bytes(damaged))
+        with pytest.raises(ConfigError, match=f"{commit}: damaged"):
+            read_rows(root, NOTES)
 
 
 def test_what_a_killed_writer_left_before_the_first_commit_is_no_table(root: Root) -> None:
