@@ -89,7 +89,8 @@ _KNOWN = (
         "remove the table's folder and run it again",
     ),
     (
-        r"is not a Parquet file|CANNOT_READ_FILE_FOOTER|FAILED_READ_FILE|Parquet magic bytes|Corrupt snappy",
+        r"is not a Parquet file|CANNOT_READ_FILE_FOOTER|FAILED_READ_FILE|Parquet magic bytes|Corrupt snappy"
+        r"|ChecksumException",
         "a file is damaged",
         "restore it, or remove the folder of its table and run it again",
     ),

@@ -9,9 +9,11 @@ import re
 import warnings
 from collections.abc import Sequence
 
+import pyarrow as pa
 from petastorm import make_batch_reader
 
 from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Columns
 from ecdctr_spark.streaming.staging import staged
@@ -28,10 +30,13 @@ def read(files: Sequence[str], names: Sequence[str]) -> list[Columns]:
         for file, url in zip(files, urls, strict=True):
             with reading(Root.parse(file), Root(url.removeprefix("file://"))) as content:
                 verified(content, names)
-        with make_batch_reader(
-            urls,
-            schema_fields=[f"^{re.escape(name)}$" for name in names],
-            workers_count=1,  # more would return row groups in any order
-            shuffle_row_groups=False,
-        ) as reader:
-            return [group._asdict() for group in reader]
+        try:
+            with make_batch_reader(
+                urls,
+                schema_fields=[f"^{re.escape(name)}$" for name in names],
+                workers_count=1,  # more would return row groups in any order
+                shuffle_row_groups=False,
+            ) as reader:
+                return [group._asdict() for group in reader]
+        except pa.ArrowException as error:  # what is damaged lies outside of the pages
+            raise ConfigError(f"{files[0]}, or a file read with it: damaged: restore it ({error})") from error

@@ -60,6 +60,12 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
         (AnalysisException("it failed", f"{ABORTED}\n\tat x.Y.z(Y.java)\nCaused by: {GONE}"), "a file is missing"),
         (FileNotFoundError(2, "No such file or directory", "/r/x"), "a file is missing"),
         (java(ABORTED, "java.lang.RuntimeException: file:/r/a.parquet is not a Parquet file"), "a file is damaged"),
+        (
+            java(
+                ABORTED, "org.apache.hadoop.fs.ChecksumException: Checksum error: file:/r/a.parquet at 0 exp: 1 got: 2"
+            ),
+            "a file is damaged (org.apache.hadoop.fs.ChecksumException: Checksum error: file:/r/a.parquet",
+        ),
         (PermissionError(13, "Permission denied", "/r/x"), "no permission"),
         (ModuleNotFoundError("No module named 'pyspark'"), "Spark is not installed here"),
         (ModuleNotFoundError("No module named 'sqlalchemy'"), "MLflow cannot keep its records in SQLite here"),
