@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         _SILENT.set(QUIET in given or JSON_LOGS in given)
-        errors = stack.enter_context(standard_error(failures.log_file())) if _SILENT.get() else sys.stderr
+        # Libraries write there what they please: of a JVM that was killed, two dozen lines.
+        errors = stack.enter_context(standard_error(failures.log_file()))
         if JSON_LOGS in given:
             stack.enter_context(as_json(errors))
         event("command started", command=named)
