@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+Arrival = Callable[[], tuple[Tensor, list[int]]]
+"""Called once, waits for what the ranks have sent this one: the rows in the order of ranks, and how many came from
+each."""
 
 
 class Exchange(Protocol):
@@ -20,9 +25,10 @@ class Exchange(Protocol):
     def size(self) -> int:
         """The number of ranks."""
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """Sends the first splits[0] rows of the tensor to rank 0, the next splits[1] to rank 1, and so on. Returns the
-        rows received, in the order of ranks, and how many came from each."""
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
+        """Begins to send the first splits[0] rows of the tensor to rank 0, the next splits[1] to rank 1, and so on, and
+        returns at once. The tensor may not change before all has arrived. `expected`: how many rows come from each
+        rank, where this one knows; then nobody has to ask."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,9 @@ class Alone:
     size: int = 1
     device: torch.device = field(default_factory=lambda: own_device(0))
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
         """See Exchange."""
-        return tensor, splits
+        return lambda: (tensor, splits)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """A sum over one rank."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ecdctr_spark.models.exchange import Arrival
 from ecdctr_spark.training.step import start_state, step
 from ecdctr_spark.training.world import World
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
@@ -25,11 +26,16 @@ class Counting:
         self.received = 0
         self._world = world
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
         """See Exchange."""
-        got, counts = self._world.all_to_all(tensor, splits)
-        self.received += (len(got) - counts[self.rank]) * got[:1].numel() * got.element_size()
-        return got, counts
+        arrival = self._world.all_to_all(tensor, splits, expected)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            got, counts = arrival()
+            self.received += (len(got) - counts[self.rank]) * got[:1].numel() * got.element_size()
+            return got, counts
+
+        return arrived
 
 
 def measured(rows: int, size: int) -> float:

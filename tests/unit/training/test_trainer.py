@@ -21,7 +21,7 @@ from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
 from tests.made_up import CTR_CONTRACT, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tiny_spec
-from tests.thread_ranks import on_ranks, whole
+from tests.thread_ranks import ThreadWorld, on_ranks, whole
 
 FULL_STEP = structs.replace(TRAIN, dense_learning_rate=1.0)
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
@@ -190,6 +190,27 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     samples = batch(8)
     with pytest.raises(RuntimeError, match="not finite at step 1"):
         trained(ctr_spec(), [replace(samples, numbers=torch.full_like(samples.numbers, float("nan")))])
+
+
+@pytest.mark.parametrize(
+    ("spec", "passes", "exchanges"),
+    [
+        (tiny_spec(), 1, 3),
+        (ctr_spec(), 1, 3),
+        (ctr_spec(memory="attention", months=("2000-05",)), 1, 3),
+        (ctr_spec(memory="merged"), 2, 6),
+    ],
+    ids=["tpm", "without a memory", "cpm", "two passes"],
+)
+def test_a_pass_asks_once_for_all_its_rows_and_a_step_sums_once(spec: ModelSpec, passes: int, exchanges: int) -> None:
+    def called(world: ThreadWorld) -> list[str]:
+        state = start_state(built(spec, world), structs.replace(TRAIN, accumulation_steps=passes), world)
+        step(state, batch(16, world.rank, spec.contract), 0)
+        return world.calls
+
+    for calls in on_ranks(2, called):
+        assert sorted(calls) == ["all_reduce"] + ["all_to_all"] * exchanges
+    assert on_ranks(1, called) == [["all_reduce"]]
 
 
 def test_rates_rise_over_the_first_steps() -> None:
