@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 class ThreadWorld:
     """One of `size` ranks that share a board, and a GPU where there is one, and meet at a barrier before and after they
-    read it. `calls` are those it has made, by name."""
+    read it. `calls` are those it has made, by name; "arrival" stands for the end of an all_to_all."""
 
     def __init__(self, rank: int, size: int, board: list[Any], meeting: threading.Barrier) -> None:
         self.rank, self.size, self.device = rank, size, ALONE.device
@@ -31,7 +31,12 @@ class ThreadWorld:
         pieces = [each[self.rank] for each in sent]
         received, counts = torch.cat(pieces), [len(piece) for piece in pieces]
         assert expected in (None, counts)
-        return lambda: (received, counts)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            self.calls.append("arrival")
+            return received, counts
+
+        return arrived
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         self.calls.append("all_reduce")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
-from ecdctr_spark.models.fields import Beside, Fields, normed_numbers, position_of
+from ecdctr_spark.models.fields import Asked, Beside, Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import memory_of
 from ecdctr_spark.models.spec import ModelSpec
@@ -37,6 +37,10 @@ class Ctr(nn.Module):
         self.cross = CrossNetwork(width, settings.cross_layers)
         self.mlp = Mlp(width, settings.hidden)
         self.output = nn.Linear(width + self.mlp.outputs, 1)
+
+    def ask(self, batch: Batch) -> Asked:
+        """See Asks."""
+        return self.fields.ask(batch, self._beside())
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] float32."""

@@ -4,6 +4,10 @@ Row r lives on rank r % size as local row r // size. A step asks each owner once
 (models/look_up.py) and sends back one summed gradient for it, all by Horovod's all-to-all. The owner applies row-wise
 Adagrad to the rows touched. One rank exchanges nothing.
 
+A step waits for few exchanges. The rows of a batch are asked for while the step before it computes, and gradients
+travel beside the all-reduce of the dense ones (training/step.py). What is left is to wait for the answers, and for that
+all-reduce.
+
 A step costs the same however large the table is, and N ranks hold N times the rows of one. The alternatives:
 
 - Replicate the table, as Horovod does with a model. Each rank holds every row, and with dense gradients the cost of a
@@ -99,6 +103,7 @@ class ShardedEmbedding(ShardedTable):
         for chunk, local in zip(torch.split(self.weight, _CHUNK), torch.split(self.local_rows(), _CHUNK), strict=True):
             chunk.copy_(initial_vectors(local, dimension, seed))
         self._passes: list[tuple[Tensor, Route | None, Tensor]] = []
+        self._sent: list[tuple[Tensor, Arrival]] = []
 
     def row_tensors(self) -> dict[str, Tensor]:
         """See ShardedTable."""
@@ -114,18 +119,25 @@ class ShardedEmbedding(ShardedTable):
         return vectors
 
     @torch.no_grad()
+    def send(self) -> None:
+        """Begins to send the gradients of the passes since the last step to the owners of their rows, and returns at
+        once. All ranks call it together, after the same number of passes; `step` does for those that are left."""
+        self._sent.extend(self._sending(*each) for each in self._passes)
+        self._passes.clear()
+
+    @torch.no_grad()
     def step(self, learning_rate: Number, scale: Number, update: Update = by_torch) -> None:
         """Row-wise Adagrad on the rows of the passes since the last step, with their summed gradient times `scale`.
 
         A row's gradient is summed over all positions and ranks before it is squared: the result is that of the whole
         batch on one rank. All ranks call it together, after the same number of passes.
         """
-        sent = [self._sending(*each) for each in self._passes]
-        self._passes.clear()
-        if not sent:
+        self.send()
+        if not self._sent:
             return
-        rows = _joined([rows for rows, _ in sent])
-        gradients = _joined([arrival()[0] for _, arrival in sent])
+        rows = _joined([rows for rows, _ in self._sent])
+        gradients = _joined([arrival()[0] for _, arrival in self._sent])
+        self._sent.clear()
         update(Rows(self.weight, self.state), rows, gradients, scale, learning_rate)
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
@@ -134,6 +146,7 @@ class ShardedEmbedding(ShardedTable):
     def forget(self) -> None:
         """Forgets the passes since the last step: of a step that failed on its way."""
         self._passes.clear()
+        self._sent.clear()
 
     def _keep(self, rows: Tensor, route: Route | None, leaf: Tensor) -> None:
         assert leaf.grad is not None  # the hook runs after it was set

@@ -4,7 +4,7 @@ networks."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,21 @@ class FieldVectors(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What a batch reads, of the embedding and of tables beside it: its look-up, and of each sequence whose its
-    behaviours are."""
+    """What a batch reads of the embedding in `of` and of tables beside it: its look-up, and whose the behaviours of
+    each sequence are."""
 
+    of: Fields
     look_up: LookUp
     owners: list[Owners]
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """A network whose look-ups can be begun before its forward pass. Any other looks up what it reads as it goes."""
+
+    def ask(self, batch: Batch) -> Asked:
+        """Begins the look-up of a batch on the model's device, for `Batch.asked`. It depends on no weight. All ranks
+        call it together."""
 
 
 class Fields(nn.Module):
@@ -57,7 +67,7 @@ class Fields(nn.Module):
         self.positions = [position_of(spec, sequence.of) for sequence in self.contract.sequences]
 
     def ask(self, batch: Batch, beside: Sequence[Beside] = ()) -> Asked:
-        """Begins the look-up of a batch on the model's device. All ranks call it together."""
+        """See Asks."""
         ids = self._known(batch.ids, self.unknown).t()
         listed = [present(batch.sequences[sequence.name], batch.room) for sequence in self.contract.sequences]
         behaviours = [
@@ -67,12 +77,16 @@ class Fields(nn.Module):
         # One look-up, so that ranks exchange once, field after field: each one's vectors and gradients stay together.
         wanted = [Wanted(self.embedding, torch.cat([ids.flatten(), *behaviours]))]
         wanted += [Wanted(table, torch.stack([ids[each] for each in places], 1).flatten()) for table, places in beside]
-        return Asked(LookUp(wanted), [owners for _, owners in listed])
+        return Asked(self, LookUp(wanted), [owners for _, owners in listed])
 
     def forward(self, batch: Batch, beside: Sequence[Beside] = ()) -> FieldVectors:
-        """See FieldVectors. All ranks call it together."""
-        look_up, owners = self.ask(batch, beside)
-        answers = zip(look_up.wanted, look_up.answers(), strict=True)
+        """See FieldVectors. Takes the look-up that was begun ahead, if it is of this model, else begins one. All ranks
+        call it together."""
+        asked = batch.asked
+        if asked is None or asked.of is not self:  # a teacher has tables of its own
+            asked = self.ask(batch, beside)
+        owners = asked.owners
+        answers = zip(asked.look_up.wanted, asked.look_up.answers(), strict=True)
         vectors, *others = (table(rows, answer) for (table, rows), answer in answers)
         ids = len(self.contract.ids)
         parts = torch.split(vectors, [len(batch)] * ids + [len(each.sample) for each in owners])

@@ -28,6 +28,7 @@ from ecdctr_spark.training.step import (
     Steps,
     Totals,
     TrainState,
+    asked_ahead,
     average_batch_norm,
     evaluate,
     rows_of,
@@ -106,7 +107,8 @@ def fit(
     state.model.train()
     steps = steps or Eager(state)
     own_rows, reported, rank = 0, time.perf_counter(), state.world.rank
-    for batch in batches:
+    one_pass = state.train.accumulation_steps == 1  # else a step asks ahead for its own passes
+    for batch in asked_ahead(state, batches) if one_pass else batches:
         done = _with(done, steps.make(batch, done.steps), 1)
         own_rows += rows_of(batch)
         if rank == 0 and time.perf_counter() - reported >= _REPORT_SECONDS:

@@ -38,7 +38,7 @@ def test_every_table_gives_its_rows_whatever_is_looked_up_beside_it(size: int, p
         tables = [filled(place, world) for place in places]
         wanted = [Wanted(table, wanted_of(place, world.rank)) for table, place in zip(tables, places, strict=True)]
         answers = LookUp(wanted).answers()
-        assert world.calls == ["all_to_all"] * 2
+        assert world.calls == ["all_to_all", "arrival"] * 2
         for place, table, (_, rows), answer in zip(places, tables, wanted, answers, strict=True):
             alone = table(rows)
             assert torch.equal(table(rows, answer), alone)
