@@ -17,15 +17,20 @@ Result = TypeVar("Result")
 
 class ThreadWorld:
     """One of `size` ranks that share a board, and a GPU where there is one, and meet at a barrier before and after they
-    read it. `calls` are those it has made, by name; "arrival" stands for the end of an all_to_all."""
+    read it.
+
+    `calls` are those it has made, by name; "arrival" stands for the end of an all_to_all. `sent` counts their bytes.
+    """
 
     def __init__(self, rank: int, size: int, board: list[Any], meeting: threading.Barrier) -> None:
         self.rank, self.size, self.device = rank, size, ALONE.device
         self._board, self._meeting = board, meeting
         self.calls: list[str] = []
+        self.sent = 0
 
     def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
         self.calls.append("all_to_all")
+        self.sent += tensor.numel() * tensor.element_size()
         assert sum(splits) == len(tensor)
         sent = self._share(torch.split(tensor, splits))
         pieces = [each[self.rank] for each in sent]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import on_wire
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -136,7 +137,7 @@ def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
 def _objective(job: TrainingJob, world: World) -> Objective:
     if job.teacher is None:
         return CLICKS
-    spec, teacher = load(Root.parse(job.teacher.checkpoint), world)
+    spec, teacher = load(Root.parse(job.teacher.checkpoint), on_wire(world, job.train.wire))
     if spec.contract != job.model.contract:  # the batches hold what the model reads
         raise ConfigError(
             f"training {job.model_id}: its teacher {job.teacher.checkpoint} reads other features than the model"
@@ -146,7 +147,8 @@ def _objective(job: TrainingJob, world: World) -> Objective:
 
 def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt, Cursor]:
     """The job at its newest checkpoint, or at its start."""
-    state = start_state(build(job.model, world), job.train, world, _objective(job, world))
+    model = build(job.model, on_wire(world, job.train.wire))
+    state = start_state(model, job.train, world, _objective(job, world))
     checkpoint = resume.newest(job, world)
     if checkpoint:
         cursor, restored = resume.restore_from(state, checkpoint)

@@ -339,7 +339,8 @@ def bytes_() -> list[Result]:
         how = "measured" if size <= 8 else "worked out"
         rows.append(plain(f"received by each of {size} ranks, {how}", ours / 1e6, "MB a step"))
         rows.append(at_most(f"received by each of {size} ranks", ours / gathered(size, BATCH), "of an all-gather", 1))
-    return rows
+    half = measured(SMALL, 2, "float16") / measured(SMALL, 2)
+    return [*rows, at_most("received by each of 2 ranks, float16", half, "of it as float32", 0.55)]
 
 
 def median_rate(work: Callable[[], int]) -> float:

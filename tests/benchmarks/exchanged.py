@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ecdctr_spark.models.exchange import Arrival
+from ecdctr_spark.models.exchange import Arrival, Wire, on_wire
 from ecdctr_spark.training.step import start_state, step
 from ecdctr_spark.training.world import World
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
@@ -38,13 +38,14 @@ class Counting:
         return arrived
 
 
-def measured(rows: int, size: int) -> float:
-    """Bytes that a rank received on average in one step of the sharded embedding on that many simulated ranks."""
+def measured(rows: int, size: int, wire: Wire = "float32") -> float:
+    """Bytes that a rank received on average in one step of the sharded embedding on that many simulated ranks, between
+    which vectors and gradients travel so."""
     ids, labels = Workload(rows).batches()[0]
 
     def one_step(world: World) -> int:
         counting = Counting(world)  # type: ignore[arg-type]
-        state = start_state(Deep(rows, counting), TRAIN, counting)
+        state = start_state(Deep(rows, on_wire(counting, wire)), TRAIN, counting)
         own = slice(world.rank, None, world.size)
         step(state, batch_of(ids[own], labels[own], rows), 0)
         return counting.received
