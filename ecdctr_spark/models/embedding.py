@@ -28,6 +28,8 @@ What it asks of the reader:
 - A look-up is a collective call: all ranks make the same look-ups in the same order. A rank that is out of rows feeds
   batches of weight zero (streaming/batches.py).
 - An initial vector depends on (seed, row, column) only, so the number of ranks and later growth change no row.
+- Vectors and gradients may travel as float16 (train.wire; models/exchange.py). Then those of rows that a rank owns
+  itself are rounded too, so that a row is the same to all ranks.
 - A checkpoint holds one share per rank; training/checkpoint.py redistributes them to any number of ranks.
 """
 
