@@ -10,26 +10,41 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.exchange import ALONE, Arrival
 
 Result = TypeVar("Result")
 
 
 class ThreadWorld:
     """One of `size` ranks that share a board, and a GPU where there is one, and meet at a barrier before and after they
-    read it."""
+    read it.
+
+    `calls` are those it has made, by name; "arrival" stands for the end of an all_to_all. `sent` counts their bytes.
+    """
 
     def __init__(self, rank: int, size: int, board: list[Any], meeting: threading.Barrier) -> None:
         self.rank, self.size, self.device = rank, size, ALONE.device
         self._board, self._meeting = board, meeting
+        self.calls: list[str] = []
+        self.sent = 0
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
+        self.calls.append("all_to_all")
+        self.sent += tensor.numel() * tensor.element_size()
         assert sum(splits) == len(tensor)
         sent = self._share(torch.split(tensor, splits))
-        received = [pieces[self.rank] for pieces in sent]
-        return torch.cat(received), [len(piece) for piece in received]
+        pieces = [each[self.rank] for each in sent]
+        received, counts = torch.cat(pieces), [len(piece) for piece in pieces]
+        assert expected in (None, counts)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            self.calls.append("arrival")
+            return received, counts
+
+        return arrived
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
+        self.calls.append("all_reduce")
         return tensor.copy_(torch.stack(self._share(tensor.clone())).sum(0))
 
     def barrier(self) -> None:

@@ -100,6 +100,10 @@ class Optimisation(Settings, frozen=True, kw_only=True):
     warmup_steps: Annotated[NotNegative, about("over which both learning rates rise")] = 0
     accumulation_steps: Annotated[Positive, about("parts of a batch, one after another: less memory")] = 1
     precision: Annotated[Literal["float32", "bfloat16"], about("of the network, not of updates")] = "float32"
+    wire: Annotated[
+        Literal["float32", "float16"],
+        about("of rows' vectors and gradients between ranks; float16: half the bytes, rounded, clipped at 65504"),
+    ] = "float32"
     kernel: Annotated[Literal["torch", "fbgemm"], about("of the embedding's updates")] = "torch"
     validation_share: Annotated[float, Meta(ge=0, lt=1), about("share of the files that are not trained on")] = 0.0
     patience: Annotated[Positive, about("epochs without a better validation loss, then it stops")] = 1

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ecdctr_spark.contract import Contract
+
+if TYPE_CHECKING:
+    from ecdctr_spark.models.fields import Asked
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,10 @@ class Batch:
     weights [B] float32. Columns are in the contract's order; ids and sequences are rows of the embedding.
 
     `room`, above 0 and at most 1, is for steps whose shapes must not depend on values (training/captured.py): the share
-    of the places of each sequence that its behaviours take at most. None: as many as are present."""
+    of the places of each sequence that its behaviours take at most. None: as many as are present.
+
+    `asked` is a look-up of its rows that a model has begun ahead (models/fields.py). No other model takes it, and of
+    what is taken from the batch it is not."""
 
     ids: Tensor
     numbers: Tensor
@@ -27,6 +33,7 @@ class Batch:
     labels: Tensor
     weights: Tensor
     room: float | None = None
+    asked: Asked | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +44,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the same object where it is there already."""
-        return self if self.labels.device == device else self.each(lambda tensor: tensor.to(device))
+        if self.labels.device == device:
+            return self
+        return replace(self.each(lambda tensor: tensor.to(device)), asked=self.asked)
 
     def parts(self, number: int) -> list[Batch]:
         """Exactly `number` consecutive parts. With fewer rows than parts, the last parts are one row of weight zero."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
-from ecdctr_spark.models.fields import Fields, normed_numbers, position_of
+from ecdctr_spark.models.fields import Asked, Beside, Fields, normed_numbers, position_of
 from ecdctr_spark.models.layers import CrossNetwork, MeanPooling, Mlp, TargetAttention
 from ecdctr_spark.models.memory import memory_of
 from ecdctr_spark.models.spec import ModelSpec
@@ -38,19 +38,26 @@ class Ctr(nn.Module):
         self.mlp = Mlp(width, settings.hidden)
         self.output = nn.Linear(width + self.mlp.outputs, 1)
 
+    def ask(self, batch: Batch) -> Asked:
+        """See Asks."""
+        return self.fields.ask(batch, self._beside())
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] float32."""
-        fields = self.fields(batch)
+        fields = self.fields(batch, self._beside())
         inputs = [*fields.ids, self.numbers(batch.numbers)]
         for interest, position, behaviours in zip(self.interests, self.fields.positions, fields.sequences, strict=True):
             inputs.append(interest(fields.ids[position], behaviours))
         if self.memory:
-            inputs.append(self.memory(fields.rows[self.user], fields.rows[self.item]))
+            inputs.append(self.memory(*fields.beside))
         joined = torch.cat(inputs, 1)
         # Weights are split rather than the two parts joined: of them there is one row, of the parts one per sample.
         of_cross, of_mlp = torch.split(self.output.weight, [joined.shape[1], self.mlp.outputs], 1)
         logits = F.linear(self.cross(joined), of_cross, self.output.bias) + F.linear(self.mlp(joined), of_mlp)
         return logits.squeeze(1)
+
+    def _beside(self) -> list[Beside]:
+        return [Beside(self.memory.table, (self.user, self.item))] if self.memory else []
 
 
 def _pooling(settings: CtrSettings) -> nn.Module:

@@ -1,8 +1,12 @@
 """Tables of row vectors sharded over the ranks, and the trained embedding with its row-wise optimiser.
 
-Row r lives on rank r % size as local row r // size. A step asks each owner once for each distinct row of the batch and
-sends back one summed gradient for it, both by Horovod's all-to-all. The owner applies row-wise Adagrad to the rows
-touched. One rank exchanges nothing.
+Row r lives on rank r % size as local row r // size. A step asks each owner once for each distinct row of the batch
+(models/look_up.py) and sends back one summed gradient for it, all by Horovod's all-to-all. The owner applies row-wise
+Adagrad to the rows touched. One rank exchanges nothing.
+
+A step waits for few exchanges. The rows of a batch are asked for while the step before it computes, and gradients
+travel beside the all-reduce of the dense ones (training/step.py). What is left is to wait for the answers, and for that
+all-reduce.
 
 A step costs the same however large the table is, and N ranks hold N times the rows of one. The alternatives:
 
@@ -24,37 +28,25 @@ What it asks of the reader:
 - A look-up is a collective call: all ranks make the same look-ups in the same order. A rank that is out of rows feeds
   batches of weight zero (streaming/batches.py).
 - An initial vector depends on (seed, row, column) only, so the number of ranks and later growth change no row.
+- Vectors and gradients may travel as float16 (train.wire; models/exchange.py). Then those of rows that a rank owns
+  itself are rounded too, so that a row is the same to all ranks.
 - A checkpoint holds one share per rank; training/checkpoint.py redistributes them to any number of ranks.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ecdctr_spark.models.exchange import Exchange
-from ecdctr_spark.models.groups import Groups, gather, group, group_of_each, sum_groups
+from ecdctr_spark.models.exchange import Arrival, Exchange
+from ecdctr_spark.models.groups import gather, group_of_each, sum_groups
+from ecdctr_spark.models.look_up import Answer, LookUp, Route, Wanted
 from ecdctr_spark.models.rowwise_adagrad import Number, Rows, Update, by_torch
 
 SCALE = 0.01  # of initial vectors: a row that was never trained adds next to nothing
 _CHUNK = 1 << 16  # rows initialised at a time: bounds the memory of the hash
-
-
-class Route(NamedTuple):
-    """How the vectors of a batch travelled between ranks, for their gradients to take the way back.
-
-    `groups` are the batch's positions by distinct row; `splits[q]` of the distinct rows were asked of rank q. `asked`
-    [n] are the local rows that all ranks asked of this one, `answers[q]` of them by rank q.
-    """
-
-    groups: Groups
-    splits: list[int]
-    asked: Tensor
-    answers: list[int]
 
 
 def initial_vectors(rows: Tensor, dimension: int, seed: int) -> Tensor:
@@ -85,29 +77,19 @@ class ShardedTable(nn.Module):
         """Every tensor with one entry per local row, by name."""
         return {"weight": self.weight}
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Vectors [..., dimension] of integer rows [...], each in 0..self.rows-1. All ranks call it together."""
-        vectors, _ = self._look_up(rows.flatten())
-        return vectors.view(*rows.shape, self.dimension)
+    def forward(self, rows: Tensor, answer: Answer | None = None) -> Tensor:
+        """Vectors [..., dimension] of integer rows [...], each in 0..self.rows-1: from the `answer` to a look-up of the
+        rows that were begun before, or from one of their own. All ranks call it together."""
+        flat = rows.flatten()
+        if answer is None and self.exchange.size > 1:
+            (answer,) = LookUp([Wanted(self, flat)]).answers()
+        return self._vectors(flat, answer).view(*rows.shape, self.dimension)
 
-    def _look_up(self, rows: Tensor) -> tuple[Tensor, Route | None]:
-        """Vectors [N, dimension] of rows [N], and their route between ranks (None on one rank)."""
-        if self.exchange.size == 1:
-            return gather(self.weight, rows), None
-        route = self._route(rows)
-        answers = gather(self.weight, route.asked)
-        vectors, _ = self.exchange.all_to_all(answers, route.answers)
-        return gather(vectors, group_of_each(route.groups)), route
-
-    def _route(self, rows: Tensor) -> Route:
-        size = self.exchange.size
-        share = math.ceil(self.rows / size)
-        keys = rows.to(torch.int32)  # sorts in half the time of int64
-        groups = group(keys % size * share + keys // size)  # by owner, then by local row
-        owners = torch.bincount(groups.distinct // share, minlength=size)
-        splits: list[int] = owners.tolist()
-        asked, answers = self.exchange.all_to_all(groups.distinct % share, splits)
-        return Route(groups, splits, asked, answers)
+    def _vectors(self, rows: Tensor, answer: Answer | None) -> Tensor:
+        """Vectors [N, dimension] of rows [N]; one rank has no answer."""
+        if answer is None:
+            return gather(self.weight, rows)
+        return gather(answer.vectors, group_of_each(answer.route.groups))
 
 
 class ShardedEmbedding(ShardedTable):
@@ -122,21 +104,28 @@ class ShardedEmbedding(ShardedTable):
         self.register_buffer("state", torch.zeros(len(self.weight)), persistent=False)
         for chunk, local in zip(torch.split(self.weight, _CHUNK), torch.split(self.local_rows(), _CHUNK), strict=True):
             chunk.copy_(initial_vectors(local, dimension, seed))
-        self._pending: list[tuple[Tensor, Route | None, Tensor]] = []
+        self._passes: list[tuple[Tensor, Route | None, Tensor]] = []
+        self._sent: list[tuple[Tensor, Arrival]] = []
 
     def row_tensors(self) -> dict[str, Tensor]:
         """See ShardedTable."""
         return {"weight": self.weight, "state": self.state}
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def _vectors(self, rows: Tensor, answer: Answer | None) -> Tensor:
         """See ShardedTable. The gradient of a backward pass through the vectors is kept for `step`."""
-        flat = rows.flatten()
-        vectors, route = self._look_up(flat)
+        vectors = super()._vectors(rows, answer)
         if torch.is_grad_enabled():
             vectors.requires_grad_()
-            keep = partial(self._keep, flat, route)
+            keep = partial(self._keep, rows, answer and answer.route)
             vectors.register_post_accumulate_grad_hook(keep)  # type: ignore[no-untyped-call]
-        return vectors.view(*rows.shape, self.dimension)
+        return vectors
+
+    @torch.no_grad()
+    def send(self) -> None:
+        """Begins to send the gradients of the passes since the last step to the owners of their rows, and returns at
+        once. All ranks call it together, after the same number of passes; `step` does for those that are left."""
+        self._sent.extend(self._sending(*each) for each in self._passes)
+        self._passes.clear()
 
     @torch.no_grad()
     def step(self, learning_rate: Number, scale: Number, update: Update = by_torch) -> None:
@@ -145,12 +134,12 @@ class ShardedEmbedding(ShardedTable):
         A row's gradient is summed over all positions and ranks before it is squared: the result is that of the whole
         batch on one rank. All ranks call it together, after the same number of passes.
         """
-        received = [self._to_owners(*passed) for passed in self._pending]
-        self._pending.clear()
-        if not received:
+        self.send()
+        if not self._sent:
             return
-        rows = _joined([rows for rows, _ in received])
-        gradients = _joined([gradients for _, gradients in received])
+        rows = _joined([rows for rows, _ in self._sent])
+        gradients = _joined([arrival()[0] for _, arrival in self._sent])
+        self._sent.clear()
         update(Rows(self.weight, self.state), rows, gradients, scale, learning_rate)
         if self.exchange.rank == 0:  # padding
             self.weight[0].zero_()
@@ -158,18 +147,20 @@ class ShardedEmbedding(ShardedTable):
 
     def forget(self) -> None:
         """Forgets the passes since the last step: of a step that failed on its way."""
-        self._pending.clear()
+        self._passes.clear()
+        self._sent.clear()
 
     def _keep(self, rows: Tensor, route: Route | None, leaf: Tensor) -> None:
         assert leaf.grad is not None  # the hook runs after it was set
-        self._pending.append((rows, route, leaf.grad))
+        self._passes.append((rows, route, leaf.grad))
 
-    def _to_owners(self, rows: Tensor, route: Route | None, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The local rows [n] that this rank updates and their gradients [n, dimension]; rows may repeat."""
+    def _sending(self, rows: Tensor, route: Route | None, gradient: Tensor) -> tuple[Tensor, Arrival]:
+        """The local rows [n] that this rank updates, and the arrival of their gradients [n, dimension]; rows may
+        repeat."""
         if route is None:
-            return rows.to(torch.int32), gradient
-        received, _ = self.exchange.all_to_all(sum_groups(gradient, route.groups), route.splits)
-        return route.asked, received
+            return rows.to(torch.int32), lambda: (gradient, [len(rows)])
+        sums = sum_groups(gradient, route.groups)
+        return route.asked, self.exchange.all_to_all(sums, route.splits, route.answers)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -79,9 +79,8 @@ class MergedMemory(nn.Module):
         self.table = ShardedTable(rows, dimension, exchange)
         self.outputs = 2 * dimension
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """[B, 2 * dimension], the user's then the item's, from rows [B] and [B]."""
-        vectors: Tensor = self.table(torch.stack([users, items], 1))
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[B, 2 * dimension], the user's then the item's, from their vectors [B, 2, dimension] in the table."""
         return vectors.flatten(1)
 
 
@@ -99,9 +98,9 @@ class SnapshotMemory(nn.Module):
         self.user, self.item = _pooling(spec), _pooling(spec)
         self.outputs = 2 * self.dimension
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """[B, 2 * dimension], the user's then the item's, from rows [B] and [B]."""
-        months = self._months(self.table(torch.stack([users, items], 1)))
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[B, 2 * dimension], the user's then the item's, from their vectors [B, 2, D] in the table."""
+        months = self._months(vectors)
         return torch.cat([self.user(months[:, 0]), self.item(months[:, 1])], 1)
 
     def fill(self, files: Iterable[str]) -> None:

@@ -1,4 +1,5 @@
-"""Which class a kind of network is, and how it is built. Its one public method is forward(batch) -> logits."""
+"""Which class a kind of network is, and how it is built. Its public methods are forward(batch) -> logits and, where its
+look-ups can be begun ahead, ask(batch) (models/fields.py, Asks)."""
 
 from __future__ import annotations
 

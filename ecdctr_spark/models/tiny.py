@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import Exchange
-from ecdctr_spark.models.fields import Fields, normed_numbers
+from ecdctr_spark.models.fields import Asked, Fields, normed_numbers
 from ecdctr_spark.models.layers import Mlp
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.settings.base import ConfigError
@@ -29,6 +29,10 @@ class Tiny(nn.Module):
         self.numbers = normed_numbers(spec)
         self.mlp = Mlp(len(spec.contract.ids) * settings.dimension + len(spec.contract.numbers), settings.hidden)
         self.output = nn.Linear(self.mlp.outputs, 1)
+
+    def ask(self, batch: Batch) -> Asked:
+        """See Asks."""
+        return self.fields.ask(batch)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] float32."""

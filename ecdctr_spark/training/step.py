@@ -3,11 +3,17 @@
 A step is that of the whole batch, however many ranks and passes share it. The loss is the weighted sum over all rows;
 one all-reduce carries the dense gradient and the sum of weights together, and turns it into a mean. Only batch norm
 sees no more than its own rank's rows.
+
+What ranks exchange takes them longer to wait for than to send, so no exchange is waited for that something else can be
+done beside. The rows of a batch are asked for before the pass before it (asked_ahead), and are there when it ends. The
+gradients of rows are sent before the all-reduce, and are there when the dense weights are updated. Only the answers,
+which need the tables of the step before, come while nothing is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,6 +22,7 @@ from torch import Tensor, nn
 from ecdctr_spark.methods.method import Optimisation
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.embedding import ShardedEmbedding
+from ecdctr_spark.models.fields import Asks
 from ecdctr_spark.models.rowwise_adagrad import UPDATES, Number
 from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.objective import CLICKS, Objective
@@ -71,7 +78,7 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     """Step number `number`, counted from 0, on each rank's batch. All ranks call it together; the totals are of all."""
     train = state.train
     dense, own = cleared(state)
-    for part in batch.parts(train.accumulation_steps):
+    for part in asked_ahead(state, batch.parts(train.accumulation_steps)):
         own += _pass(state, part)
     state.world.all_reduce(state.gradient)
     totals = Totals(*own.tolist())
@@ -82,6 +89,21 @@ def step(state: TrainState, batch: Batch, number: int) -> Totals:
     for embedding in state.embeddings:
         embedding.step(rates.tables, scale, UPDATES[train.kernel])
     return totals
+
+
+def asked_ahead(state: TrainState, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches of passes. Each one's rows are asked of their owners before it comes, and the next one's too: while
+    this one's pass computes. On one rank, or for a network that cannot ask ahead, the batches as they are."""
+    model, device = state.model, state.world.device
+    if state.world.size == 1 or not isinstance(model, Asks):
+        yield from batches
+        return
+    asked = (each if each.asked else replace(each, asked=model.ask(each.to(device))) for each in batches)
+    present = next(asked, None)
+    while present is not None:
+        following = next(asked, None)
+        yield present
+        present = following
 
 
 class Steps(Protocol):
@@ -182,6 +204,8 @@ def _pass(state: TrainState, part: Batch) -> Tensor:
         norm.training = rows > 1
     loss = loss_of(state.model, part.to(state.world.device), state.train.precision, state.objective)
     loss.backward()  # type: ignore[no-untyped-call]
+    for embedding in state.embeddings:
+        embedding.send()
     return _totals(loss.detach(), part, rows)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from ecdctr_spark.models.batch import Batch
+from ecdctr_spark.models.exchange import on_wire
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -28,6 +29,7 @@ from ecdctr_spark.training.step import (
     Steps,
     Totals,
     TrainState,
+    asked_ahead,
     average_batch_norm,
     evaluate,
     rows_of,
@@ -106,7 +108,8 @@ def fit(
     state.model.train()
     steps = steps or Eager(state)
     own_rows, reported, rank = 0, time.perf_counter(), state.world.rank
-    for batch in batches:
+    one_pass = state.train.accumulation_steps == 1  # else a step asks ahead for its own passes
+    for batch in asked_ahead(state, batches) if one_pass else batches:
         done = _with(done, steps.make(batch, done.steps), 1)
         own_rows += rows_of(batch)
         if rank == 0 and time.perf_counter() - reported >= _REPORT_SECONDS:
@@ -134,7 +137,7 @@ def _stream(job: TrainingJob, files: Sequence[Unit], world: World) -> Stream:
 def _objective(job: TrainingJob, world: World) -> Objective:
     if job.teacher is None:
         return CLICKS
-    spec, teacher = load(Root.parse(job.teacher.checkpoint), world)
+    spec, teacher = load(Root.parse(job.teacher.checkpoint), on_wire(world, job.train.wire))
     if spec.contract != job.model.contract:  # the batches hold what the model reads
         raise ConfigError(
             f"training {job.model_id}: its teacher {job.teacher.checkpoint} reads other features than the model"
@@ -144,7 +147,8 @@ def _objective(job: TrainingJob, world: World) -> Objective:
 
 def _begin(job: TrainingJob, world: World, progress: Progress) -> tuple[_Attempt, Cursor]:
     """The job at its newest checkpoint, or at its start."""
-    state = start_state(build(job.model, world), job.train, world, _objective(job, world))
+    model = build(job.model, on_wire(world, job.train.wire))
+    state = start_state(model, job.train, world, _objective(job, world))
     checkpoint = resume.newest(job, world)
     if checkpoint:
         cursor, restored = resume.restore_from(state, checkpoint)

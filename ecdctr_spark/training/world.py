@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ecdctr_spark.models.exchange import ALONE, Exchange, own_device
+from ecdctr_spark.models.exchange import ALONE, Arrival, Exchange, own_device
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.job import WorldKind
 
@@ -54,8 +54,8 @@ class BrokenExchangeError(RuntimeError):
 class HorovodWorld:
     """The ranks that horovodrun or horovod.spark.run started.
 
-    Each call waits for its result, so one name per kind of call is enough. Fixed names let Horovod cache the layout of
-    a repeated call instead of negotiating it again.
+    A call of each kind has the first name that none under way has. Few names, used again and again, let Horovod cache
+    the layout of a repeated call instead of negotiating it again.
     """
 
     def __init__(self, horovod: Any) -> None:
@@ -63,13 +63,23 @@ class HorovodWorld:
         self.rank: int = horovod.rank()
         self.size: int = horovod.size()
         self.device = own_device(horovod.local_rank())
+        self._under_way: set[str] = set()
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """See Exchange."""
-        name = f"all_to_all.{tensor.dtype}.{tensor.shape[1:]}"
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
+        """See Exchange. Horovod asks in any case."""
+        names = (f"all_to_all.{tensor.dtype}.{tensor.shape[1:]}.{number}" for number in count())
+        name = next(name for name in names if name not in self._under_way)
         with _exchange():
-            received, counts = self._done(self._horovod.alltoall_async(tensor, splits, name=name))
-        return received, counts.tolist()
+            handle = self._horovod.alltoall_async(tensor, splits, name=name)
+        self._under_way.add(name)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            with _exchange():
+                received, counts = self._done(handle)
+            self._under_way.remove(name)
+            return received, counts.tolist()
+
+        return arrived
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """See World."""
@@ -98,16 +108,35 @@ class TorchWorld:
         self.size: int = distributed.get_world_size()
         self.device = own_device(int(os.environ["LOCAL_RANK"]))
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
-        """See Exchange."""
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
+        """See Exchange. Where nothing is expected, only the question how much will come is on its way before it is
+        waited for."""
+        if expected is not None:
+            return self._sent(tensor, splits, expected)
+        own = torch.tensor(splits, device=tensor.device)
+        counts = torch.empty_like(own)
         with _exchange():
-            sent = torch.tensor(splits, device=tensor.device)
-            expected = torch.empty_like(sent)
-            self._distributed.all_to_all_single(expected, sent)
-            counts = expected.tolist()
-            received = tensor.new_empty((sum(counts), *tensor.shape[1:]))
-            self._distributed.all_to_all_single(received, tensor.contiguous(), counts, splits)
-        return received, counts
+            asked = self._distributed.all_to_all_single(counts, own, async_op=True)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            with _exchange():
+                asked.wait()
+            return self._sent(tensor, splits, counts.tolist())()
+
+        return arrived
+
+    def _sent(self, tensor: Tensor, splits: list[int], expected: list[int]) -> Arrival:
+        received = tensor.new_empty((sum(expected), *tensor.shape[1:]))
+        with _exchange():
+            all_to_all = self._distributed.all_to_all_single
+            work = all_to_all(received, tensor.contiguous(), expected, splits, async_op=True)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            with _exchange():
+                work.wait()
+            return received, expected
+
+        return arrived
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """See World."""

@@ -45,6 +45,7 @@ THREADS, ROUNDS, WARM_UP = 2, 5, 2
 SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
 STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # per turn; else 2
 LEVELS, PEER_LEVELS, WHOLE_BATCH = "tests/benchmarks/levels.py", "tests/benchmarks/peer_levels.py", 4096
+DEMO_BATCH = 512
 FASTER = {("cpm", 4096, 1): 1.6, ("cpm", 512, 1): 2.5}  # by level, batch and threads, than commit 881c535
 AHEAD = {("cpm", 4096, "FuxiCTR"): 3}  # by level, batch and peer, with one thread each
 NETWORKS = {"tpm": "MLP", "cpm": "DIN + DCN-v2", "actr": "DIN + DCN-v2"}  # as the peers call them
@@ -70,7 +71,7 @@ def main(before: str | None) -> None:
     WORK.mkdir(parents=True)
     small = compete(SMALL, ["floor", "ecdctr_spark", WITH_FBGEMM, *PEERS])
     large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
-    rows = [*steps(small, large), *profiled(), *as_configured(before), *input_(), *ranks(), *bytes_()]
+    rows = [*steps(small, large), *profiled(), *as_configured(before), *input_(), *ranks(), *ranks_of_cpm(), *bytes_()]
     publish("train", rows, ["torch", "horovod", "petastorm"])
     shutil.rmtree(WORK)
 
@@ -307,9 +308,8 @@ def from_files(contract: Contract, units: list[Unit]) -> float:
 
 def ranks() -> list[Result]:
     """Two ranks beside one, and what a rank's memory grows by with the table."""
-    one, two = (under_horovod(size, SMALL) for size in (1, 2))
-    apart = under_horovod(2, SMALL, "apart")
-    one_large, two_large = (under_horovod(size, LARGE) for size in (1, 2))
+    one, two, apart = side_by_side("deep", SMALL)
+    one_large, two_large = (under_horovod(size, "deep", LARGE) for size in (1, 2))
     grown = (LARGE - SMALL) * FIELDS * (4 * DIMENSION + 4)  # a vector and its Adagrad state
     return [
         plain("1 rank of 1 thread", one.samples, "samples/s"),
@@ -321,9 +321,31 @@ def ranks() -> list[Result]:
     ]
 
 
-def under_horovod(size: int, rows: int, how: str = "together") -> Rate:
-    """The median of three runs."""
-    rank = [sys.executable, "-m", "tests.benchmarks.ranks", str(rows), "20", how]
+def ranks_of_cpm() -> list[Result]:
+    """Two ranks of CPM beside one, at the batch of the demo and at that of large levels."""
+    one, two, apart = side_by_side("cpm", DEMO_BATCH, 200)
+    results = [
+        at_least(f"cpm, batch {DEMO_BATCH}, 2 ranks of 1 thread", two.samples / one.samples, "times 1 rank", 1.2),
+        plain(f"cpm, batch {DEMO_BATCH}, 2 ranks that exchange nothing", apart.samples / one.samples, "times 1 rank"),
+    ]
+    one, two, apart = side_by_side("cpm", WHOLE_BATCH, 50)
+    name, share = f"cpm, batch {WHOLE_BATCH}, 2 ranks of 1 thread", two.samples / apart.samples
+    results.append(plain(name, two.samples / one.samples, "times 1 rank"))
+    return [*results, at_least(name, share, "of 2 that exchange nothing", 0.85)]
+
+
+def side_by_side(network: str, size: int, steps: int = 20) -> tuple[Rate, Rate, Rate]:
+    """One rank, two, and two that exchange nothing (tests/benchmarks/ranks.py)."""
+    return (
+        under_horovod(1, network, size, steps),
+        under_horovod(2, network, size, steps),
+        under_horovod(2, network, size, steps, "apart"),
+    )
+
+
+def under_horovod(size: int, network: str, of: int, steps: int = 20, how: str = "together") -> Rate:
+    """The median of three runs of `size` ranks."""
+    rank = [sys.executable, "-m", "tests.benchmarks.ranks", network, str(of), str(steps), how]
     command = ["horovodrun", "-np", str(size), "--gloo", *rank]
     printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
     lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in printed]
@@ -339,7 +361,8 @@ def bytes_() -> list[Result]:
         how = "measured" if size <= 8 else "worked out"
         rows.append(plain(f"received by each of {size} ranks, {how}", ours / 1e6, "MB a step"))
         rows.append(at_most(f"received by each of {size} ranks", ours / gathered(size, BATCH), "of an all-gather", 1))
-    return rows
+    half = measured(SMALL, 2, "float16") / measured(SMALL, 2)
+    return [*rows, at_most("received by each of 2 ranks, float16", half, "of it as float32", 0.55)]
 
 
 def median_rate(work: Callable[[], int]) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ecdctr_spark.models.exchange import Arrival, Wire, on_wire
 from ecdctr_spark.training.step import start_state, step
 from ecdctr_spark.training.world import World
 from tests.benchmarks.ours import TRAIN, Deep, batch_of
@@ -25,20 +26,26 @@ class Counting:
         self.received = 0
         self._world = world
 
-    def all_to_all(self, tensor: Tensor, splits: list[int]) -> tuple[Tensor, list[int]]:
+    def all_to_all(self, tensor: Tensor, splits: list[int], expected: list[int] | None = None) -> Arrival:
         """See Exchange."""
-        got, counts = self._world.all_to_all(tensor, splits)
-        self.received += (len(got) - counts[self.rank]) * got[:1].numel() * got.element_size()
-        return got, counts
+        arrival = self._world.all_to_all(tensor, splits, expected)
+
+        def arrived() -> tuple[Tensor, list[int]]:
+            got, counts = arrival()
+            self.received += (len(got) - counts[self.rank]) * got[:1].numel() * got.element_size()
+            return got, counts
+
+        return arrived
 
 
-def measured(rows: int, size: int) -> float:
-    """Bytes that a rank received on average in one step of the sharded embedding on that many simulated ranks."""
+def measured(rows: int, size: int, wire: Wire = "float32") -> float:
+    """Bytes that a rank received on average in one step of the sharded embedding on that many simulated ranks, between
+    which vectors and gradients travel so."""
     ids, labels = Workload(rows).batches()[0]
 
     def one_step(world: World) -> int:
         counting = Counting(world)  # type: ignore[arg-type]
-        state = start_state(Deep(rows, counting), TRAIN, counting)
+        state = start_state(Deep(rows, on_wire(counting, wire)), TRAIN, counting)
         own = slice(world.rank, None, world.size)
         step(state, batch_of(ids[own], labels[own], rows), 0)
         return counting.received

@@ -21,7 +21,7 @@ from ecdctr_spark.config import load_config
 from ecdctr_spark.contract import Contract, contract
 from ecdctr_spark.methods.method import Level
 from ecdctr_spark.models.batch import Batch
-from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.models.exchange import ALONE, Exchange
 from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
 from ecdctr_spark.training.allocation import keep_freed_memory
@@ -102,8 +102,9 @@ def save(name: str, rows: int, file: str) -> None:
     np.savez(file, level=json.dumps(level), **{kind: each.numpy() for kind, each in wide.items()})
 
 
-def built(name: str) -> tuple[nn.Module, ModelSpec, Level]:
-    """A level of E-CDCTR as conf/movielens.yaml has it, each field with TOKENS rows, and a memory that is filled."""
+def built(name: str, exchange: Exchange = ALONE) -> tuple[nn.Module, ModelSpec, Level]:
+    """A level of E-CDCTR as conf/movielens.yaml has it, each field with TOKENS rows, and a memory that is filled; its
+    tables are shared by the ranks of the exchange."""
     config = load_config(["movielens"])
     level = config.methods["ecdctr"].levels[name]
     fields = [feature.name for feature in config.features.fields if feature.role == "index"]
@@ -113,7 +114,7 @@ def built(name: str) -> tuple[nn.Module, ModelSpec, Level]:
         pooling=level.memory.pooling, dimension=16, snapshots=MONTHS if level.memory.pooling == "attention" else ()
     )
     spec = ModelSpec(network=level.network, contract=read, rows=1 + TOKENS * len(fields), memory=memory or None)
-    model = build(spec, ALONE)
+    model = build(spec, exchange)
     if memory:
         model.memory.table.weight.normal_(generator=torch.Generator().manual_seed(1))
     return model, spec, level

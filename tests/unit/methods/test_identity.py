@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
 OTHERS = (
     True, 7, 0.5, "2024-08-20", "natural", "ad", "event", "clicks", "impressions", "basic", "all", "csv", "json",
     "spark", "local", "inline", "horovod", "petastorm", "arrow",
-    "use the previous one", "stop", "bfloat16", "float32", "fbgemm", "torch", "copied",
+    "use the previous one", "stop", "bfloat16", "float32", "float16", "fbgemm", "torch", "copied",
     "kept", "mean", "last", "reset", "Asia/Tokyo", "item_id", "user_id", "user.age", "tpm", "cpm", "actr", "snapshot",
     "5g", "seconds", ";", "latin-1", "keep", "week",
     ["2024-08-20"], "ecdctr", "ads_only", {"x": "y"}, {"level": "tpm", "share": 0.5, "max_age_days": 9},

@@ -88,6 +88,13 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return {**dense_tensors(model), **row_tensors(model)}
 
 
+def predicted(folder: Path) -> Tensor:
+    """The probabilities of some samples by the model there."""
+    _, model = load(Root.parse(folder), ALONE)
+    with torch.no_grad():
+        return torch.sigmoid(model.eval()(batch(200, 77)))
+
+
 def same(first: Path, second: Path) -> bool:
     ours, theirs = weights(first), weights(second)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -123,13 +130,29 @@ def test_killed_again_and_again_it_ends_the_same(units: list[Unit], whole: Path,
     assert same(tmp_path / "model", whole)
 
 
-def test_two_ranks_resume_as_one_does(units: list[Unit], tmp_path: Path) -> None:
-    task, other = job(units, tmp_path / "model"), job(units, tmp_path / "uninterrupted")
+@pytest.mark.parametrize("wire", ["float32", "float16"])
+def test_two_ranks_resume_as_one_does(units: list[Unit], tmp_path: Path, wire: str) -> None:
+    task, other = job(units, tmp_path / "model", wire=wire), job(units, tmp_path / "uninterrupted", wire=wire)
     on_ranks(2, lambda world: carried_out(other, world))
     on_ranks(2, lambda world: killed(task, 8, world))
     results = on_ranks(2, lambda world: carried_out(task, world))
     assert all(result.resumed == 3 and result.rows == EPOCHS * ROWS for result in results)
     assert same(tmp_path / "model", tmp_path / "uninterrupted")
+
+
+def test_float16_between_ranks_makes_nearly_the_same_model_and_on_one_rank_the_same(
+    units: list[Unit], whole: Path, tmp_path: Path
+) -> None:
+    for wire in ("float32", "float16"):
+        task = job(units, tmp_path / wire, wire=wire)
+        on_ranks(2, lambda world, task=task: carried_out(task, world))  # type: ignore[misc]
+    assert not same(tmp_path / "float16", tmp_path / "float32")
+    rows, expected = (weights(tmp_path / wire)["fields.embedding.weight"] for wire in ("float16", "float32"))
+    assert (rows - expected).norm() < 0.01 * expected.norm()
+    half, full = (predicted(tmp_path / wire) for wire in ("float16", "float32"))
+    assert (half - full).abs().mean() < 0.01 * full.mean()
+    carried_out(job(units, tmp_path / "alone", wire="float16"))
+    assert same(tmp_path / "alone", whole)
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (3, 2)])

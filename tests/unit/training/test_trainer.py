@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.step import average_batch_norm, evaluate, start_state, step
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World
-from tests.made_up import CTR_CONTRACT, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, part, tiny_spec
-from tests.thread_ranks import on_ranks, whole
+from tests.made_up import CTR_CONTRACT, TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, network, part, tiny_spec
+from tests.thread_ranks import ThreadWorld, on_ranks, whole
 
 FULL_STEP = structs.replace(TRAIN, dense_learning_rate=1.0)
 # Batch norm sees a rank's own rows only; without it the number of ranks may change rounding, nothing else.
@@ -47,6 +48,10 @@ class Descent(AdamW):
 def trained(spec: ModelSpec, batches: list[Batch], world: World = ALONE) -> nn.Module:
     """A model after one update per batch."""
     return fitted(built(spec, world), batches, world).model
+
+
+def silent(rows: int, loss: float) -> None:
+    """No progress."""
 
 
 def everything(model: nn.Module) -> dict[str, Tensor]:
@@ -190,6 +195,86 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     samples = batch(8)
     with pytest.raises(RuntimeError, match="not finite at step 1"):
         trained(ctr_spec(), [replace(samples, numbers=torch.full_like(samples.numbers, float("nan")))])
+
+
+@pytest.mark.parametrize(
+    ("spec", "passes", "exchanges"),
+    [
+        (tiny_spec(), 1, 3),
+        (ctr_spec(), 1, 3),
+        (ctr_spec(memory="attention", months=("2000-05",)), 1, 3),
+        (ctr_spec(memory="merged"), 2, 6),
+    ],
+    ids=["tpm", "without a memory", "cpm", "two passes"],
+)
+def test_a_pass_asks_once_for_all_its_rows_and_a_step_sums_once(spec: ModelSpec, passes: int, exchanges: int) -> None:
+    def called(world: ThreadWorld) -> list[str]:
+        state = start_state(built(spec, world), structs.replace(TRAIN, accumulation_steps=passes), world)
+        step(state, batch(16, world.rank, spec.contract), 0)
+        return world.calls
+
+    for calls in on_ranks(2, called):
+        assert sorted(calls) == ["all_reduce"] + ["all_to_all"] * exchanges + ["arrival"] * exchanges
+    assert on_ranks(1, called) == [["all_reduce"]]
+
+
+def test_rows_are_asked_for_while_the_pass_before_computes_and_gradients_travel_beside_the_sum() -> None:
+    def called(passes: int, world: ThreadWorld) -> str:
+        model = built(tiny_spec(hidden=[]), world)
+        model.register_forward_pre_hook(lambda module, inputs: world.calls.append("pass"))
+        state = start_state(model, structs.replace(TRAIN, accumulation_steps=passes), world)
+        fit(state, [batch(8, seed, TINY_CONTRACT) for seed in range(2)], lambda rows, loss: None)
+        return (
+            " ".join(world.calls).replace("all_to_all", "send").replace("arrival", "wait").replace("all_reduce", "sum")
+        )
+
+    answered = "pass wait send wait"  # for the question; the answer, which is waited for at once
+    one = f"{answered} send sum wait"  # the gradients, beside the sum
+    assert set(on_ranks(2, partial(called, 1))) == {f"send send {one} {one}"}
+    # A step asks for its own passes alone: of the batch after it the rows are asked for when that comes.
+    assert set(on_ranks(2, partial(called, 2))) == {
+        " ".join([f"send send {answered} send {answered} send sum wait wait"] * 2)
+    }
+
+
+class Mute(nn.Module):
+    """A network that cannot ask ahead."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.network(batch)
+        return logits
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_asking_ahead_changes_no_bit(passes: int) -> None:
+    train = structs.replace(TRAIN, accumulation_steps=passes)
+    batches = [batch(20, seed) for seed in range(4)]
+
+    def fitted_on(world: World) -> None:
+        ahead, late = (built(ctr_spec(memory="merged"), world) for _ in range(2))
+        for model in (ahead, Mute(late)):
+            fit(start_state(model, train, world), [part(each, [world.rank, *range(4, 20)]) for each in batches], silent)
+        expected = everything(late)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in everything(ahead).items())
+
+    on_ranks(2, fitted_on)
+
+
+def test_a_look_up_begun_by_another_model_is_not_taken() -> None:
+    samples = batch(9)
+
+    def predicted(world: World) -> bool:
+        model, teacher = built(ctr_spec(), world), built(network(ctr_spec(), seed=8), world)
+        asked = replace(samples, asked=model.ask(samples))  # type: ignore[operator]
+        with torch.no_grad():
+            model.eval(), teacher.eval()
+            return torch.equal(teacher(asked), teacher(samples)) and torch.equal(model(asked), model(samples))
+
+    assert all(on_ranks(2, predicted))
 
 
 def test_rates_rise_over_the_first_steps() -> None:

@@ -145,7 +145,7 @@ def test_actr_knows_of_each_entity_what_the_attention_of_cpm_made_of_it(tmp_path
     table = whole([row_tensors(model)["memory.table.weight"] for model in models])
     users, items = torch.arange(4, 20, 2), torch.arange(23, 39, 2)  # even rows are users', odd ones items', as filled
     with torch.no_grad():
-        alive = cpm.memory(users, items)  # type: ignore[operator]
+        alive = cpm.memory(cpm.memory.table(torch.stack([users, items], 1)))  # type: ignore[operator, union-attr]
     assert_close(torch.cat([table[users], table[items]], 1), alive, rtol=1e-5, atol=1e-5)
     assert (table[ROWS:] == 0).all()
 

@@ -1,0 +1,60 @@
+"""Horovod's calls by name: those under way at the same time have different ones, and few are used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecdctr_spark.training.world import HorovodWorld
+
+
+class Horovod:
+    """One rank of two, whose calls are done at once; `names` are theirs. Like the real one it refuses a name that is
+    under way."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._under_way: dict[int, tuple[str, Tensor, Any]] = {}
+
+    def rank(self) -> int:
+        return 0
+
+    def size(self) -> int:
+        return 2
+
+    def local_rank(self) -> int:
+        return 99  # beyond the GPUs of any machine
+
+    def alltoall_async(self, tensor: Tensor, splits: list[int], name: str) -> int:
+        assert name not in [taken for taken, _, _ in self._under_way.values()], f"duplicate tensor name {name}"
+        self.names.append(name)
+        self._under_way[len(self.names)] = name, tensor, torch.tensor(splits)
+        return len(self.names)
+
+    def poll(self, handle: int) -> bool:
+        return True
+
+    def synchronize(self, handle: int) -> tuple[Tensor, Tensor]:
+        _, received, counts = self._under_way.pop(handle)
+        return received, counts
+
+
+def test_exchanges_under_way_at_once_have_names_of_their_own_which_are_used_again() -> None:
+    horovod = Horovod()
+    world = HorovodWorld(horovod)
+    rows, vectors = torch.arange(3, dtype=torch.int32), torch.rand(3, 4)
+    for _ in range(5):
+        first, second = (world.all_to_all(rows, [1, 2]) for _ in range(2))
+        assert second() == (rows, [1, 2])
+        third = world.all_to_all(vectors, [3, 0], [3, 0])
+        assert first() == (rows, [1, 2]) and third() == (vectors, [3, 0])
+    assert len(horovod.names) == 15 and len({*horovod.names}) == 3
+
+
+def test_an_exchange_does_not_wait_before_it_is_asked_to() -> None:
+    world = HorovodWorld(horovod := Horovod())
+    arrivals = [world.all_to_all(torch.full((2,), number), [1, 1]) for number in range(3)]
+    assert len({*horovod.names}) == 3
+    assert [arrival()[0].tolist() for arrival in reversed(arrivals)] == [[2, 2], [1, 1], [0, 0]]
