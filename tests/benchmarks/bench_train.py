@@ -7,6 +7,7 @@ The contestants live in processes of their own and take turns, so that what the 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.streaming.batches import Stream
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training.allocation import keep_freed_memory
+from ecdctr_spark.training.job import WorldKind
 from ecdctr_spark.training.step import start_state, step
 from tests.benchmarks.exchanged import gathered, measured, worked_out
 from tests.benchmarks.ours import TRAIN, WITH_FBGEMM, Deep, batch_of, sharded
@@ -45,6 +47,7 @@ THREADS, ROUNDS, WARM_UP = 2, 5, 2
 SMALL, LARGE = 1_200_000 // FIELDS, 12_000_000 // FIELDS  # rows per field
 STEPS = {"ecdctr_spark": 10, "floor": 20, "FBGEMM": 10, "TorchRec": 10, "FuxiCTR": 3}  # per turn; else 2
 LEVELS, PEER_LEVELS, WHOLE_BATCH = "tests/benchmarks/levels.py", "tests/benchmarks/peer_levels.py", 4096
+WORLDS: tuple[WorldKind, ...] = ("horovod", "torch")
 DEMO_BATCH = 512
 FASTER = {("cpm", 4096, 1): 1.6, ("cpm", 512, 1): 2.5}  # by level, batch and threads, than commit 881c535
 AHEAD = {("cpm", 4096, "FuxiCTR"): 3}  # by level, batch and peer, with one thread each
@@ -308,8 +311,8 @@ def from_files(contract: Contract, units: list[Unit]) -> float:
 
 def ranks() -> list[Result]:
     """Two ranks beside one, and what a rank's memory grows by with the table."""
-    one, two, apart = side_by_side("deep", SMALL)
-    one_large, two_large = (under_horovod(size, "deep", LARGE) for size in (1, 2))
+    one, two, apart = side_by_side("horovod", "deep", SMALL)
+    one_large, two_large = (in_world("horovod", size, "deep", LARGE) for size in (1, 2))
     grown = (LARGE - SMALL) * FIELDS * (4 * DIMENSION + 4)  # a vector and its Adagrad state
     return [
         plain("1 rank of 1 thread", one.samples, "samples/s"),
@@ -322,32 +325,39 @@ def ranks() -> list[Result]:
 
 
 def ranks_of_cpm() -> list[Result]:
-    """Two ranks of CPM beside one, at the batch of the demo and at that of large levels."""
-    one, two, apart = side_by_side("cpm", DEMO_BATCH, 200)
-    results = [
-        at_least(f"cpm, batch {DEMO_BATCH}, 2 ranks of 1 thread", two.samples / one.samples, "times 1 rank", 1.2),
-        plain(f"cpm, batch {DEMO_BATCH}, 2 ranks that exchange nothing", apart.samples / one.samples, "times 1 rank"),
-    ]
-    one, two, apart = side_by_side("cpm", WHOLE_BATCH, 50)
-    name, share = f"cpm, batch {WHOLE_BATCH}, 2 ranks of 1 thread", two.samples / apart.samples
-    results.append(plain(name, two.samples / one.samples, "times 1 rank"))
-    return [*results, at_least(name, share, "of 2 that exchange nothing", 0.85)]
+    """Two ranks of CPM beside one in each world, at the batch of the demo and at that of large levels."""
+    results: list[Result] = []
+    for world, size in product(WORLDS, (DEMO_BATCH, WHOLE_BATCH)):
+        one, two, apart = side_by_side(world, "cpm", size, steps=100)
+        name, faster = f"cpm, batch {size}, 2 ranks of 1 thread by {world}", two.samples / one.samples
+        of_demo = size == DEMO_BATCH
+        results += [
+            at_least(name, faster, "times 1 rank", 1.2) if of_demo else plain(name, faster, "times 1 rank"),
+            at_least(name, two.samples / apart.samples, "of 2 that exchange nothing", 0.85),
+            plain(f"the same, exchanging nothing, by {world}", apart.samples / one.samples, "times 1 rank"),
+        ]
+    return results
 
 
-def side_by_side(network: str, size: int, steps: int = 20) -> tuple[Rate, Rate, Rate]:
+def side_by_side(world: WorldKind, network: str, size: int, steps: int = 20) -> tuple[Rate, Rate, Rate]:
     """One rank, two, and two that exchange nothing (tests/benchmarks/ranks.py)."""
     return (
-        under_horovod(1, network, size, steps),
-        under_horovod(2, network, size, steps),
-        under_horovod(2, network, size, steps, "apart"),
+        in_world(world, 1, network, size, steps),
+        in_world(world, 2, network, size, steps),
+        in_world(world, 2, network, size, steps, "apart"),
     )
 
 
-def under_horovod(size: int, network: str, of: int, steps: int = 20, how: str = "together") -> Rate:
+def in_world(world: WorldKind, size: int, network: str, of: int, steps: int = 20, how: str = "together") -> Rate:
     """The median of three runs of `size` ranks."""
-    rank = [sys.executable, "-m", "tests.benchmarks.ranks", network, str(of), str(steps), how]
-    command = ["horovodrun", "-np", str(size), "--gloo", *rank]
-    printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
+    python = [sys.executable, "-m"]
+    launchers = {
+        "horovod": ["horovodrun", "-np", str(size), "--gloo", *python],
+        "torch": [*python, "torch.distributed.run", "--standalone", "--nproc-per-node", str(size), "-m"],
+    }
+    command = [*launchers[world], "tests.benchmarks.ranks", network, str(of), str(steps), how, world]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    printed = [subprocess.run(command, capture_output=True, text=True, check=True, env=alone).stdout for _ in range(3)]
     lines = [next(line for line in text.splitlines() if "rates" in line).split() for text in printed]
     return Rate(statistics.median(float(line[-2]) for line in lines), max(float(line[-1]) for line in lines))
 

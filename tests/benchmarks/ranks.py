@@ -1,6 +1,7 @@
-"""One of the Horovod ranks of bench-train: trains on its share of batches from memory, and rank 0 reports how fast.
+"""One of the ranks of bench-train: trains on its share of batches from memory, and rank 0 reports how fast.
 
-`horovodrun -np N --gloo python -m tests.benchmarks.ranks NETWORK SIZE STEPS together` prints samples/s of all ranks
+`horovodrun -np N --gloo python -m tests.benchmarks.ranks NETWORK SIZE STEPS together horovod`, or torchrun with torch,
+prints samples/s of all ranks
 together and the peak memory of a rank in bytes. NETWORK is `deep`, the bench's own, of SIZE rows per field, or a level
 as configured, such as `cpm`, with batches of SIZE rows. With `apart` for `together` each rank keeps a model of its own
 and exchanges nothing, which is the most that the machine's cores and memory would give.
@@ -13,12 +14,14 @@ import sys
 import time
 from collections.abc import Sequence
 from itertools import cycle, islice
+from typing import cast
 
 import torch
 
 from ecdctr_spark.models.batch import Batch
 from ecdctr_spark.models.exchange import ALONE
 from ecdctr_spark.training.allocation import keep_freed_memory
+from ecdctr_spark.training.job import WorldKind
 from ecdctr_spark.training.step import TrainState, start_state
 from ecdctr_spark.training.trainer import fit
 from ecdctr_spark.training.world import World, joined
@@ -60,5 +63,6 @@ def trained(state: TrainState, batches: Sequence[Batch], steps: int) -> None:
 
 
 if __name__ == "__main__":
-    with joined("horovod") as ours:
-        main(ours, (sys.argv[1], int(sys.argv[2])), int(sys.argv[3]), sys.argv[4])
+    network, size, steps, how, kind = sys.argv[1:]
+    with joined(cast(WorldKind, kind)) as ours:
+        main(ours, (network, int(size)), int(steps), how)
