@@ -22,7 +22,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packag
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
 .PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
-	bench-spark bench-run bench-train bench-network bench-device clean
+	bench-spark bench-run bench-train bench-network bench-device chaos clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -120,6 +120,11 @@ bench-run: setup ## time the demo, one more day and the commands by stage; BEFOR
 
 bench-network: setup ## measure the worth of each part of the network on synthetic platforms
 	@$(BIN)/python -m tests.benchmarks.bench_network
+
+CHAOS_KILLS ?= 200
+CHAOS_FLIPS ?= 500
+chaos: setup ## kill runs at random moments, flip bits, fill disks; CHAOS_KILLS and CHAOS_FLIPS (3 hours)
+	@$(BIN)/python -m tests.chaos $(CHAOS_KILLS) $(CHAOS_FLIPS)
 
 bench-device: setup ## time the training step on this machine's GPU
 	@$(BIN)/python -m tests.benchmarks.bench_device

@@ -15,8 +15,8 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import METRICS, MODELS, STEPS
 from ecdctr_spark.tables.small import read_rows
-from tests.end_to_end.conftest import PREDICTED
 from tests.end_to_end.test_run import ecdctr
+from tests.miniature import PREDICTED
 
 pytestmark = pytest.mark.end_to_end
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("nbclient", reason="nbclient is in the extra notebook")
 import nbformat
 
-from tests.end_to_end.conftest import PREDICTED
+from tests.miniature import PREDICTED
 from tests.notebooks import NOTEBOOKS, executed
 
 pytestmark = pytest.mark.end_to_end

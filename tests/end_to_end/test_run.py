@@ -33,7 +33,7 @@ from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
-from tests.end_to_end.conftest import PREDICTED, USERS
+from tests.miniature import PREDICTED, USERS
 
 pytestmark = pytest.mark.end_to_end
 

@@ -1,0 +1,1 @@
+"""What a platform does to a pipeline, done on purpose: `make chaos`."""

@@ -1,0 +1,82 @@
+"""make chaos: kills, damage, two runs at once, a full disk and bad rows; a table, and .bench/chaos.json."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ecdctr_spark.session import spark_session
+from tests.benchmarks.results import Result, at_least, at_most, plain, publish
+from tests.chaos.company import bad_rows, full_disk, two_at_once
+from tests.chaos.damage import flipped, kinds
+from tests.chaos.kills import VICTIMS, Reference, killed, undisturbed
+from tests.chaos.runs import Platform, prepared
+
+_BAD_ROWS = 1000
+_SMALL_DISKS = (2, 6)  # megabytes
+
+
+def main(kills: int, flips: int) -> None:
+    """Everything, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as place:
+        folder = Path(place)
+        platform = prepared(folder)
+        reference = undisturbed(platform, folder / "finished")
+        rows = [
+            *of_kills(platform, folder / "root", reference, kills),
+            *of_damage(folder / "finished", flips),
+            *of_company(platform, folder, reference),
+        ]
+    publish("chaos", rows, ["pyspark", "delta-spark", "torch"])
+
+
+def of_kills(platform: Platform, root: Path, reference: Reference, number: int) -> list[Result]:
+    """Kills until so many are made."""
+    done = killed(platform, root, reference, number)
+    by_victim = [plain(f"kills: {name}", sum(kill.victim == name for kill in done.kills), "kills") for name in VICTIMS]
+    return [
+        plain("a run that is left alone", reference.seconds, "s"),
+        *by_victim,
+        at_least("kills", len(done.kills), "kills", number),
+        at_least("runs that ended, as the one that was left alone", done.equal, f"of {done.ended}", done.ended),
+        *(at_most(f"kills after which a run {fault}", count, "kills", 0) for fault, count in done.faults.items()),
+    ]
+
+
+def of_damage(root: Path, number: int) -> list[Result]:
+    """Flips, as many in each kind of files."""
+    spark = spark_session("local[2]", "2g")
+    done = flipped(kinds(root, spark), number)
+    spark.stop()
+    return [
+        *(
+            plain(f"flips found: {flips.kind}", flips.found, f"of {flips.found + flips.without_effect}")
+            for flips in done
+        ),
+        at_most(
+            "flips that were neither found nor without effect", sum(len(flips.unseen) for flips in done), "flips", 0
+        ),
+    ]
+
+
+def of_company(platform: Platform, folder: Path, reference: Reference) -> list[Result]:
+    """Whether each ends as it should: 1 for yes."""
+    alone = two_at_once(platform, folder / "two", reference)
+    shutil.rmtree(folder / "two")
+    good = bad_rows(platform, folder / "bad", _BAD_ROWS)
+    disks = {size: full_disk(platform, folder / f"disk-{size}", reference, size) for size in _SMALL_DISKS}
+    return [
+        at_least("two runs at once: one is refused in one line", alone, "yes", 1),
+        at_least(f"{_BAD_ROWS:,} bad rows: all in quarantine", good, "yes", 1),
+        *(
+            at_least(f"a disk of {size} MB: one line, then resumed", ended, "yes", 1)
+            for size, ended in disks.items()
+            if ended is not None
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
