@@ -7,6 +7,7 @@ must not displace the good one.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from itertools import chain
@@ -30,18 +31,21 @@ _USER, _ITEM = ("user_id", "valid_from", CORRUPT), ("item_id", "valid_from", COR
 _ALWAYS = "1970-01-01 00:00:00"
 
 Rule = tuple[Column, str]  # what a bad row satisfies, and its reason
+Span = tuple[dt.date, dt.date]  # a first and a last day
 
 
-def judged_impressions(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame:
+def judged_impressions(raw: DataFrame, clock: Clock, timezone: str, asked: Span | None = None) -> DataFrame:
     """The columns of IMPRESSIONS, judged. Columns beyond the contract become `context`, nulls left out.
 
     Times are read by `clock` (sources/values.py); ds is the date of event_time in `timezone`. `clicked`, where the raw
-    frame has it, must be 0/1 or true/false in each row. Raises ConfigError for identifiers of a type that has none.
+    frame has it, must be 0/1 or true/false in each row. Of rows of days other than those `asked` for, by default none,
+    only the time is read: they are bad. Raises ConfigError for identifiers of a type that has none.
     """
+    dated = _dated(raw, "event_time", clock, timezone)
     read = _read(
-        raw,
+        dated,
+        asked,
         event_id=_id(raw, "event_id"),
-        event_time=_time(raw, "event_time", clock),
         domain=_text(raw, "domain"),
         user_id=_id(raw, "user_id"),
         item_id=_id(raw, "item_id"),
@@ -51,9 +55,9 @@ def judged_impressions(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame
     return read.select(
         *_parsed("event_id", "event_time", "domain", "user_id", "item_id"),
         context,
-        *_parsed("clicked"),
-        _day("event_time", timezone),
+        *_parsed("clicked", "ds"),
         _reason(
+            *_not_asked(asked),
             *_malformed(raw),
             *_no_id(raw, "event_id"),
             *_no_time("event_time"),
@@ -66,13 +70,14 @@ def judged_impressions(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame
     )
 
 
-def judged_clicks(raw: DataFrame, clock: Clock, timezone: str) -> DataFrame:
-    """The columns of CLICKS, judged by themselves. ds is the date of click_time in `timezone`."""
-    read = _read(raw, event_id=_id(raw, "event_id"), click_time=_time(raw, "click_time", clock))
+def judged_clicks(raw: DataFrame, clock: Clock, timezone: str, asked: Span | None = None) -> DataFrame:
+    """The columns of CLICKS, judged by themselves. ds is the date of click_time in `timezone`; see
+    `judged_impressions`."""
+    dated = _dated(raw, "click_time", clock, timezone)
+    read = _read(dated, asked, event_id=_id(raw, "event_id"))
     return read.select(
-        *_parsed("event_id", "click_time"),
-        _day("click_time", timezone),
-        _reason(*_malformed(raw), *_no_id(raw, "event_id"), *_no_time("click_time")),
+        *_parsed("event_id", "click_time", "ds"),
+        _reason(*_not_asked(asked), *_malformed(raw), *_no_id(raw, "event_id"), *_no_time("click_time")),
         _whole(raw),
     )
 
@@ -100,7 +105,7 @@ def judged_profiles(raw: DataFrame, key: str, clock: Clock) -> DataFrame:
     begin, undated = F.lit(None).cast("timestamp"), F.lit(True)
     if "valid_from" in raw.columns:
         begin, undated = _time(raw, "valid_from", clock), is_missing(*_column(raw, "valid_from"))
-    read = _read(raw, **{key: _id(raw, key)}, valid_from=begin, undated=undated)
+    read = _read(raw, None, **{key: _id(raw, key)}, valid_from=begin, undated=undated)
     unread = [(broken & ~_of("undated"), reason) for broken, reason in _no_time("valid_from")]
     return read.select(
         *_parsed(key),
@@ -174,14 +179,32 @@ def _names(judged: DataFrame, table: Table) -> list[str]:
     return judged.sparkSession.createDataFrame([], table.columns).columns
 
 
-def _read(raw: DataFrame, **parsed: Column) -> DataFrame:
-    """The raw frame with parsed columns beside its own (see _of).
+def _dated(raw: DataFrame, time: str, clock: Clock, timezone: str) -> DataFrame:
+    """The raw frame with its time, parsed, and ds beside its own columns. ds is null for a time out of all bounds,
+    whose row would belong to a day that none asks for."""
+    read = _read(raw, None, **{time: _time(raw, time, clock)})
+    day = F.when(_in_bounds(time), day_of(_of(time), timezone))
+    return read.select("*", day.alias(_name("ds")))
 
-    A generator makes them, of one row each: Spark moves no filter below it. A filter on a day or a reason would be
-    moved, with all that they are made from written into it again and again, until the code outgrew a Java method.
+
+def _read(raw: DataFrame, asked: Span | None, **parsed: Column) -> DataFrame:
+    """The raw frame with parsed columns beside its own (see _of), null in rows of days not asked for.
+
+    A generator makes them, of one row each: Spark moves no filter on what it makes below it. A filter on a reason would
+    be moved, with all that it is made from written into it again and again, until the code outgrew a Java method. One
+    on a day is moved below the generator of all but the time, so that other rows cost little.
     """
     row = F.struct(*(column.alias(_name(name)) for name, column in parsed.items()))
-    return raw.select("*", F.inline(F.array(row)))
+    return raw.select("*", F.inline(F.array(row if asked is None else F.when(_of_days(asked), row))))
+
+
+def _of_days(asked: Span) -> Column:
+    """Whether a row is of these days, or may be."""
+    return _of("ds").isNull() | _of("ds").between(*map(F.lit, asked))
+
+
+def _not_asked(asked: Span | None) -> list[Rule]:
+    return [] if asked is None else [(~_of_days(asked), "it is of a day that was not asked for")]
 
 
 def _name(name: str) -> str:
@@ -223,12 +246,6 @@ def _id(raw: DataFrame, name: str) -> Column:
 
 def _time(raw: DataFrame, name: str, clock: Clock) -> Column:
     return as_time(*_column(raw, name), clock)
-
-
-def _day(time: str, timezone: str) -> Column:
-    """The day of a parsed time; null for a time out of all bounds, whose row would belong to a day that none asks
-    for."""
-    return F.when(_in_bounds(time), day_of(_of(time), timezone)).alias("ds")
 
 
 def _in_bounds(time: str) -> Column:

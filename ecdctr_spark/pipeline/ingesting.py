@@ -73,8 +73,8 @@ class Ingested(NamedTuple):
 
 @dataclass(frozen=True)
 class _Survey:
-    """The raw rows of a source by day, None without a readable time: all of them, the good ones, and distinct good
-    events on the days that have rows in the table already."""
+    """The raw rows of a source by day, None without a readable time: all of them, the good ones of the days that are
+    read, and distinct good events on those that have rows in the table already."""
 
     rows: Mapping[dt.date | None, int]
     good: Mapping[dt.date | None, int]
@@ -127,11 +127,12 @@ def ingest(store: Store, config: Config, first: dt.date, last: dt.date) -> Inges
         described = raw.described.get(table.name)
         return _Input(table, judged, described.rows if described else None)
 
-    impressions = given(IMPRESSIONS, judged_impressions(raw.impressions, clock, zone))
+    impressions = given(IMPRESSIONS, judged_impressions(raw.impressions, clock, zone, (start, last)))
     parts = [_admit_days(store, config, impressions, read)]
     if raw.clicks is not None:
         shown = store.read(IMPRESSIONS).where(within(days(start - window(config), last)))
-        parts.append(_admit_days(store, config, given(CLICKS, judged_clicks(raw.clicks, clock, zone)), read, shown))
+        clicks = given(CLICKS, judged_clicks(raw.clicks, clock, zone, (start, last)))
+        parts.append(_admit_days(store, config, clicks, read, shown))
     if raw.users is not None:
         parts.append(_admit_profiles(store, given(USERS, judged_profiles(raw.users, "user_id", clock))))
     if raw.items is not None:
@@ -214,14 +215,18 @@ def _admit_days(store: Store, config: Config, given: _Input, read: _Days, shown:
 
 
 def _admit_profiles(store: Store, given: _Input) -> _Part:
-    """Inserts the profiles of the logs, and replaces those with the same key: a folder may hold only what is new."""
+    """Inserts the profiles of the logs, and replaces those with the same key: a folder may hold only what is new. Where
+    it holds nothing new, as on most nights, the table is not written again."""
     table, judged, _ = given
     found = _look(given)
-    new, writing = chosen(judged, table), Observation()
-    others = store.read(table).join(new, list(table.key), how="left_anti")
-    rows = new.observe(writing, F.count(F.lit(1)).alias("kept")).unionByName(others)
-    store.replace(table, rows, "true")
-    read, good, kept = sum(found.rows.values()), sum(found.good.values()), writing.get.get("kept", 0)
+    new, there, key = chosen(judged, table), store.read(table), list(table.key)
+    attributes = F.to_json("attributes")
+    known = new.join(there.select(*key, attributes.alias("known")), key, how="left")
+    same = attributes.eqNullSafe(F.col("known"))
+    kept, differing = known.agg(F.count(F.lit(1)), F.count_if(~same)).collect()[0]
+    if differing:
+        store.replace(table, new.unionByName(there.join(new, key, how="left_anti")), "true")
+    read, good = sum(found.rows.values()), sum(found.good.values())
     return _Part(table, judged, "true", Counts(read, kept, duplicates=good - kept, quarantined=read - good))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from ecdctr_spark.features.ingest import (
     chosen,
@@ -53,6 +54,32 @@ def verdicts(checked: DataFrame, key: str = "event_id") -> list[tuple[str | None
 
 def schema(spark: SparkSession, columns: str) -> list[tuple[str, str]]:
     return spark.createDataFrame([], columns).dtypes
+
+
+def test_of_days_that_are_not_asked_for_only_the_time_is_read(spark: SparkSession) -> None:
+    times = {"before": "2024-01-01T23:59:59", "first": "2024-01-02T00:00:00", "last": "2024-01-03T23:59:59",
+             "after": "2024-01-04T00:00:00", "unknown": "soon"}  # fmt: skip
+    raw = rows(spark, *({**GOOD, "event_id": name, "event_time": time} for name, time in times.items()))
+    asked = (dt.date(2024, 1, 2), dt.date(2024, 1, 3))
+    found = {row["raw"]["event_id"]: row for row in judged_impressions(raw, Clock(), "UTC", asked).collect()}
+    reasons = {name: row["reason"] for name, row in found.items()}
+    other = "it is of a day that was not asked for"
+    unread = "event_time cannot be read as a time"
+    assert reasons == {"before": other, "first": None, "last": None, "after": other, "unknown": unread}
+    assert [found[name]["event_id"] for name in times] == [None, "first", "last", None, "unknown"]
+    assert found["after"]["ds"] == dt.date(2024, 1, 4)  # it is counted, as a row of its day
+    assert (
+        found["first"].asDict()
+        == judged_impressions(raw, Clock(), "UTC").where("event_id = 'first'").collect()[0].asDict()
+    )
+
+
+def test_rows_of_other_days_are_dropped_before_they_are_judged(spark: SparkSession) -> None:
+    day = dt.date(2024, 1, 2)
+    chosen_day = judged_impressions(rows(spark, GOOD), Clock(), "UTC", (day, day)).where(F.col("ds") == F.lit(day))
+    plan = chosen_day._jdf.queryExecution().optimizedPlan().toString()
+    judging, filtering = (plan.index(node) for node in ("Generate", "Filter"))
+    assert judging < filtering < plan.index("Generate", judging + 1)  # a plan is read from its end
 
 
 def test_a_bad_impression_has_a_reason(spark: SparkSession) -> None:

@@ -21,6 +21,7 @@ from ecdctr_spark.pipeline.run import run_counted
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import CLICKS, IMPRESSIONS, QUARANTINE, USERS
 from ecdctr_spark.tables.store import Store
 
@@ -270,6 +271,9 @@ def test_profiles_that_are_not_in_the_folder_stay(logs: Logs) -> None:
     assert logs.ingest(FIFTH, FIFTH).counts == Counts(rows_read=10, rows_kept=8, duplicates=1, quarantined=1)
     logs.write("users", ["u1,2024-01-01,new", "u1,2024-01-03,newer"], "user_id,valid_from,plan")
     assert logs.ingest(FIFTH, FIFTH).counts == Counts(rows_read=8, rows_kept=8)
+    version = pinned.version(logs.store.place(USERS))
+    assert logs.ingest(FIFTH, FIFTH).counts == Counts(rows_read=8, rows_kept=8)
+    assert pinned.version(logs.store.place(USERS)) == version  # nothing is new: it is not written again
     rows: list[Any] = logs.store.read(USERS).collect()
     assert {(row["user_id"], row["valid_from"].day, row["attributes"]["plan"]) for row in rows} == {
         ("u1", 1, "new"), ("u1", 3, "newer"), ("u2", 1, "old"),
