@@ -110,6 +110,17 @@ _KNOWN = (
         "run it again: it resumes; spark.driver_memory must fit this machine",
     ),
     (
+        r"BindException|Address already in use",
+        "a port is taken",
+        "end what listens there, or set another port",
+    ),
+    (
+        r"(?:HTTP status|[Ss]tatus [Cc]ode:) 5\d\d"
+        r"|AWS Error (?:INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING)",
+        "a server fails",
+        "run it again when it works: it resumes",
+    ),
+    (
         r"Connection refused|UnknownHost|Name or service not known|[Cc]ouldn't connect|[Cc]ould not connect|timed out"
         r"|AWS Error (?:NETWORK_CONNECTION|UNKNOWN)|NoSuchBucket|curlCode",
         "a server does not answer",

@@ -17,7 +17,7 @@ from pyspark.sql.types import StructType
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables import pinned, small
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Scope, Table, properties
 
 _LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -142,9 +142,9 @@ class Store:
         if self.exists(table):
             self._check_columns(table)
             return
-        if self.place(table).at("_delta_log").exists():  # left by a killed writer: Spark takes it for a table
-            small.create(self.place(table), table)
-            return
+        # Left by a writer that was killed, or had no room on the disk, before its first commit: Spark takes it for a
+        # table.
+        self.place(table).at("_delta_log").remove()
         builder = DeltaTable.createIfNotExists(self.spark).location(self.path(table))
         builder = builder.addColumns(self._declared(table))
         for key, value in properties(table).items():

@@ -78,10 +78,11 @@ def test_a_table_of_other_columns_is_reported_in_one_line_and_left_alone(store: 
     assert content(store) == [("a", 1)]
 
 
-def test_what_a_killed_writer_left_before_the_first_commit_is_no_table(store: Store) -> None:
-    store.place(COUNTS).at("_delta_log", ".00000000000000000000.json.1f2e.tmp").write_bytes(b"{")
-    assert not store.exists(COUNTS) and store.read(COUNTS).count() == 0
-    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
+@pytest.mark.parametrize("table", [COUNTS, replace(COUNTS, varied=("key",))])
+def test_what_a_writer_left_that_was_stopped_before_the_first_commit_is_no_table(store: Store, table: Table) -> None:
+    store.place(table).at("_delta_log", ".00000000000000000000.json.1f2e.tmp").write_bytes(b"{")
+    assert not store.exists(table) and store.read(table).count() == 0
+    store.replace(table, rows(store.spark, ("a", 1, "2020-01-01")), "true")
     assert content(store) == [("a", 1)]
 
 
