@@ -387,13 +387,10 @@ def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
 
 @command
 def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Compact the tables and remove files that no model and no version of the last week needs."""
-    from ecdctr_spark.pipeline.care import tidy as clean
-
+    """Compact the tables and remove files that no model and no version of the last days (storage.keep_days) needs."""
     config = load_config(conf, set_)
     with _writing(config, "tidy") as store:
-        for table, hours in clean(store, config).items():
-            typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
+        _tidy(store, config)
 
 
 @command
@@ -427,13 +424,24 @@ def _writing(config: Config, command: str) -> Iterator[Any]:
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
     from ecdctr_spark.pipeline.plans import check_source
-    from ecdctr_spark.pipeline.run import run as carry_out
 
     check_source(config)  # before a session is started
+    from ecdctr_spark.pipeline.care import tidy_is_due
+    from ecdctr_spark.pipeline.run import run as carry_out
+
     _say_terms(config.source.kind)
     with _writing(config, "run") as store:
         carry_out(store, config, first, last, _console())
+        if tidy_is_due(_root(config), config):
+            _tidy(store, config)
         _name_tables(store, config)
+
+
+def _tidy(store: Any, config: Config) -> None:
+    from ecdctr_spark.pipeline.care import tidy as clean
+
+    for table, hours in clean(store, config).items():
+        typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
 
 
 def _name_tables(store: Any, config: Config) -> None:

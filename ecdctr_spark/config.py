@@ -26,6 +26,7 @@ from ecdctr_spark.settings.base import (
     ConfigError,
     NotNegative,
     Positive,
+    PositiveNumber,
     PositiveShare,
     SettingError,
     Settings,
@@ -56,6 +57,8 @@ class Storage(Settings, frozen=True):
         about("catalog.schema in which the tables get names"),
     ] = None
     wait_minutes: Annotated[float, Meta(ge=0), about("how long a command waits for another that writes here")] = 0.0
+    keep_days: Annotated[PositiveNumber, about("for which `ecdctr tidy` keeps versions of tables readable")] = 7.0
+    tidy_days: Annotated[PositiveNumber | None, about("after which a run tidies; null: only `ecdctr tidy` does")] = 7.0
 
     def __post_init__(self) -> None:
         try:

@@ -12,6 +12,7 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     ranks chosen        model, ranks, rows, batch_size: by training.ranks auto
     training step chosen  choice (captured or eager, training/captured.py), reason, captured_ms, eager_ms: on a GPU
     report written      place, bytes
+    tables tidied       tables, seconds
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line
     command failed      command, seconds, exit_code, error: the last line

@@ -1,5 +1,8 @@
 """Maintenance of the tables: compaction that keeps what models were made from, and erasure of a user.
 
+A table gets files and versions with each night. `ecdctr tidy` merges the small files and removes those of old versions;
+a run does so too, every storage.tidy_days.
+
 Erasure removes the user's rows from every table of every configuration under the root, the token from each vocabulary
 (its index is never given to another) and the user's vectors from the snapshots, then vacuums. Versions from before it
 cannot be read any more. The raw logs are the user's own to clean.
@@ -16,19 +19,42 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
+from ecdctr_spark.events import event
+from ecdctr_spark.pipeline.registry import now, record
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.values import DECIMAL_ZEROS, PADDING
-from ecdctr_spark.tables.schemas import IMPRESSIONS, MODELS, TABLES, VOCABULARY, Person, Scope, Table, samples_table
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import (
+    IMPRESSIONS,
+    MODELS,
+    STEPS,
+    TABLES,
+    VOCABULARY,
+    Person,
+    Scope,
+    Table,
+    samples_table,
+)
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tables.store import Store
 
-_WEEK_HOURS = 168.0  # a running reader may still need the files it opened
+_TIDIED = "tidy"  # of the ledger
+
+
+def tidy_is_due(root: Root, config: Config) -> bool:
+    """Whether storage.tidy_days have passed since the tables were tidied or, where they never were, since the first
+    step under the root."""
+    ledger = read_rows(root, STEPS) if config.storage.tidy_days is not None else []
+    tidied = [row["finished"] for row in ledger if row["step"] == _TIDIED]
+    since = max(tidied, default=min((row["finished"] for row in ledger), default=None))
+    return since is not None and now() - since >= dt.timedelta(days=config.storage.tidy_days or 0)
 
 
 def tidy(store: Store, config: Config) -> dict[str, float]:
     """Compacts every table under the root, of all logs and data sets, and removes files that are part of no version of
-    the last week and of no version that a registered model pins. Returns by place of the table how many hours back its
-    versions stay readable."""
+    the last storage.keep_days and of no version that a registered model pins. Returns by place of the table how many
+    hours back its versions stay readable."""
+    started = now()
     pinned = _pinned(store)
     hours = {}
     for place, tables in _places(store, config):
@@ -36,8 +62,11 @@ def tidy(store: Store, config: Config) -> dict[str, float]:
             place.compact(table)
             oldest = _oldest(place, table, pinned.get((place.data_set, table.name), set()))
             name = place.place(table).uri.removeprefix(f"{store.root}/")
-            hours[name] = max(_WEEK_HOURS, oldest)
+            hours[name] = max(24 * config.storage.keep_days, oldest)
             place.vacuum(table, hours[name])
+    seconds = (now() - started).total_seconds()
+    record(store.root, [{"step": _TIDIED, "seconds": seconds}])
+    event("tables tidied", tables=len(hours), seconds=seconds)
     return hours
 
 
@@ -125,4 +154,4 @@ def _oldest(store: Store, table: Table, versions: set[int]) -> float:
     times = [time for version, time in store.committed(table).items() if version in versions]
     if not times:
         return 0.0
-    return (dt.datetime.now(dt.timezone.utc) - min(times)).total_seconds() / 3600 + 1
+    return (now() - min(times)).total_seconds() / 3600 + 1

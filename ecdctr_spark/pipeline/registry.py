@@ -170,7 +170,7 @@ def register(root: Root, config: Config, training: Training, origin: Origin, res
         "ranks": result.ranks,
         "rows": result.rows,
         "seconds": result.seconds,
-        "created": _now(),
+        "created": now(),
         "inputs": origin.inputs,
         "digest": origin.digest,
     }
@@ -209,7 +209,7 @@ def record_without_ads(root: Root, methods: Iterable[str], asked: Iterable[dt.da
 
 def record(root: Root, rows: Iterable[Mapping[str, Any]]) -> None:
     """Appends finished steps to the ledger, with their counts and seconds."""
-    if entries := [{**row, "finished": _now()} for row in rows]:
+    if entries := [{**row, "finished": now()} for row in rows]:
         append_rows(root, STEPS, entries)
 
 
@@ -287,5 +287,6 @@ def _evaluated(
     return found
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """This moment, as the ledger and the registry have it."""
     return dt.datetime.now(dt.timezone.utc)

@@ -11,18 +11,28 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.features.vocabulary import admit
 from ecdctr_spark.pipeline import steps
-from ecdctr_spark.pipeline.care import forget, tidy
+from ecdctr_spark.pipeline.care import forget, tidy, tidy_is_due
 from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import DAILY_COUNTS, MODELS, ORACLE, PREDICTIONS, QUARANTINE, SNAPSHOTS, VOCABULARY
-from ecdctr_spark.tables.small import append_rows
+from ecdctr_spark.tables.schemas import (
+    DAILY_COUNTS,
+    MODELS,
+    ORACLE,
+    PREDICTIONS,
+    QUARANTINE,
+    SNAPSHOTS,
+    STEPS,
+    VOCABULARY,
+)
+from ecdctr_spark.tables.small import append_rows, read_rows
 from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled, surveyed
 
@@ -168,6 +178,25 @@ def test_a_user_whom_no_table_knows_is_an_error(spark: SparkSession, config: Con
         forget(Store(Session.of(spark), Root.parse(tmp_path)), config, "a stranger")
 
 
+def test_a_user_is_a_value_and_never_part_of_a_query(forgetful: tuple[Store, dict[str, int]], config: Config) -> None:
+    store, before = forgetful[0], holding(Path(forgetful[0].root.uri), "other")
+    with pytest.raises(ConfigError, match=r"no table under .* knows this user"):
+        forget(store, config, "x' or 1=1 or '%' = '")
+    assert holding(Path(store.root.uri), "other") == before
+
+
+def test_tables_are_tidied_by_a_run_when_the_last_time_is_long_ago(config: Config, tmp_path: Path) -> None:
+    root, now = Root.parse(tmp_path), dt.datetime.now(dt.timezone.utc)
+    assert not tidy_is_due(root, config)  # nothing is there
+    append_rows(root, STEPS, [{"step": "build", "finished": now - dt.timedelta(days=8)}])
+    assert tidy_is_due(root, config)
+    append_rows(root, STEPS, [{"step": "tidy", "finished": now - dt.timedelta(days=6)}])
+    assert not tidy_is_due(root, config)
+    for days, due in ((5.0, True), (None, False)):
+        other = replace(config, storage=replace(config.storage, tidy_days=days))
+        assert tidy_is_due(root, other) == due
+
+
 def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:
     store = copied(built, tmp_path)
     pinned = max(store.committed(VOCABULARY))
@@ -176,6 +205,7 @@ def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Conf
     append_rows(store.root, MODELS, [entry])
     store.delete(VOCABULARY, store.spark.createDataFrame([("i2",)], "token string"), "kept.token = keys.token")
     hours = tidy(store, config)
+    assert [row["step"] for row in read_rows(store.root, STEPS)] == ["tidy"]
     assert store.read(VOCABULARY, pinned).count() == rows
     assert hours[f"data_set/{store.data_set}/tables/vocabulary"] >= 168
     store.vacuum(VOCABULARY, 0)  # what tidying would do without care
