@@ -22,7 +22,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packag
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
 .PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
-	bench-spark bench-run bench-train bench-network bench-device chaos clean
+	bench-spark bench-run bench-train bench-network bench-device chaos mutants years clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
@@ -125,6 +125,22 @@ CHAOS_KILLS ?= 200
 CHAOS_FLIPS ?= 500
 chaos: setup ## kill runs at random moments, flip bits, fill disks; CHAOS_KILLS and CHAOS_FLIPS (3 hours)
 	@$(BIN)/python -m tests.chaos $(CHAOS_KILLS) $(CHAOS_FLIPS)
+
+YEARS_NIGHTS ?= 1000
+years: setup ## run YEARS_NIGHTS nights one by one on a small platform: what grows (3 hours)
+	@$(BIN)/python -m tests.years $(YEARS_NIGHTS)
+
+# cosmic-ray's packages are not those of the project.
+MUTANTS := .bench/mutants/venv
+MUTANTS_DRAWN ?= 200
+MUTANTS_SEED ?= 1
+mutants: setup $(MUTANTS)/ready ## change one token at a time: the tests of its package must fail; MUTANTS_DRAWN (2 hours)
+	@$(MUTANTS)/bin/python -m tests.mutants $(MUTANTS_DRAWN) $(MUTANTS_SEED)
+
+$(MUTANTS)/ready: constraints/mutants.txt | $(STAMPS)/venv
+	@$(PYTHON) -m venv $(MUTANTS)
+	@$(BIN)/uv pip install --quiet --python $(MUTANTS)/bin/python -r constraints/mutants.txt
+	@touch $@
 
 bench-device: setup ## time the training step on this machine's GPU
 	@$(BIN)/python -m tests.benchmarks.bench_device
