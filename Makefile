@@ -21,7 +21,7 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint docs \
+.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint audit docs \
 	bench-spark bench-run bench-train bench-network bench-device chaos mutants years clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -106,6 +106,10 @@ $(SPARK41)/ready: constraints/spark41.txt pyproject.toml setup.py | $(STAMPS)/ve
 
 lint: setup ## run ruff, mypy and import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+audit: setup ## look the pinned packages up among known advisories, as far as the package index has any
+	@$(BIN)/uv tool run --quiet pip-audit --no-deps --disable-pip --progress-spinner off --format json \
+		--requirement $(CONSTRAINTS) 2>/dev/null | $(BIN)/python -m tests.advisories
 
 docs: setup ## write the reference (docstrings, settings, tables, commands, pages) into .docs
 	@$(BIN)/python -m ecdctr_spark.reference.build .docs
