@@ -27,7 +27,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any, TextIO
@@ -87,13 +87,28 @@ def passed_on(hear: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
 def standard_error(log: Path) -> Iterator[TextIO]:
     """A stream to standard error, to which only its holder writes: what this process and those that it starts write
     there otherwise goes to the end of `log`."""
+    with _apart(sys.stderr, 2, log) as stream:
+        yield stream
+
+
+@contextmanager
+def quiet_processes(log: Path) -> Iterator[None]:
+    """Processes that are started in the block write to the end of `log` for as long as they live. This one still writes
+    to standard output."""
+    with standard_error(log), _apart(sys.stdout, 1, log) as stream, redirect_stdout(stream):
+        yield
+
+
+@contextmanager
+def _apart(usual: TextIO, at: int, log: Path) -> Iterator[TextIO]:
+    """A stream to where `usual` writes. The descriptor `at`, which other processes inherit, leads to the log; in a
+    notebook, `usual` has another one."""
     try:
-        sys.stderr.flush()
-        sys.stderr.fileno()
+        usual.flush()
+        usual.fileno()
     except (AttributeError, UnsupportedOperation):  # replaced by an object, which no other process can write to
-        yield sys.stderr
+        yield usual
         return
-    at = 2  # what other processes inherit; in a notebook, sys.stderr has another descriptor
     ours, theirs = os.dup(at), os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(theirs, at)
     os.close(theirs)
@@ -101,7 +116,7 @@ def standard_error(log: Path) -> Iterator[TextIO]:
         with os.fdopen(os.dup(ours), "w", encoding="utf-8", buffering=1) as stream:
             yield stream
     finally:
-        sys.stderr.flush()
+        usual.flush()
         os.dup2(ours, at)
         os.close(ours)
 

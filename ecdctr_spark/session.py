@@ -16,7 +16,7 @@ import pyspark
 from pyspark.sql import SparkSession
 
 from ecdctr_spark.config import CONF
-from ecdctr_spark.events import standard_error
+from ecdctr_spark.events import quiet_processes
 from ecdctr_spark.executors import with_environment
 from ecdctr_spark.failures import log_file
 from ecdctr_spark.progress import Tasks, Watch
@@ -97,7 +97,7 @@ def spark_session(master: str = "local[2]", driver_memory: str = "4g", root: Roo
         )  # a cluster has Delta's jars, but may lack this package
 
         builder = configure_spark_with_delta_pip(builder, extra_packages=packages)
-    with as_file(CONF / "log4j2.properties") as logging, standard_error(log_file()):
+    with as_file(CONF / "log4j2.properties") as logging, quiet_processes(log_file()):
         options = [_JVM, f"-Dlog4j2.configurationFile={logging}", f'"-Djava.io.tmpdir={temporary}"']
         if CLASS_ARCHIVE.exists():  # one of another Java or of other jars is ignored by the JVM
             options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")

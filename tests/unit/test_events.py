@@ -104,6 +104,24 @@ def test_what_others_write_to_standard_error_goes_to_the_log(tmp_path: Path) -> 
     assert sorted(log.read_text().split()) == ["child", "python"]
 
 
+def test_a_process_that_is_started_quietly_stays_so_and_this_one_still_writes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    script = f"""
+import subprocess
+from pathlib import Path
+from ecdctr_spark.events import quiet_processes
+with quiet_processes(Path({str(log)!r})):
+    child = subprocess.Popen(["sh", "-c", "read go; echo child; echo child >&2"], stdin=subprocess.PIPE)
+    print("within")
+child.communicate(b"go")
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["within", "after"], "")
+    assert log.read_text().split() == ["child", "child"]
+
+
 def test_what_processes_write_goes_to_the_log_in_a_notebook_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
