@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.session import spark_session
 from tests.configured import FIRST_DAY
+from tests.sessions import TINY_TABLES
 
 settings.register_profile("busy", deadline=None)  # of a machine that is busy, a test is not timed
 settings.load_profile("busy")
@@ -22,13 +23,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
 # Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and is interpreted from then on.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC")
-# Tables of a few rows are read in less time than code for them is generated. Processes that tests start do generate it.
-TINY_TABLES = {
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
 
 
 def missing(module: str) -> bool:

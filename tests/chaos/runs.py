@@ -18,6 +18,7 @@ from ecdctr_spark.tables.schemas import METRICS, STEPS
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.training.checkpoint import digest
 from tests.miniature import write_logs, write_overlay
+from tests.sessions import TINY_TABLES
 
 DAYS = ("--from", "2024-03-04", "--to", "2024-03-06")
 SETTINGS = ("spark.driver_memory=2g", "methods.ads_only.levels.ads_only.starts_on=2024-03-03")
@@ -45,7 +46,9 @@ def begun(platform: Platform, root: Path, command: str = "run", days: Iterable[s
     """A command that has just been started."""
     given = [argument for setting in (*SETTINGS, f"storage.root={root}") for argument in ("--set", setting)]
     line = [sys.executable, "-m", "ecdctr_spark.cli", command, *days, "--conf", str(platform.overlay), *given]
-    environment = {"SPARK_SUBMIT_OPTS": _JVM, **os.environ, "TMPDIR": str(platform.temporary)}
+    tiny = " ".join(f"--conf {key}={value}" for key, value in TINY_TABLES.items())
+    environment = {"SPARK_SUBMIT_OPTS": _JVM, "PYSPARK_SUBMIT_ARGS": f"{tiny} pyspark-shell", **os.environ}
+    environment["TMPDIR"] = str(platform.temporary)
     pipe = subprocess.PIPE
     return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
 

@@ -19,7 +19,7 @@ from ecdctr_spark.session import spark_session
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS
 from ecdctr_spark.tables.small import read_rows
-from tests.conftest import TINY_TABLES
+from tests.sessions import TINY_TABLES
 
 DAY = "2024-03-05"
 ENDED = "ended: "  # what a command's line begins with
