@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ecdctr_spark.evaluation.calibration import reliability
+from ecdctr_spark.evaluation.metrics import overall
 from ecdctr_spark.evaluation.significance import Interval, gauc_difference
 from ecdctr_spark.tables import pinned
-from ecdctr_spark.tables.schemas import CALIBRATION, COMPARISONS, PREDICTIONS
+from ecdctr_spark.tables.schemas import CALIBRATION, COMPARISONS, METRICS, PREDICTIONS
 from ecdctr_spark.tables.small import Row, among, literal, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 
@@ -28,8 +29,9 @@ class Comparison(NamedTuple):
 
 
 def compare(store: Store, methods: Sequence[str], resamples: int) -> Comparison:
-    """The comparison of methods, by identity, on all that they have predicted. Spark computes it only where the
-    predictions have changed since it last did. Raises ConfigError where there are no predictions."""
+    """The comparison of methods, by identity, on all that they have predicted, and their METRICS over all days. Spark
+    computes them only where the predictions have changed since it last did. Raises ConfigError where there are no
+    predictions."""
     version = pinned.version(store.place(PREDICTIONS))
     return _kept(store, methods, resamples, version) or _computed(store, methods, resamples, version)
 
@@ -50,10 +52,13 @@ def _kept(store: Store, methods: Sequence[str], resamples: int, version: int) ->
 def _computed(store: Store, methods: Sequence[str], resamples: int, version: int) -> Comparison:
     first, *others = methods
     predictions = store.read(PREDICTIONS, version).where(among("method", methods))
+    rated = [row.asDict() for row in overall(predictions).collect()]
+    replace_rows(store.root, METRICS, rated, f"date is null and {among('method', methods)}")
     against = {other: gauc_difference(predictions, first, other, resamples, _SEED) for other in others}
     bins = [row.asDict() for row in reliability(predictions, _BINS).collect()]
     made_of = {"method": first, "resamples": resamples, "version": version}
     rows = [{**made_of, "baseline": other, **vars(interval)} for other, interval in against.items()]
+    # The rows by which a comparison is known to be done come last.
     replace_rows(store.root, COMPARISONS, rows, f"method = {literal(first)} and {among('baseline', others)}")
     replace_rows(store.root, CALIBRATION, [{**row, "version": version} for row in bins], among("method", methods))
     return Comparison(against, bins)

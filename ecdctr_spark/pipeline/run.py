@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -85,6 +85,7 @@ def _run(
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
         event("nothing is due", first=first, last=last)
+        _evaluate(store, config, methods)
         steps.update_maturity(store.root, config, methods, existing.built)
         return planned
     with (
@@ -100,10 +101,7 @@ def _run(
             said = "; ".join(filter(None, (_no_logs(under_way), *under_way.failed.values(), str(error))))
             raise (RuntimeError if under_way.failed else ConfigError)(said) from error
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
-        if methods:
-            steps.evaluate_overall(store, methods)
-            if store.exists(PREDICTIONS):
-                compare(store, methods, config.evaluation.bootstrap)
+        _evaluate(store, config, methods)
         steps.update_maturity(store.root, config, methods, under_way.existing.built)
         _offer(under_way)
     if under_way.failed:
@@ -207,6 +205,13 @@ def _carry_out(run: Run, *kinds: type) -> None:
         run.done.append(step)
         if changed:
             due = run.due(*kinds)
+
+
+def _evaluate(store: Store, config: Config, methods: Sequence[str]) -> None:
+    """The metrics and the comparison of methods over all days, where there are newer predictions. Nothing else may be
+    due: a run may have been killed just before this."""
+    if methods and store.exists(PREDICTIONS):
+        compare(store, methods, config.evaluation.bootstrap)
 
 
 def _no_logs(run: Run) -> str:

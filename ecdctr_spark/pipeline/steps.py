@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from ecdctr_spark.config import Config
-from ecdctr_spark.evaluation.metrics import metrics, overall
+from ecdctr_spark.evaluation.metrics import metrics
 from ecdctr_spark.features.behaviours import daily_clicks
 from ecdctr_spark.features.columns import narrowed, when_known
 from ecdctr_spark.features.counters import daily_counts
@@ -92,16 +92,11 @@ def predict(store: Store, config: Config, prediction: Prediction) -> int:
     ads = store.read(samples_table(config.features)).where(f"domain = 'ad' and ds = '{day}'")
     here = f"ds = date'{day}' and {among('method', methods)}"
     rows = _replace(store, PREDICTIONS, score(ads, exports), here)
-    _keep_metrics(
-        store, metrics(store.read(PREDICTIONS).where(here)), f"date = date'{day}' and {among('method', methods)}"
+    rated = metrics(store.read(PREDICTIONS).where(here)).collect()
+    replace_rows(
+        store.root, METRICS, [row.asDict() for row in rated], f"date = date'{day}' and {among('method', methods)}"
     )
     return rows
-
-
-def evaluate_overall(store: Store, methods: Sequence[str]) -> None:
-    """Metrics of each method over all days that it predicted, with a null date."""
-    predictions = store.read(PREDICTIONS).where(among("method", methods))
-    _keep_metrics(store, overall(predictions), f"date is null and {among('method', methods)}")
 
 
 def update_maturity(root: Root, config: Config, methods: Sequence[str], built: Collection[dt.date]) -> None:
@@ -222,11 +217,6 @@ def _counts(store: Store, config: Config, first: dt.date, last: dt.date) -> Data
     """The daily counts that the days first..last look back on."""
     looked_back = config.features.days_of_counts(_lag(config).days) * DAY
     return store.read(DAILY_COUNTS).where(between(first - looked_back, last))
-
-
-def _keep_metrics(store: Store, made: DataFrame, where: str) -> None:
-    """Replaces metrics; the few rows come to the driver."""
-    replace_rows(store.root, METRICS, [row.asDict() for row in made.collect()], where)
 
 
 def _keep_snapshot(store: Store, job: TrainingJob) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import psutil
 from rich.console import Console
 
-from tests.chaos.runs import Platform, begun, gone, left, named, processes
+from tests.chaos.runs import Platform, begun, differences, gone, left, named, processes
 
 _ENDS_SECONDS = 240.0  # within which a run must end once a part of it was killed
 
@@ -41,11 +41,12 @@ class Kill(NamedTuple):
 
 
 class Kills(NamedTuple):
-    """The kills, and of the runs between which they fell how many ended, and how many of those as they should."""
+    """The kills, how many of the runs between which they fell ended, and of those that did not end as they should, what
+    differs."""
 
     kills: list[Kill]
     ended: int
-    equal: int
+    differing: list[list[str]]
 
     @property
     def faults(self) -> Counter[str]:
@@ -62,7 +63,7 @@ class Kills(NamedTuple):
 class Reference(NamedTuple):
     """What a run leaves that was not disturbed, and the seconds that it took."""
 
-    left: dict[str, object]
+    left: dict[str, dict[str, object]]
     seconds: float
 
 
@@ -80,7 +81,7 @@ def killed(platform: Platform, root: Path, reference: Reference, number: int, se
     next begins from an empty root."""
     chance, console = random.Random(seed), Console(stderr=True)
     kills: list[Kill] = []
-    ended = equal = 0
+    ended, differing = 0, list[list[str]]()
     while len(kills) < number or root.exists():
         disturbed = len(kills) < number
         kill = _disturbed(platform, root, chance, reference.seconds if disturbed else None)
@@ -89,10 +90,11 @@ def killed(platform: Platform, root: Path, reference: Reference, number: int, se
             console.print(f"{len(kills)} of {number}: {kill}", highlight=False)
             continue
         ended += 1
-        equal += left(root) == reference.left
-        console.print(f"a run has ended, {equal} of {ended} as the one that was left alone", highlight=False)
+        if differs := differences(left(root), reference.left):
+            differing.append(differs)
+        console.print(f"a run has ended; it differs from the one that was left alone in: {differs}", highlight=False)
         shutil.rmtree(root)
-    return Kills(kills, ended, equal)
+    return Kills(kills, ended, differing)
 
 
 def _disturbed(platform: Platform, root: Path, chance: random.Random, within: float | None) -> Kill | None:

@@ -21,7 +21,12 @@ from tests.miniature import write_logs, write_overlay
 from tests.sessions import TINY_TABLES
 
 DAYS = ("--from", "2024-03-04", "--to", "2024-03-06")
-SETTINGS = ("spark.driver_memory=2g", "methods.ads_only.levels.ads_only.starts_on=2024-03-03")
+SETTINGS = (
+    "spark.driver_memory=2g",
+    "methods.ads_only.levels.ads_only.starts_on=2024-03-03",
+    # Where a level may fail, those after it are made from its previous model, and once more when it is there.
+    *(f"methods.ecdctr.levels.{level}.when_it_fails=stop" for level in ("tpm", "cpm")),
+)
 _GONE_SECONDS = 10.0  # within which the processes of a run that was killed must have ended
 # A JVM of a minute spends more on compiling well than it gains.
 _JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
@@ -53,14 +58,25 @@ def begun(platform: Platform, root: Path, command: str = "run", days: Iterable[s
     return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
 
 
-def left(root: Path) -> dict[str, object]:
+def left(root: Path) -> dict[str, dict[str, object]]:
     """The weights of each model, the metrics, and the number of rows of each table: equal after equal runs. The ledger
     has a row for each time that a step was done, so it is left out."""
     models = {place.name: digest(place) for place in Root.parse(root).at("models").list() if "." not in place.name}
-    metrics = sorted(map(repr, read_rows(Root.parse(root), METRICS)))
+    rated = read_rows(Root.parse(root), METRICS)
+    metrics = {f"{row['method']} {row['domain']} {row['date']}": row for row in rated}
     tables = [log.parent for log in sorted(root.rglob("_delta_log")) if log.parent.name != STEPS.name]
     rows = {str(table.relative_to(root)): _rows(Root.parse(table)) for table in tables}
     return {"models": models, "metrics": metrics, "rows": rows}
+
+
+def differences(found: dict[str, dict[str, object]], expected: dict[str, dict[str, object]]) -> list[str]:
+    """What two runs have not left alike: its kind, its name, and both."""
+    return [
+        f"{kind} {name}: {found[kind].get(name)} and not {expected[kind].get(name)}"
+        for kind in expected
+        for name in sorted(found[kind].keys() | expected[kind].keys())
+        if found[kind].get(name) != expected[kind].get(name)
+    ]
 
 
 def processes(run: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -29,8 +29,8 @@ from ecdctr_spark.config import load_config
 from ecdctr_spark.session import Session
 from ecdctr_spark.storage import Root, _sweep, scratch
 from ecdctr_spark.tables import opening
-from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS
-from ecdctr_spark.tables.small import read_rows
+from ecdctr_spark.tables.schemas import CALIBRATION, COMPARISONS, METRICS, MODELS, PREDICTIONS
+from ecdctr_spark.tables.small import read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.miniature import PREDICTED, USERS
@@ -130,6 +130,21 @@ def test_a_run_reports_each_step_to_machines_with_its_rows_and_seconds(second_da
         assert [event["number"] for event in finished] == list(range(1, len(finished) + 1))
         steps.update(event["step"].split()[0] for event in finished)
     assert steps == {"ingest", "build", "train", "predict"}
+
+
+def test_a_run_that_was_killed_before_it_compared_the_methods_does_so_when_it_is_run_again(
+    finished: Path, overlay: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    for table, where in ((METRICS, "date is null"), (COMPARISONS, "true"), (CALIBRATION, "true")):
+        replace_rows(Root.parse(root), table, [], where)
+    again = ecdctr("run", overlay, root, *DAYS)
+    assert again.code == 0 and "nothing is due" in again.out
+    assert metrics(overlay, root) == metrics(overlay, finished)
+    for table in (COMPARISONS, CALIBRATION):
+        rows, before = (read_rows(Root.parse(place), table) for place in (root, finished))
+        assert sorted(map(repr, rows)) == sorted(map(repr, before)) != []
 
 
 def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path, tmp_path: Path) -> None:
