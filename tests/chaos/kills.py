@@ -55,8 +55,8 @@ class Kills(NamedTuple):
         for kill in self.kills:
             found["did not end"] += kill.code is None
             found["left processes"] += not kill.gone
-            # A driver that is killed says nothing, as one whose ranks were killed when they had no more to do. Any other
-            # says what happened on one line.
+            # A driver that is killed says nothing, nor does one whose ranks were killed when they had no more to do.
+            # Any other says what happened on one line.
             found["said more or less than one line"] += kill.lines != (kill.code not in (0, -signal.SIGKILL))
         return found
 
