@@ -33,7 +33,7 @@ def main(kills: int, flips: int) -> None:
 
 
 def of_kills(platform: Platform, root: Path, reference: Reference, number: int) -> list[Result]:
-    """Kills until so many are made."""
+    """Makes `number` kills."""
     done = killed(platform, root, reference, number)
     by_victim = [plain(f"kills: {name}", sum(kill.victim == name for kill in done.kills), "kills") for name in VICTIMS]
     return [

@@ -29,8 +29,8 @@ def two_at_once(platform: Platform, root: Path, reference: Reference) -> bool:
     runs = [begun(platform, root) for _ in range(2)]
     said = [run.communicate() for run in runs]
     refused = [errors for run, (_, errors) in zip(runs, said, strict=True) if run.returncode == 2]
-    told = len(refused) == 1 and re.fullmatch(r"error: storage\.root: .* writes there: .*\n", refused[0]) is not None
-    return told and {run.returncode for run in runs} == {0, 2} and left(root) == reference.left
+    in_line = len(refused) == 1 and re.fullmatch(r"error: storage\.root: .* writes there: .*\n", refused[0]) is not None
+    return in_line and {run.returncode for run in runs} == {0, 2} and left(root) == reference.left
 
 
 def full_disk(platform: Platform, folder: Path, reference: Reference, megabytes: int) -> bool | None:
@@ -42,15 +42,15 @@ def full_disk(platform: Platform, folder: Path, reference: Reference, megabytes:
     with _unmounted(folder):
         stopped = begun(platform, folder / "root")
         _, errors = stopped.communicate()
-        told = stopped.returncode == 2 and re.fullmatch(r"error: a disk is full .*\n", errors) is not None
+        in_line = stopped.returncode == 2 and re.fullmatch(r"error: a disk is full .*\n", errors) is not None
         subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
         again = begun(platform, folder / "root")
         again.communicate()
-        return told and again.returncode == 0 and left(folder / "root") == reference.left
+        return in_line and again.returncode == 0 and left(folder / "root") == reference.left
 
 
 def bad_rows(platform: Platform, root: Path, number: int, seed: int = 1) -> bool:
-    """Whether an ingest of logs with so many rows that are no rows puts each into quarantine, and its counts add up."""
+    """Whether an ingest of logs with `number` bad rows more puts each into quarantine, and its counts add up."""
     logs = platform.overlay.parent / "logs" / "impressions"
     kept = logs / "part.csv"
     chance, more = random.Random(seed), logs / "bad.csv"

@@ -31,8 +31,8 @@ _SAME = 1.3  # times as much, of what should stay the same from the first quarte
 
 
 class Seen(NamedTuple):
-    """After so many nights: the median seconds of the nights since the last look, what the processes hold, and what is
-    on the disk."""
+    """After some nights: the median seconds of those since the last look, what the processes hold, and what is on
+    the disk."""
 
     nights: int
     seconds: float
