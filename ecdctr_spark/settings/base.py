@@ -8,6 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from zoneinfo import available_timezones
@@ -55,9 +56,14 @@ PositiveShare = Annotated[float, Meta(gt=0, le=1)]
 
 def check_timezone(timezone: str) -> None:
     """Raises SettingError for the setting `timezone` of a node, with the nearest known one."""
-    if timezone not in available_timezones():
-        known = nearest(timezone, available_timezones())
+    if timezone not in _timezones():
+        known = nearest(timezone, _timezones())
         raise SettingError(f"timezone: no time zone {timezone}; the nearest known one is {known}")
+
+
+@cache
+def _timezones() -> set[str]:
+    return available_timezones()  # which reads hundreds of files each time
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -155,6 +161,11 @@ def _inside(value: Any, kind: Any, where: str) -> Iterator[tuple[Any, Any, str]]
         yield each, kinds[-1], _at(where, key)
 
 
+@cache
+def _fields(kind: type[Settings]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)  # which evaluates every annotation each time
+
+
 def _fault_of_node(value: Mapping[str, Any], kinds: Sequence[type[Settings]], where: str) -> str:
     """As _fault, of a node that is of one of these kinds: where there are several, of the one that its tag says."""
     tags = {kind.__struct_config__.tag: kind for kind in kinds}
@@ -166,7 +177,7 @@ def _fault_of_node(value: Mapping[str, Any], kinds: Sequence[type[Settings]], wh
     kind = tags[value[tag]] if tag else kinds[0]
     if unknown := [key for key in value if key not in _keys(kind)]:
         return kind.unknown_key(unknown[0], where)
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         key = _at(where, field.name)
         if field.name not in value and field.required:
             return f"{key}: is missing: set it"
