@@ -47,7 +47,7 @@ LOCAL_SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",  # a vacuum would list files with 10,000 tasks
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",  # of folders; by default 10,000 tasks
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # The counters of a few weeks' users, items and categories fit the memory: impressions need no shuffle.
     "spark.sql.adaptive.autoBroadcastJoinThreshold": "32m",

@@ -26,8 +26,10 @@ What it asks of the reader:
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -40,6 +42,7 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.sidecars import verify_commits
 
+_REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -89,6 +92,29 @@ def version(place: Root) -> int:
     """The newest version of the table at `place`."""
     newest: int = open_table(place).version()
     return newest
+
+
+def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
+    """Removes the files under the table at `place` that are part of no version of the last `hours` hours (rounded up)
+    and of no version in `keep`, those that a killed writer left included. Returns how many.
+
+    Spark's own keeps everything since a point in time, so one old version would keep all that came after it.
+    """
+    listed = open_table(place).vacuum(
+        math.ceil(hours),
+        dry_run=True,  # it would remove Hadoop's checksums of all files too
+        enforce_retention_duration=False,
+        full=True,
+        keep_versions=sorted(keep),  # delta-rs reads them one after the other, and cannot go back
+    )
+    removed = [name for name in listed if not name.endswith(".crc")]
+    with ThreadPoolExecutor(_REMOVERS) as removers:
+        list(removers.map(lambda name: place.at(name).remove(), removed))
+    for sidecar in set(listed).difference(removed):
+        folder, _, name = sidecar.rpartition("/")
+        if not place.at(f"{folder}/{name[1:-4]}".lstrip("/")).exists():
+            place.at(sidecar).remove()
+    return len(removed)
 
 
 def files(place: Root, version: int, partitions: Mapping[str, Sequence[str]]) -> list[DataFile]:

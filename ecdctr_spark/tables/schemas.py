@@ -172,10 +172,11 @@ SNAPSHOTS = Table(
 )
 MODELS = Table(
     name="models",
-    about="what each model was made from; inputs and digest are hashes of that and of its checkpoint",
+    about="what each model was made from; inputs and digest are hashes of that and of its checkpoint. A model"
+    " that was removed (storage.keep_models_days) keeps its row",
     columns="model_id string, level string, date date, data_set string, domains array<string>, days array<date>,"
     " parents array<string>, tables map<string,bigint>, settings string, code_version string, ranks int, rows bigint,"
-    " seconds double, created timestamp, inputs string, digest string",
+    " seconds double, created timestamp, inputs string, digest string, removed timestamp",
     key=("model_id",),
 )
 PREDICTIONS = Table(

@@ -6,7 +6,6 @@ the ranks read the Parquet files directly (tables/pinned.py).
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,9 +18,6 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import Scope, Table, properties
-
-_LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-_LISTING_TASKS = 64  # at most
 
 
 @lru_cache(maxsize=64)
@@ -96,37 +92,22 @@ class Store:
         """
         if not self.exists(table):
             return 0
+        before = pinned.version(self.place(table))
         self._merge(table, keys, condition).whenMatchedDelete().execute()
-        return self._rows_of_last_commit(table, "numTargetRowsDeleted")
+        return self._rows_changed(table, before, "numTargetRowsDeleted")
 
     def update(self, table: Table, keys: DataFrame, condition: str, values: dict[str, str]) -> int:
         """As `delete`, but sets columns of the matching rows to SQL expressions."""
         if not self.exists(table):
             return 0
+        before = pinned.version(self.place(table))
         self._merge(table, keys, condition).whenMatchedUpdate(set=dict(values)).execute()
-        return self._rows_of_last_commit(table, "numTargetRowsUpdated")
+        return self._rows_changed(table, before, "numTargetRowsUpdated")
 
     def compact(self, table: Table) -> None:
         """Merges small files, except in tables that are laid out for the ranks."""
         if self.exists(table) and not table.laid_out:
             DeltaTable.forPath(self.spark, self.path(table)).optimize().executeCompaction()
-
-    def vacuum(self, table: Table, hours: float) -> None:
-        """Removes files that are part of no version of the last `hours` hours. The caller makes sure that no older
-        version is needed and that no one is writing."""
-        if self.exists(table):
-            self.spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
-            # Delta lists the files with as many tasks as Spark discovers partitions with: 10,000 unless it is set.
-            if int(str(self.spark.conf.get(_LISTING))) > _LISTING_TASKS:
-                self.spark.conf.set(_LISTING, _LISTING_TASKS)
-            DeltaTable.forPath(self.spark, self.path(table)).vacuum(hours)
-
-    def committed(self, table: Table) -> dict[int, dt.datetime]:
-        """The time at which each version of the table was committed."""
-        if not self.exists(table):
-            return {}
-        rows = DeltaTable.forPath(self.spark, self.path(table)).history().select("version", "timestamp").collect()
-        return {row["version"]: row["timestamp"].astimezone() for row in rows}  # naive, in this machine's time zone
 
     def _declared(self, table: Table) -> StructType:
         return _schema(self.spark, table.columns)
@@ -134,9 +115,10 @@ class Store:
     def _merge(self, table: Table, keys: DataFrame, condition: str) -> DeltaMergeBuilder:
         return DeltaTable.forPath(self.spark, self.path(table)).alias("kept").merge(keys.alias("keys"), condition)
 
-    def _rows_of_last_commit(self, table: Table, metric: str) -> int:
-        found = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("operationMetrics").collect()[0][0]
-        return int(found.get(metric, 0))
+    def _rows_changed(self, table: Table, before: int, metric: str) -> int:
+        """The metric of the commit after the version `before`. A merge that matches no row makes none."""
+        (last,) = DeltaTable.forPath(self.spark, self.path(table)).history(1).collect()
+        return int(last["operationMetrics"].get(metric, 0)) if last["version"] > before else 0
 
     def _create(self, table: Table) -> None:
         if self.exists(table):

@@ -85,6 +85,21 @@ def test_a_file_of_unknown_length_is_refused(spark: SparkSession, tmp_path: Path
         pinned.files(path, 0, {})
 
 
+def test_a_vacuum_keeps_the_newest_version_and_those_to_keep(spark: SparkSession, tmp_path: Path) -> None:
+    path, table = tmp_path / "table", Root(str(tmp_path / "table"))
+    for number in range(4):
+        rows = spark.createDataFrame([(number, "a b:%")], "id long, domain string")
+        rows.write.format("delta").mode("overwrite").partitionBy("domain").save(str(path))
+    (path / "left.parquet").write_bytes(b"of a writer that was killed")
+    assert pinned.vacuum(table, hours=1, keep=()) == 0
+    assert pinned.vacuum(table, hours=0, keep={2, 0}) == 2
+    assert [ids(file) for kept in (0, 2, 3) for file in pinned.files(table, kept, {})] == [[0], [2], [3]]
+    files = {file.name for file in path.rglob("*.parquet")}
+    assert len(files) == 3
+    assert {file.name for file in path.rglob(".*.parquet.crc")} == {f".{name}.crc" for name in files}
+    assert spark.read.format("delta").load(str(path)).count() == 1  # Spark reads what delta-rs committed
+
+
 def test_a_missing_table_or_version_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: expected a Delta table"):
         pinned.version(Root(str(tmp_path / "nowhere")))

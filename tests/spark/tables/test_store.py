@@ -162,14 +162,7 @@ def test_no_dictionary_is_made_of_a_column_that_rarely_repeats_a_value(store: St
     assert {column["path_in_schema"]: column["has_dictionary_page"] for column in columns} == {"key": False, "n": True}
 
 
-def test_a_vacuum_lists_with_a_bounded_number_of_tasks(store: Store) -> None:
-    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01")), "true")
-    tasks = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-    before = store.spark.conf.get(tasks)
-    try:
-        for found, left in (("10000", "64"), ("4", "4")):
-            store.spark.conf.set(tasks, found)
-            store.vacuum(COUNTS, 0)
-            assert store.spark.conf.get(tasks) == left
-    finally:
-        store.spark.conf.set(tasks, before)
+def test_rows_that_are_removed_are_counted_and_the_second_time_there_are_none(store: Store) -> None:
+    store.replace(COUNTS, rows(store.spark, ("a", 1, "2020-01-01"), ("b", 1, "2020-01-01")), "true")
+    keys = store.spark.createDataFrame([("a",)], "key string")
+    assert [store.delete(COUNTS, keys, "kept.key = keys.key") for _ in range(2)] == [1, 0]
