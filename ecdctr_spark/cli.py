@@ -387,7 +387,8 @@ def jobs(to: Annotated[str, typer.Option(help="folder to write")]) -> None:
 
 @command
 def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
-    """Compact the tables and remove files that no model and no version of the last days (storage.keep_days) needs."""
+    """Compact the tables. Remove old models (storage.keep_models_days), and files that no model and no version of the
+    last days (storage.keep_days) needs."""
     config = load_config(conf, set_)
     with _writing(config, "tidy") as store:
         _tidy(store, config)
@@ -440,8 +441,8 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
 def _tidy(store: Any, config: Config) -> None:
     from ecdctr_spark.pipeline.care import tidy as clean
 
-    for table, hours in clean(store, config).items():
-        typer.echo(f"{table:<34} versions of the last {hours / 24:,.1f} days stay readable")
+    tidied = clean(store, config)
+    typer.echo(f"{tidied.files:,} files of old versions and {tidied.models:,} old models removed")
 
 
 def _name_tables(store: Any, config: Config) -> None:

@@ -25,6 +25,7 @@ from ecdctr_spark.methods.method import Every, Method
 from ecdctr_spark.settings.base import (
     ConfigError,
     NotNegative,
+    NotNegativeNumber,
     Positive,
     PositiveNumber,
     PositiveShare,
@@ -57,7 +58,10 @@ class Storage(Settings, frozen=True):
         about("catalog.schema in which the tables get names"),
     ] = None
     wait_minutes: Annotated[float, Meta(ge=0), about("how long a command waits for another that writes here")] = 0.0
-    keep_days: Annotated[PositiveNumber, about("for which `ecdctr tidy` keeps versions of tables readable")] = 7.0
+    keep_days: Annotated[NotNegativeNumber, about("for which `ecdctr tidy` keeps versions of tables readable")] = 7.0
+    keep_models_days: Annotated[
+        Annotated[int, Meta(ge=1)] | None, about("for which `ecdctr tidy` keeps a level's models; null: for ever")
+    ] = None
     tidy_days: Annotated[PositiveNumber | None, about("after which a run tidies; null: only `ecdctr tidy` does")] = 7.0
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ of days that were asked for before.
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -133,8 +134,9 @@ class Existing:
 
     `ingested` and `built` days; `empty` days, whose logs were looked for and are not there; `void` slices, known to
     hold no samples. The ids of the `models` that need not be made, and of those that are `outdated`: there, but to be
-    made again. By day and method identity the model whose predictions are there: None where they are no longer current,
-    "" where the day was asked for and nothing was predicted. All models of the registry, `registered` the oldest first.
+    made again. Of both, those that were `removed`: they are made again where another is to be made from them. By day
+    and method identity the model whose predictions are there: None where they are no longer current, "" where the day
+    was asked for and nothing was predicted. All models of the registry, `registered` the oldest first.
     """
 
     ingested: frozenset[dt.date] = frozenset()
@@ -143,11 +145,20 @@ class Existing:
     void: frozenset[Slice] = frozenset()
     models: frozenset[str] = frozenset()
     outdated: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
     evaluated: Mapping[tuple[dt.date, str], str | None] = field(default_factory=dict)
     registered: tuple[Registered, ...] = ()
 
 
 _Key = tuple[str, str, dt.date]  # method, level and date of a model
+
+
+@dataclass
+class _Struck:
+    """The dates up to `until` on which a level of a method has a model, ascending."""
+
+    until: dt.date
+    dates: list[dt.date]
 
 
 @dataclass(frozen=True)
@@ -164,7 +175,7 @@ class Planner:
     clocks: frozenset[Every] = CLOCKS
     given: Mapping[_Key, Model] = field(default_factory=dict)
     _known: dict[_Key, Training] = field(default_factory=dict, repr=False, compare=False)
-    _reads_samples: dict[_Key, bool] = field(default_factory=dict, repr=False, compare=False)
+    _struck: dict[tuple[str, str], _Struck] = field(default_factory=dict, repr=False, compare=False)
 
     def plan(self, first: dt.date, last: dt.date, existing: Existing) -> tuple[Step, ...]:
         """The steps of `run --from first --to last`, in order: predict the ads of each day with the models that served
@@ -176,10 +187,10 @@ class Planner:
 
         Raises ConfigError where a day cannot be planned.
         """
-        names = {self.method_identity(method) for method in self.served}
-        before = {day for day, name in existing.evaluated if name in names}
+        named = {self.method_identity(method): method for method in self.served}
+        before = {day for day, name in existing.evaluated if name in named}
         predictions = [
-            step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, existing))
+            step for day in sorted({*days(first, last), *before}) if (step := self._prediction(day, named, existing))
         ]
         serving = [model for step in predictions for _, model in step.models]
         wanted = [self.serving(method, day) for method in self.served for day in days(first - DAY, last)]
@@ -190,9 +201,11 @@ class Planner:
             if self._trains(level)
             for date in self._due(method, level, first, last)
         ]
-        asked = [*serving, *(training.model for training in (*wanted, *struck))]
         there = existing.models.union(model.model_id for model in self.given.values())
-        missing = self._with_parents((model.model_id for model in asked), there)
+        usable = there - existing.removed
+        due = [model.model_id for model in serving if model.model_id not in usable]
+        due += [training.model_id for training in (*wanted, *struck) if training.model_id not in there]
+        missing = self._with_parents(due, usable)
         day_by_day: list[Training | Prediction] = [*missing, *predictions]
         day_by_day.sort(key=self._moment)
         return (*self._counted(first, last, existing), *day_by_day)
@@ -223,11 +236,13 @@ class Planner:
         level = method.levels[level_name]
         if date < self._anchor(level):
             raise ConfigError(f"{level_name} of {date}: its chain starts with the logs of {self._anchor(level)}")
-        for day in self._chain(method, level, date):  # parents first, however long the chain is
-            key = (method.name, level_name, day)
-            if key not in self._known:
-                self._known[key] = self._resolved(method, level, day)
-        return self._known[method.name, level_name, date]
+        asked = (method.name, level_name, date)
+        if asked not in self._known:
+            for day in self._chain(method, level, date):  # parents first, however long the chain is
+                key = (method.name, level_name, day)
+                if key not in self._known:
+                    self._known[key] = self._resolved(method, level, day)
+        return self._known[asked]
 
     def method_identity(self, method: Method) -> str:
         """The method's name and a hash of what its predictions depend on."""
@@ -238,11 +253,11 @@ class Planner:
     def without(self, model_id: str) -> Planner:
         """The same planner, with this model unavailable in every method."""
         missed = {key for key, training in self._known.items() if training.model_id == model_id}
-        return replace(self, unavailable=self.unavailable | missed, _known={}, _reads_samples={})
+        return replace(self, unavailable=self.unavailable | missed, _known={}, _struck={})
 
     def knowing(self, void: frozenset[Slice]) -> Planner:
         """The same planner, on samples of which these slices are void."""
-        return self if void == self.void else replace(self, void=void, _known={}, _reads_samples={})
+        return self if void == self.void else replace(self, void=void, _known={}, _struck={})
 
     def _counted(self, first: dt.date, last: dt.date, existing: Existing) -> list[Ingest | Build]:
         """The ingests and the build that are due. All built days after one that is to be built are built again."""
@@ -251,10 +266,9 @@ class Planner:
         unbuilt = [day for day in asked if day not in existing.built]
         return [*ingests, *([Build(unbuilt[0], max([last, *existing.built]))] if unbuilt else [])]
 
-    def _prediction(self, day: dt.date, existing: Existing) -> Prediction | None:
+    def _prediction(self, day: dt.date, named: Mapping[str, Method], existing: Existing) -> Prediction | None:
         due = []
-        for method in self.served:
-            name = self.method_identity(method)
+        for name, method in named.items():
             held = existing.evaluated.get((day, name), "")
             if held == "" and ("ad", day) in self.void:
                 continue
@@ -263,13 +277,20 @@ class Planner:
                 due.append((name, model))
         return Prediction(day, tuple(due)) if due else None
 
-    def _with_parents(self, asked: Iterable[str], models: Collection[str]) -> list[Training]:
-        """The trainings of the models asked for that are not among `models`, and of those they need, each once."""
+    def _with_parents(self, due: Iterable[str], models: Collection[str]) -> list[Training]:
+        """The trainings of the models that are due, and of those they need that are not among `models`, each once.
+        Raises ConfigError for one that was removed and that a job of another clock trains."""
         known = {training.model_id: training for training in self._known.values()}
         missing: dict[str, Training] = {}
-        left = [name for name in asked if name not in models]
+        left = list(due)
         while left:
-            training = known[left.pop()]
+            name = left.pop()
+            if name not in known:
+                raise ConfigError(
+                    f"{name} was removed (storage.keep_models_days) and is needed again: run without training.clocks,"
+                    " which trains it too"
+                )
+            training = known[name]
             if training.model_id not in missing:
                 missing[training.model_id] = training
                 left += [parent.model_id for parent in training.parents if parent.model_id not in models]
@@ -377,28 +398,30 @@ class Planner:
     def _strikes(self, method: Method, level: Level, first: dt.date, last: dt.date) -> list[dt.date]:
         """The dates from `first` to `last` on which the level has a model, ascending: its clock strikes, its chain has
         begun, and the model is available and reads samples, or is given."""
-        begin, date, struck = max(first, self._anchor(level)), level.clock.newest(last), []
-        while date >= begin:
-            key = (method.name, level.name, date)
-            there = key not in self.unavailable if self._trains(level) else key in self.given
-            if there:
-                struck.append(date)
+        found = self._struck.setdefault((method.name, level.name), _Struck(self._anchor(level) - DAY, []))
+        date, ahead = level.clock.newest(last), []
+        while date > found.until:
+            ahead.append(date)
             date = level.clock.newest(date - DAY)
-        struck.reverse()  # ascending: whether a model reads samples depends on those before it
+        for date in reversed(ahead):  # ascending: whether a model reads samples depends on those before it
+            found.until = date
+            if self._is_there(method, level, date):
+                found.dates.append(date)
+        return found.dates[bisect_left(found.dates, first) : bisect_right(found.dates, last)]
+
+    def _is_there(self, method: Method, level: Level, date: dt.date) -> bool:
+        """Whether the level has a model of a date on which its clock strikes."""
+        key = (method.name, level.name, date)
         if not self._trains(level):
-            return struck
-        return [date for date in struck if self._has_samples(method, level, date)] if self.void else struck
+            return key in self.given
+        return key not in self.unavailable and (not self.void or self._has_samples(method, level, date))
 
     def _has_samples(self, method: Method, level: Level, date: dt.date) -> bool:
         """Whether any slice that the model reads holds samples. True where it cannot start: `training` says why."""
-        key = (method.name, level.name, date)
-        if key not in self._reads_samples:
-            try:
-                read = self.training(method, level.name, date).reads
-                self._reads_samples[key] = not self.void.issuperset(read)
-            except ConfigError:
-                self._reads_samples[key] = True
-        return self._reads_samples[key]
+        try:
+            return not self.void.issuperset(self.training(method, level.name, date).reads)
+        except ConfigError:
+            return True
 
     def _anchor(self, level: Level) -> dt.date:
         return max(level.starts_on or self.first_day, self.first_day)

@@ -1,7 +1,7 @@
 """Maintenance of the tables: compaction that keeps what models were made from, and erasure of a user.
 
-A table gets files and versions with each night. `ecdctr tidy` merges the small files and removes those of old versions;
-a run does so too, every storage.tidy_days.
+A table gets files and versions with each night. `ecdctr tidy` merges the small files, and removes those of old versions
+and old models; a run does so too, every storage.tidy_days.
 
 Erasure removes the user's rows from every table of every configuration under the root, the token from each vocabulary
 (its index is never given to another) and the user's vectors from the snapshots, then vacuums. Versions from before it
@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,9 +21,11 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config
 from ecdctr_spark.events import event
 from ecdctr_spark.pipeline.registry import now, record
+from ecdctr_spark.pipeline.retention import remove_models
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.values import DECIMAL_ZEROS, PADDING
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import (
     IMPRESSIONS,
     MODELS,
@@ -41,6 +43,13 @@ from ecdctr_spark.tables.store import Store
 _TIDIED = "tidy"  # of the ledger
 
 
+class Tidied(NamedTuple):
+    """How many models were removed, and how many files of old versions of the tables."""
+
+    models: int
+    files: int
+
+
 def tidy_is_due(root: Root, config: Config) -> bool:
     """Whether storage.tidy_days have passed since the tables were tidied or, where they never were, since the first
     step under the root."""
@@ -50,24 +59,22 @@ def tidy_is_due(root: Root, config: Config) -> bool:
     return since is not None and now() - since >= dt.timedelta(days=config.storage.tidy_days or 0)
 
 
-def tidy(store: Store, config: Config) -> dict[str, float]:
-    """Compacts every table under the root, of all logs and data sets, and removes files that are part of no version of
-    the last storage.keep_days and of no version that a registered model pins. Returns by place of the table how many
-    hours back its versions stay readable."""
+def tidy(store: Store, config: Config) -> Tidied:
+    """Removes old models (see retention), compacts every table under the root, of all logs and data sets, and removes
+    files that are part of no version of the last storage.keep_days and of no version that a model was made from."""
     started = now()
-    pinned = _pinned(store)
-    hours = {}
+    models = remove_models(store, config.storage.keep_models_days)
+    pins = _pins(store.root)
+    files = 0
     for place, tables in _places(store, config):
         for table in filter(place.exists, tables):
             place.compact(table)
-            oldest = _oldest(place, table, pinned.get((place.data_set, table.name), set()))
-            name = place.place(table).uri.removeprefix(f"{store.root}/")
-            hours[name] = max(24 * config.storage.keep_days, oldest)
-            place.vacuum(table, hours[name])
+            keep = pins.get((place.data_set, table.name), set())
+            files += pinned.vacuum(place.place(table), 24 * config.storage.keep_days, keep)
     seconds = (now() - started).total_seconds()
     record(store.root, [{"step": _TIDIED, "seconds": seconds}])
-    event("tables tidied", tables=len(hours), seconds=seconds)
-    return hours
+    event("tables tidied", files=files, seconds=seconds)
+    return Tidied(models, files)
 
 
 def forget(store: Store, config: Config, user: str) -> dict[str, int]:
@@ -82,8 +89,8 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
     removed: Counter[str] = Counter()
     for place, tables in _places(store, config):
         removed.update(_forgotten(place, tables, users))
-        for table in tables:
-            place.vacuum(table, 0)
+        for table in filter(place.exists, tables):
+            pinned.vacuum(place.place(table), hours=0)
     if not any(removed.values()):
         raise ConfigError(f"--user {user}: no table under {store.root} knows this user; expected a user_id of the logs")
     return dict(removed)
@@ -140,18 +147,10 @@ def _places(store: Store, config: Config) -> Iterator[tuple[Store, list[Table]]]
             yield place, tables
 
 
-def _pinned(store: Store) -> dict[tuple[str, str], set[int]]:
-    """By (data set, table), the versions that registered models were made from."""
-    pinned: dict[tuple[str, str], set[int]] = {}
-    for row in read_rows(store.root, MODELS):
-        for table, version in row["tables"].items():
-            pinned.setdefault((row["data_set"], table), set()).add(version)
-    return pinned
-
-
-def _oldest(store: Store, table: Table, versions: set[int]) -> float:
-    """Hours since the oldest of the versions was committed, plus one; 0 where there are none."""
-    times = [time for version, time in store.committed(table).items() if version in versions]
-    if not times:
-        return 0.0
-    return (now() - min(times)).total_seconds() / 3600 + 1
+def _pins(root: Root) -> dict[tuple[str, str], set[int]]:
+    """By (data set, table), the versions that models which are there were made from."""
+    pins: dict[tuple[str, str], set[int]] = {}
+    for row in read_rows(root, MODELS):
+        for table, version in row["tables"].items() if row["removed"] is None else ():
+            pins.setdefault((row["data_set"], table), set()).add(version)
+    return pins

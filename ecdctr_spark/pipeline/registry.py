@@ -93,18 +93,26 @@ def existing(root: Root, config: Config) -> Existing:
         void=frozenset((domain, day) for domain in get_args(Domain) for day in built | empty) - filled,
         models=kept,
         outdated=frozenset(models) - kept,
+        removed=frozenset(row["model_id"] for row in rows if row["removed"]),
         evaluated=_evaluated(ledger, checksums, models),
         registered=tuple(map(_registered, rows)),
     )
 
 
 def model_named(root: Root, name: str) -> Row:
-    """The registry's row of a model. Raises ConfigError that names the newest models where there is no such model."""
+    """The registry's row of a model. Raises ConfigError where it was removed, and where none has this name: then with
+    the newest models."""
     models = read_rows(root, MODELS)
-    found = [row for row in models if row["model_id"] == name]
-    if found:
-        return found[0]
-    newest = sorted(models, key=lambda row: (row["date"], row["model_id"]), reverse=True)[:_NAMED]
+    for row in models:
+        if row["model_id"] == name and row["removed"]:
+            raise ConfigError(
+                f"--model {name}: it was removed on {row['removed'].date()} (storage.keep_models_days); train it again"
+                f" by `ecdctr train --level {row['level']} --date {row['date']}`"
+            )
+        if row["model_id"] == name:
+            return row
+    there = (row for row in models if row["removed"] is None)
+    newest = sorted(there, key=lambda row: (row["date"], row["model_id"]), reverse=True)[:_NAMED]
     known = ", ".join(row["model_id"] for row in newest)
     hint = f"the newest are {known}" if newest else "there is none yet: run `ecdctr run` first"
     raise ConfigError(f"--model {name}: no such model; {hint}")

@@ -159,7 +159,8 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
     Raises ConfigError where a model that it is made from is missing.
     """
     existing = registry.existing(store.root, config)
-    missing = [model.model_id for model in training.parents if model.model_id not in existing.models]
+    usable = existing.models - existing.removed
+    missing = [model.model_id for model in training.parents if model.model_id not in usable]
     if missing:
         raise ConfigError(
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"

@@ -1,7 +1,7 @@
 """make years: about three years of nightly runs on a small platform, in one process. A table of what a night costs and
 what is left behind, and .bench/years.json.
 
-A night here takes seconds, so storage.keep_days and storage.tidy_days are as much shorter (platform.py).
+A night here takes seconds, so storage.tidy_days is as much shorter (platform.py).
 """
 
 from __future__ import annotations

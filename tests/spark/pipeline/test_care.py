@@ -22,6 +22,7 @@ from ecdctr_spark.pipeline.ingesting import ingest
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import (
     DAILY_COUNTS,
     MODELS,
@@ -37,7 +38,7 @@ from ecdctr_spark.tables.store import Store
 from tests.labelled import Impression, at, labelled, surveyed
 
 VICTIM = "victim-7"
-DAY = dt.date(2024, 1, 2)
+DAY, DAYS = dt.date(2024, 1, 2), dt.timedelta(days=1)
 IMPRESSIONS = f"""event_id,event_time,domain,user_id,item_id
 a,2024-01-01T10:00:00,natural,other,i1
 b,2024-01-01T11:00:00,natural,{VICTIM}1,i1
@@ -197,20 +198,49 @@ def test_tables_are_tidied_by_a_run_when_the_last_time_is_long_ago(config: Confi
         assert tidy_is_due(root, other) == due
 
 
-def test_tidying_keeps_the_versions_that_a_model_pins(built: Store, config: Config, tmp_path: Path) -> None:
+def test_tidying_keeps_the_versions_that_a_model_pins_and_no_other_old_one(
+    built: Store, config: Config, tmp_path: Path
+) -> None:
     store = copied(built, tmp_path)
-    pinned = max(store.committed(VOCABULARY))
-    rows = store.read(VOCABULARY, pinned).count()
-    entry = {"model_id": "m", "data_set": store.data_set, "tables": {"vocabulary": pinned}}
-    append_rows(store.root, MODELS, [entry])
-    store.delete(VOCABULARY, store.spark.createDataFrame([("i2",)], "token string"), "kept.token = keys.token")
-    hours = tidy(store, config)
-    assert [row["step"] for row in read_rows(store.root, STEPS)] == ["tidy"]
-    assert store.read(VOCABULARY, pinned).count() == rows
-    assert hours[f"data_set/{store.data_set}/tables/vocabulary"] >= 168
-    store.vacuum(VOCABULARY, 0)  # what tidying would do without care
+    place = store.place(VOCABULARY)
+    old = pinned.version(place)
+    rows = store.read(VOCABULARY, old).count()
+    entry = {"model_id": "m", "level": "tpm", "date": DAY, "data_set": store.data_set, "parents": []}
+    append_rows(store.root, MODELS, [{**entry, "tables": {"vocabulary": old}}])
+    for token in ("i2", "i1"):
+        gone = store.spark.createDataFrame([(token,)], "token string")
+        store.delete(VOCABULARY, gone, "kept.token = keys.token")
+    between = pinned.version(place) - 1
+    soon = replace(config, storage=replace(config.storage, keep_days=0))
+    assert tidy(store, config).files == 0  # all are of the last days
+    assert tidy(store, soon).files > 0
+    assert {row["step"] for row in read_rows(store.root, STEPS)} == {"tidy"}
+    assert store.read(VOCABULARY, old).count() == rows
     with pytest.raises(Exception, match=r"(?i)not exist|not found|FILE_NOT_EXIST|missing"):
-        store.read(VOCABULARY, pinned).collect()
+        store.read(VOCABULARY, between).collect()
+
+
+def test_tidying_removes_all_that_an_old_model_left_and_its_row_stays(
+    built: Store, config: Config, tmp_path: Path
+) -> None:
+    store = copied(built, tmp_path)
+    row = {"data_set": store.data_set, "level": "tpm", "parents": [], "tables": {"vocabulary": 0}}
+    dated = [{**row, "model_id": name, "date": date} for name, date in (("m", DAY - 9 * DAYS), ("new", DAY))]
+    append_rows(store.root, MODELS, dated)
+    for folder in ("models", "exports"):
+        for name in ("m", "m.draft", "new"):
+            store.root.at(folder, name, "weights").write_bytes(b"1")
+    monthly = replace(config, storage=replace(config.storage, keep_models_days=30))
+    assert tidy(store, monthly).models == 0 and store.read(SNAPSHOTS).count() == 3
+    weekly = replace(config, storage=replace(config.storage, keep_models_days=7))
+    for removed in (1, 0):  # the second time, it is gone already
+        assert tidy(store, weekly).models == removed
+        assert {place.name for folder in ("models", "exports") for place in store.root.at(folder).list()} == {"new"}
+        assert store.read(SNAPSHOTS).count() == 0
+        assert {each["model_id"]: bool(each["removed"]) for each in read_rows(store.root, MODELS)} == {
+            "m": True,
+            "new": False,
+        }
 
 
 def test_the_log_keeps_no_least_and_greatest_values(built: Store) -> None:

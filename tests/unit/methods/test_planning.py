@@ -325,6 +325,39 @@ def test_a_model_that_is_no_longer_current_is_trained_again_and_predicts_again(p
     assert [step.day for step in steps if isinstance(step, Prediction)] == [tuesday.date + DAY]
 
 
+def test_a_model_that_was_removed_is_not_due_for_itself(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    assert planner().plan(FIRST, LAST, replace(there, removed=there.models)) == ()
+
+
+def test_a_model_that_was_removed_is_trained_again_where_another_is_made_from_it(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    thursday = next(step for step in trainings(planned, "actr") if step.date == day("2000-12-07"))
+    wednesday, tuesday = (
+        next(step for step in trainings(planned, "actr") if step.date == day(date))
+        for date in ("2000-12-06", "2000-12-05")
+    )
+    removed = frozenset({wednesday.model_id, tuesday.model_id})
+    restated = replace(there, models=there.models - {thursday.model_id}, removed=removed)
+    assert trainings(planner().plan(LAST, LAST, restated)) == [tuesday, wednesday, thursday]
+
+
+def test_a_day_that_is_restated_needs_the_model_that_was_removed(planned: tuple[Step, ...]) -> None:
+    there = everything(planned)
+    tuesday = next(step for step in trainings(planned, "actr") if step.date == day("2000-12-05"))
+    restated = {(tuesday.date + DAY, name): None for _, name in there.evaluated}
+    removed = replace(there, evaluated=there.evaluated | restated, removed=frozenset({tuesday.model_id}))
+    assert trainings(planner().plan(LAST, LAST, removed)) == [tuesday]
+
+
+def test_a_removed_model_of_a_job_of_another_clock_is_named(planned: tuple[Step, ...]) -> None:
+    cpm = trainings(planned, "cpm")[-1]
+    method = configured().chosen[0].name
+    daily = replace(planner(), clocks=frozenset({"day"}), given={(method, "cpm", cpm.date): cpm.model})
+    with pytest.raises(ConfigError, match=rf"{cpm.model_id} was removed .* run without training.clocks"):
+        daily.plan(LAST, LAST, Existing(removed=frozenset({cpm.model_id})))
+
+
 def test_other_methods_predictions_are_left_alone(planned: tuple[Step, ...]) -> None:
     there = everything(planned)
     other = {(FIRST, "another-1a2b3c4d"): None}

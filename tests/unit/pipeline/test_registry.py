@@ -78,6 +78,20 @@ def test_a_model_registered_twice_is_one_row(root: Root, config: Config) -> None
     assert [row["rows"] for row in read_rows(root, MODELS)] == [2]
 
 
+def test_a_model_that_was_removed_is_still_known_to_be_current_and_is_named_as_removed(
+    root: Root, config: Config
+) -> None:
+    made = registered(root, config)
+    (row,) = read_rows(root, MODELS)
+    replace_rows(root, MODELS, [{**row, "removed": registry.now()}], "true")
+    found = registry.existing(root, config)
+    assert (found.models, found.removed) == ({made.model_id}, {made.model_id})
+    with pytest.raises(ConfigError, match=rf"it was removed on .*`ecdctr train --level actr --date {DAY}`"):
+        registry.model_named(root, made.model_id)
+    registered(root, config)
+    assert registry.model_named(root, made.model_id)["removed"] is None
+
+
 def test_a_model_names_all_that_it_was_made_from(root: Root, config: Config) -> None:
     made = registered(root, config)
     row = registry.model_named(root, made.model_id)
