@@ -124,9 +124,14 @@ def test_ranks_use_no_processor_between_jobs(obedient: LocalRanks, config: Confi
 @pytest.mark.ranks
 def test_ranks_use_little_processor_where_one_waits_for_the_other(obedient: LocalRanks, config: Config) -> None:
     _, pids = run_job(obedient, job(config, "answer"))
-    before, started = used(pids), time.monotonic()
-    run_job(obedient, job(config, "late"))
-    assert used(pids) - before < 0.6 * (time.monotonic() - started)  # to yield in a loop takes one of them 1 s a second
+
+    def share() -> float:
+        before, started = used(pids), time.monotonic()
+        run_job(obedient, job(config, "late"))
+        return (used(pids) - before) / (time.monotonic() - started)
+
+    # To yield in a loop takes one of them 1 s a second, each time. Beside other work, waiting takes more now and then.
+    assert any(share() < 0.6 for _ in range(3))
 
 
 @pytest.mark.ranks
