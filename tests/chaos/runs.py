@@ -20,9 +20,11 @@ from ecdctr_spark.training.checkpoint import digest
 from tests.miniature import write_logs, write_overlay
 from tests.sessions import TINY_TABLES
 
-DAYS = ("--from", "2024-03-04", "--to", "2024-03-06")
+FIRST_DAY, LAST_DAY = "2024-02-26", "2024-03-06"
+DAYS = ("--from", "2024-03-04", "--to", LAST_DAY)
 SETTINGS = (
     "spark.driver_memory=2g",
+    f"calendar.first_day={FIRST_DAY}",
     "methods.ads_only.levels.ads_only.starts_on=2024-03-03",
     # Where a level may fail, those after it are made from its previous model, and once more when it is there.
     *(f"methods.ecdctr.levels.{level}.when_it_fails=stop" for level in ("tpm", "cpm")),

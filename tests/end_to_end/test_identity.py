@@ -21,7 +21,13 @@ from tests.miniature import PREDICTED
 pytestmark = pytest.mark.end_to_end
 
 FIRST, LAST = PREDICTED[0] - dt.timedelta(days=1), PREDICTED[0]  # served by models that start from two of the week's
-INLINE = ["--set", "training.launcher=inline", "--set", "training.ranks=1", "--set", "evaluation.methods=[ecdctr]"]
+SETTINGS = (
+    "calendar.first_day=2024-02-26",
+    "training.launcher=inline",
+    "training.ranks=1",
+    "evaluation.methods=[ecdctr]",
+)
+INLINE = [part for setting in SETTINGS for part in ("--set", setting)]
 # Another data set, and another chain of the first level.
 OTHER = ["--set", "features.freshness=event", "--set", "methods.ecdctr.levels.tpm.train.epochs=2"]
 RESEEDED = "methods.reseeded={like: ecdctr, levels: {actr: {train: {seed: 9}}}}"

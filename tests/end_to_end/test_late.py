@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import random
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ FIRST = dt.date(2024, 2, 27)  # a Tuesday
 NIGHTS = [dt.date(2024, 3, day) for day in range(5, 10)]
 LATE_DAY, EMPTY_DAY, DAY_WITHOUT_ADS = NIGHTS[2:]
 DAY = dt.timedelta(days=1)
+TIDY = ["--set", "storage.keep_days=0", "--set", "storage.keep_models_days=1"]
 USERS, ITEMS, EVENTS = 8, 10, 60
 LEVELS = {
     "tpm": {"clock": {"every": "week", "weekday": 1}, "train": {"batch_size": 64}},
@@ -132,7 +134,8 @@ def at_once(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def nightly(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[dt.date, Path]:
-    """A run each night on the logs as they were then: the root as it was after each."""
+    """A run each night on the logs as they were then: the root as it was after each. One night also removes models that
+    the next ones need again."""
     folder = tmp_path_factory.mktemp("nightly")
     roots: dict[dt.date, Path] = {}
     for night in NIGHTS:
@@ -141,6 +144,9 @@ def nightly(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[dt.d
             shutil.copytree(roots[night - DAY], root)
         done = world.run(root, night, night)
         assert done.code == (2 if night in (LATE_DAY, EMPTY_DAY) else 0), done.out + done.err
+        if night == LATE_DAY:
+            tidied = ecdctr("tidy", world.overlay, root, *TIDY)
+            assert re.search(r"[1-9]\d* files of old versions and [1-9]\d* old models removed", tidied.out), tidied
         roots[night] = root
     return roots
 
