@@ -19,15 +19,14 @@ from ecdctr_spark.pipeline import registry, steps, tracked
 from ecdctr_spark.pipeline.checking import check, refuse
 from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.pipeline.ingesting import Counts, Ingested, ingest
+from ecdctr_spark.pipeline.offering import offer
 from ecdctr_spark.pipeline.plans import in_order, plan
 from ecdctr_spark.progress import Reporter
-from ecdctr_spark.serving.pyfunc import served
 from ecdctr_spark.session import watching
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.tables.schemas import METRICS, MODELS, PREDICTIONS
+from ecdctr_spark.tables.schemas import METRICS, PREDICTIONS
 from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
-from ecdctr_spark.tracking.spool import Record, now
 from ecdctr_spark.tracking.tracker import Tracker, open_tracker
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
@@ -85,8 +84,7 @@ def _run(
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
         event("nothing is due", first=first, last=last)
-        _evaluate(store, config, methods)
-        steps.update_maturity(store.root, config, methods, existing.built)
+        _conclude(store, config, methods, existing.built, tracker)
         return planned
     with (
         Reporter(console, len(planned), watching(store.session)) as reporter,
@@ -101,9 +99,7 @@ def _run(
             said = "; ".join(filter(None, (_no_logs(under_way), *under_way.failed.values(), str(error))))
             raise (RuntimeError if under_way.failed else ConfigError)(said) from error
         registry.record_without_ads(store.root, methods, days(first, last), under_way.existing)
-        _evaluate(store, config, methods)
-        steps.update_maturity(store.root, config, methods, under_way.existing.built)
-        _offer(under_way)
+        _conclude(store, config, methods, under_way.existing.built, tracker)
     if under_way.failed:
         raise RuntimeError("; ".join(under_way.failed.values()))
     if without := _no_logs(under_way):
@@ -208,11 +204,16 @@ def _carry_out(run: Run, *kinds: type) -> None:
             due = run.due(*kinds)
 
 
-def _evaluate(store: Store, config: Config, methods: Sequence[str]) -> None:
-    """The metrics and the comparison of methods over all days, where there are newer predictions. Nothing else may be
-    due: a run may have been killed just before this."""
+def _conclude(
+    store: Store, config: Config, methods: Sequence[str], built: Collection[dt.date], tracker: Tracker
+) -> None:
+    """What follows from all steps: the metrics and the comparison of methods over all days, where there are newer
+    predictions, their maturity, and the model to serve. Nothing else may be due: a run may have been killed just before
+    this."""
     if methods and store.exists(PREDICTIONS):
         compare(store, methods, config.evaluation.bootstrap)
+    steps.update_maturity(store.root, config, methods, built)
+    offer(store.root, config, tracker)
 
 
 def _no_logs(run: Run) -> str:
@@ -303,20 +304,6 @@ def _predict(run: Run, step: Prediction) -> bool:
         registry.record(run.store.root, entries)
         update(rows, "")
     return False
-
-
-def _offer(run: Run) -> None:
-    """Offers the first method's model that serves next to the model registry, where this run has trained it."""
-    name, method = run.config.tracking.registered_model, run.config.chosen[0]
-    if name is None:
-        return
-    trained = {step.model_id: step for step in run.done if isinstance(step, Training)}
-    same = {"level": method.serves, "data_set": run.config.data_set_id}
-    rows = [row for row in read_rows(run.store.root, MODELS) if row.items() >= same.items()]
-    newest = max(rows, key=lambda row: row["date"], default=None)
-    if newest and newest["model_id"] in trained:
-        export = steps.exported(run.store.root, newest["model_id"])
-        run.tracker.record(newest["model_id"], Record(time=now(), served=served(export, name)))
 
 
 # The function of each kind of step. It returns whether the rest must be planned anew.

@@ -231,9 +231,8 @@ HEALTH = Table(
 )
 STEPS = Table(
     name="steps",
-    about="what was done; subject is the identity of logs, a data set or a method, null of all; detail is a model or an"
-    " error;"
-    " inputs, of predictions, is a hash of what they were made from",
+    about="what was done; subject is the identity of logs, a data set or a method, or a name in the model registry;"
+    " detail is a model or an error; inputs is a hash of what predictions were made from, or of the model",
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
     " rows_kept bigint, duplicates bigint, quarantined bigint, outside_asked bigint, outside_any bigint,"
     " seconds double, finished timestamp, inputs string",
