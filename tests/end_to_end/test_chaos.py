@@ -1,4 +1,4 @@
-"""A slice of `make chaos`: kills, flips and two runs at once, with seeds of their own."""
+"""A slice of `make chaos`: kills and flips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.chaos.company import two_at_once
 from tests.chaos.damage import flipped, kinds
 from tests.chaos.kills import Reference, killed, undisturbed
 from tests.chaos.runs import Platform, prepared
@@ -46,9 +45,3 @@ def test_a_flipped_bit_is_found_or_changes_nothing(finished: Path, reference: Re
     done = flipped(kinds(finished, spark), FLIPS)
     assert [fault for flips in done for fault in flips.unseen] == []
     assert sum(flips.found for flips in done) > FLIPS / 4
-
-
-def test_of_two_runs_at_once_one_is_refused_and_the_other_is_not_disturbed(
-    platform: Platform, reference: Reference, tmp_path: Path
-) -> None:
-    assert two_at_once(platform, tmp_path / "root", reference)

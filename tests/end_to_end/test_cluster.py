@@ -1,9 +1,8 @@
 """The whole system on S3, by spark-submit on a standalone cluster (tests/cluster.py), all levels trained in two
 executors: the models and metrics of a local run, bit for bit.
 
-`run` does everything with Horovod, one job trains TPM again with torch, and the commands that come after do their work
-from this machine. `make test-cluster` also tries every job, each world for all levels, and a folder as the store
-(whole_cluster.py).
+`run` does everything with Horovod, and the commands that come after do their work from this machine. `make
+test-cluster` also tries every job, each world for all levels, and a folder as the store (whole_cluster.py).
 """
 
 from __future__ import annotations
@@ -90,15 +89,13 @@ def assert_same(root: Root, other: Root) -> None:
             assert value == (pytest.approx(expected[date][name], rel=1e-6) if name in rounded else expected[date][name])
 
 
-def test_a_run_with_horovod_a_level_again_with_torch_and_what_follows_from_here(
+def test_a_run_with_horovod_and_what_follows_from_here(
     cluster: Cluster,
     short: list[str],
     local: Root,
     s3_root: Root,  # noqa: F811
 ) -> None:
     trained(cluster, "horovod", 4, "run", s3_root, *DAY, *short)
-    assert_same(s3_root, local)
-    assert "published" in trained(cluster, "torch", 1, "train", s3_root, *TPM, *short).out
     assert_same(s3_root, local)
     commands = [sys.executable, "-m", "tests.s3.commands", str(s3_root), str(s3_root.at("of a user")), *short]
     done = subprocess.run(commands, capture_output=True, text=True, check=False, timeout=900)

@@ -70,16 +70,15 @@ def other(spark: SparkSession, overlay: Path, tmp_path_factory: pytest.TempPathF
 def test_two_configurations_in_turn_under_one_root_equal_each_alone_under_its_own(
     alone: Path, other: Path, overlay: Path, tmp_path: Path
 ) -> None:
-    # Days one by one also equal days in one go, in order and out of order.
-    for day, their_day in ((LAST, FIRST), (FIRST, LAST)):
-        run(overlay, tmp_path, day, day)
-        run(overlay, tmp_path, their_day, their_day, *OTHER)
+    run(overlay, tmp_path, LAST, LAST)
+    run(overlay, tmp_path, FIRST, LAST, *OTHER)
+    run(overlay, tmp_path, FIRST, FIRST)  # out of order, which equals both in one go too
     ours, theirs = weights(alone), weights(other)
     assert not ours.keys() & theirs.keys()
     assert weights(tmp_path) == ours | theirs
     ledger = read_rows(Root.parse(str(tmp_path)), STEPS)
     steps = Counter(row["step"] for row in ledger if row["rows_read"] is not None)  # once per step
-    assert (steps["ingest"], steps["build"]) == (1, 3)  # another data set of the same logs
+    assert (steps["ingest"], steps["build"]) == (1, 2)  # another data set of the same logs
     assert rows(tmp_path, "ecdctr") == sorted(
         [*rows(alone, "ecdctr"), *rows(other, "ecdctr")],
         key=lambda row: (row["date"] or dt.date.max, row["method"]),
