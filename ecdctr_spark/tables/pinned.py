@@ -107,10 +107,10 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
         full=True,
         keep_versions=sorted(keep),  # delta-rs reads them one after the other, and cannot go back
     )
-    removed = [name for name in listed if not name.endswith(".crc")]
+    removed = [name for name in listed if name.endswith(".parquet")]  # an object store may list folders too
     with ThreadPoolExecutor(_REMOVERS) as removers:
         list(removers.map(lambda name: place.at(name).remove(), removed))
-    for sidecar in set(listed).difference(removed):
+    for sidecar in (name for name in listed if name.endswith(".parquet.crc")):
         folder, _, name = sidecar.rpartition("/")
         if not place.at(f"{folder}/{name[1:-4]}".lstrip("/")).exists():
             place.at(sidecar).remove()
