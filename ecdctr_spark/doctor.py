@@ -30,7 +30,7 @@ PACKAGES = {
     "numpy": ("1.23.5", "3", "the range that was tested"),
     "pandas": ("1.5.3", "4", "Spark 4.0 needs 2"),
     "torch": ("2.1", "3", "the range that was tested"),
-    "deltalake": ("1.0", "2", "the range that was tested"),
+    "deltalake": ("1.2", "2", "keep_versions of vacuum"),
 }
 # Likewise, for what is not needed, and what takes its place.
 OPTIONAL = {
