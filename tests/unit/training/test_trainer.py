@@ -290,8 +290,9 @@ def test_rates_rise_over_the_first_steps() -> None:
     assert [move / moved[0] for move in moved] == pytest.approx([1.0, 0.25, 0.75, 1.0], rel=1e-4)
 
 
-@pytest.mark.parametrize("passes", [2, 3, 40])
-def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None:
+# Sums in another order are rounded otherwise, more so in more parts.
+@pytest.mark.parametrize(("passes", "rounding"), [(2, 1e-6), (3, 1e-6), (40, 1e-5)])
+def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int, rounding: float) -> None:
     spec, batches = WITHOUT_BATCH_NORM["ctr"], [batch(30, seed, WITHOUT_BATCH_NORM["ctr"].contract) for seed in (1, 2)]
     whole = everything(trained(spec, batches))
     model = built(spec, ALONE)
@@ -299,7 +300,7 @@ def test_a_batch_in_several_passes_is_the_step_of_the_whole(passes: int) -> None
     steps, totals = fit(start_state(model, in_parts, ALONE), batches, lambda rows, loss: None)
     assert (steps, totals.rows) == (2, 60)
     for name, tensor in everything(model).items():
-        assert_close(tensor, whole[name], rtol=1e-4, atol=1e-5)
+        assert_close(tensor, whole[name], rtol=1e-4, atol=rounding)
 
 
 def test_bfloat16_is_of_the_network_alone_and_learns_as_well() -> None:
