@@ -21,7 +21,7 @@ INSTALL_HOROVOD := $(HOROVOD) $(UV) --no-build-isolation --no-binary horovod hor
 COMPILE := $(BIN)/python -m compileall -qq -j 2 $(VENV)/lib/python3*/site-packages
 TRY_HOROVOD := $(BIN)/python -c 'import horovod.torch as hvd; assert hvd.gloo_built()' 2>/dev/null
 
-.PHONY: help setup demo test test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint audit docs \
+.PHONY: help setup demo test test-whole test-device test-cluster test-dbr154 test-spark41 test-runtimes notebooks lint audit docs \
 	bench-spark bench-run bench-train bench-network bench-device chaos mutants years clean
 help: ## show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -31,9 +31,12 @@ setup: $(STAMPS)/ready ## install the virtual environment, packages, Horovod and
 demo: setup ## run the whole system on real ratings, up to an HTML report
 	@$(BIN)/ecdctr demo
 
-test: lint ## run all checks and tests
-	@# In the order of the folders: the long end-to-end tests come first, so that both workers end about together.
+test: lint ## run all checks, and the tests but those of test-whole
+	@# In the order of testpaths: the long end-to-end tests come first, so that both workers end about together.
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-whole: setup ## test the whole system: night by night, two configurations, on a cluster, in notebooks (half an hour)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/whole
 
 test-device: setup ## test training on this machine's GPU
 	@CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m pytest tests/device tests/unit/training/test_resume.py tests/unit/training/test_levels.py
@@ -42,14 +45,14 @@ notebooks: setup ## run the notebooks and save their outputs (15 minutes)
 	@$(BIN)/python -m tests.notebooks
 
 test-cluster: setup ## test every job on a standalone Spark cluster of two workers, in a folder and on S3
-	@$(BIN)/python -m pytest tests/end_to_end/whole_cluster.py
+	@$(BIN)/python -m pytest tests/whole/whole_cluster.py
 
 # Other runtimes. The slice is what has differed between them, or may: options, settings, Delta, a source of each format, both
 # readers, two ranks of torch.distributed, checkpoints, exports, MLflow. The rest depends on these alone.
 DBR154 := .bench/dbr154
 SPARK41 := .bench/spark41
 TOOLS := duckdb pytest pytest-xdist hypothesis psutil scikit-learn
-ALL := tests/unit tests/spark tests/ranks tests/end_to_end
+ALL := tests/unit tests/spark tests/ranks tests/end_to_end tests/whole
 SLICE := tests/spark/tables tests/spark/serving tests/ranks/test_world.py tests/spark/sources/test_csv_files.py \
 	tests/spark/sources/test_json_files.py tests/spark/sources/test_parquet_files.py tests/unit/serving tests/unit/settings \
 	tests/unit/streaming tests/unit/tables tests/unit/tracking tests/unit/training/test_checkpoint.py tests/unit/test_cli.py \

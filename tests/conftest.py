@@ -37,7 +37,6 @@ def missing(module: str) -> bool:
 _FILES = {
     "databricks.bundles": "unit/test_bundle.py",
     "moto": "s3/*",
-    "nbclient": "end_to_end/*notebook*",
     "setuptools_scm": "unit/test_wheel.py",
 }
 collect_ignore_glob = [files for module, files in _FILES.items() if missing(module)]

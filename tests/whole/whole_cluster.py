@@ -14,7 +14,8 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.schemas import MODELS
 from ecdctr_spark.tables.small import read_rows
 from tests.cluster import Cluster
-from tests.end_to_end.test_cluster import (
+from tests.s3.conftest import s3_root, s3_server  # noqa: F401
+from tests.whole.test_cluster import (
     DAY,
     DAYS,
     TPM,
@@ -23,11 +24,10 @@ from tests.end_to_end.test_cluster import (
     local,  # noqa: F401
     short,  # noqa: F401
     submitted,
-    test_a_run_with_horovod_a_level_again_with_torch_and_what_follows_from_here,  # noqa: F401 - on this cluster
+    test_a_run_with_horovod_and_what_follows_from_here,  # noqa: F401 - on this cluster
     trained,
     weights,
 )
-from tests.s3.conftest import s3_root, s3_server  # noqa: F401
 
 LEVELS = (TPM, ["--level", "cpm", "--date", "2024-03-04"], ["--level", "actr", "--date", "2024-03-04"])
 ON_DEMAND = {
