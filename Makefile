@@ -35,7 +35,7 @@ test: lint ## run all checks, and the tests but those of test-whole
 	@# In the order of testpaths: the long end-to-end tests come first, so that both workers end about together.
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-whole: setup ## test the whole system: night by night, two configurations, on a cluster, in notebooks (half an hour)
+test-whole: setup ## test the whole system: night by night, on a cluster, in notebooks and the like (half an hour)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/whole
 
 test-device: setup ## test training on this machine's GPU
