@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ from deltalake.exceptions import DeltaError
 from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.sidecars import verify_commits
+from ecdctr_spark.tables.log import shorten, verify
 
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,8 +73,8 @@ def exists(place: Root) -> bool:
 
 def open_table(place: Root, version: int | None = None) -> DeltaTable:
     """The table at `place`, at `version` or the newest. Raises ConfigError where there is no such table or version, or
-    where the table has a feature that the ranks cannot read, or a commit is damaged."""
-    verify_commits(place)
+    where the table has a feature that the ranks cannot read, or an entry of its log is damaged."""
+    verify(place, version)
     try:
         table = DeltaTable(place.addresses.deltalake, version=version, storage_options=place.storage_options)
     except DeltaError as error:
@@ -96,11 +97,13 @@ def version(place: Root) -> int:
 
 def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
     """Removes the files under the table at `place` that are part of no version of the last `hours` hours (rounded up)
-    and of no version in `keep`, those that a killed writer left included. Returns how many.
+    and of no version in `keep`, those that a killed writer left included. Returns how many. Of the log it removes what
+    only versions before all of these are read from.
 
     Spark's own keeps everything since a point in time, so one old version would keep all that came after it.
     """
-    listed = open_table(place).vacuum(
+    table = open_table(place)
+    listed = table.vacuum(
         math.ceil(hours),
         dry_run=True,  # it would remove Hadoop's checksums of all files too
         enforce_retention_duration=False,
@@ -114,6 +117,9 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
         folder, _, name = sidecar.rpartition("/")
         if not place.at(f"{folder}/{name[1:-4]}".lstrip("/")).exists():
             place.at(sidecar).remove()
+    since = 1000 * (time.time() - 3600 * hours)
+    recent = [commit["version"] for commit in table.history() if commit["timestamp"] >= since]
+    shorten(place, min([table.version(), *keep, *(max(0, version - 1) for version in recent)]))
     return len(removed)
 
 

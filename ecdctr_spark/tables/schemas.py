@@ -61,7 +61,7 @@ _PROPERTIES = {
     "delta.columnMapping.mode": "none",
     # Row counts only: minima and maxima of columns would leave user ids in the log for good.
     "delta.dataSkippingNumIndexedCols": "0",
-    # A model pins versions for as long as it is registered, and a version needs its entry in the log.
+    # A model pins versions, and a version needs its entries in the log: `ecdctr tidy` removes those that none needs.
     "delta.logRetentionDuration": "interval 3650 days",
 }
 # Rows are gathered by partition before they are written. Otherwise every task writes a file in each partition.

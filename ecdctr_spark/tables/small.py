@@ -21,8 +21,8 @@ from deltalake.exceptions import CommitFailedError
 from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.log import add_sidecars
 from ecdctr_spark.tables.schemas import Table, properties
-from ecdctr_spark.tables.sidecars import add_sidecars
 
 Row = dict[str, Any]
 

@@ -106,7 +106,7 @@ def _parquet(tables: Sequence[Path]) -> list[Path]:
 
 
 def _logs(table: Path) -> Iterator[Path]:
-    yield from sorted((table / "_delta_log").glob("*.json"))
+    yield from sorted(file for file in (table / "_delta_log").iterdir() if file.suffix in (".json", ".parquet"))
 
 
 def _streamed(like: Path) -> Read:

@@ -100,6 +100,22 @@ def test_a_vacuum_keeps_the_newest_version_and_those_to_keep(spark: SparkSession
     assert spark.read.format("delta").load(str(path)).count() == 1  # Spark reads what delta-rs committed
 
 
+def test_spark_reads_and_writes_a_table_whose_log_was_shortened(spark: SparkSession, tmp_path: Path) -> None:
+    path, table = tmp_path / "table", Root(str(tmp_path / "table"))
+    often = {"delta.checkpointInterval": "2"}
+    for _ in range(7):
+        spark.range(1).write.format("delta").mode("append").options(**often).save(str(path))
+    before = {file.name for file in (path / "_delta_log").iterdir()}
+    pinned.vacuum(table, hours=0)
+    gone = before - {file.name for file in (path / "_delta_log").iterdir()}
+    assert {f"{0:020}.json", f".{0:020}.json.crc", f"{4:020}.checkpoint.parquet"} <= gone
+    assert f"{6:020}.json" not in gone
+    for session in (spark, spark.newSession()):
+        assert session.read.format("delta").load(str(path)).count() == 7
+    spark.range(1).write.format("delta").mode("append").save(str(path))
+    assert sum(file.rows for file in pinned.files(table, pinned.version(table), {})) == 8
+
+
 def test_a_missing_table_or_version_is_named(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: expected a Delta table"):
         pinned.version(Root(str(tmp_path / "nowhere")))

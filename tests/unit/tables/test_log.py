@@ -1,0 +1,109 @@
+"""The log of a table: what a version is read from is known, verified, and all that is kept of an old log."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.storage import Root
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.log import needed
+from ecdctr_spark.tables.schemas import Table
+from ecdctr_spark.tables.small import append_rows, read_rows
+
+NOTES = Table(name="notes", columns="name string", key=("name",))
+COMMITS, CHECKPOINTS = 9, (2, 5)
+
+
+def commit(version: int) -> str:
+    return f"{version:020}.json"
+
+
+def checkpoint(version: int) -> str:
+    return f"{version:020}.checkpoint.parquet"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    """A table of one row per commit after the first, with some checkpoints."""
+    root = Root.parse(tmp_path)
+    for version in range(1, COMMITS):
+        append_rows(root, NOTES, [{"name": f"row {version}"}])
+        if version in CHECKPOINTS:
+            DeltaTable(str(tmp_path / "tables" / "notes")).create_checkpoint()
+    append_rows(root, NOTES, [{"name": "the last"}])
+    return root
+
+
+@pytest.fixture
+def table(root: Root) -> Root:
+    return root.at("tables", "notes")
+
+
+def names(table: Root) -> set[str]:
+    return {file.name for file in table.at("_delta_log").list()}
+
+
+@pytest.mark.parametrize(
+    ("version", "read_from"),
+    [
+        (1, [commit(0), commit(1)]),
+        (2, [checkpoint(2), commit(2)]),
+        (4, [checkpoint(2), commit(2), commit(3), commit(4)]),
+        (None, [checkpoint(5), *map(commit, range(5, COMMITS + 1))]),
+    ],
+)
+def test_a_version_is_read_from_the_checkpoint_before_it_and_the_commits_since(
+    table: Root, version: int | None, read_from: list[str]
+) -> None:
+    assert needed(names(table), version) == read_from
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found_and_what_a_version_is_not_read_from_may_be_damaged(
+    root: Root, table: Root
+) -> None:
+    append_rows(root, NOTES, [])  # writes the sidecar that the checkpoint lacked
+    file, chance = table.at("_delta_log", checkpoint(5)), random.Random(1)
+    written = file.read_bytes()
+    for _ in range(20):
+        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bytes(damaged))
+        with pytest.raises(ConfigError, match=f"{file}: damaged"):
+            read_rows(root, NOTES)
+        assert len(pinned.files(table, 4, {})) == 4
+    file.write_bytes(written)
+    table.at("_delta_log", commit(3)).write_bytes(b"{")
+    assert len(read_rows(root, NOTES)) == COMMITS
+    with pytest.raises(ConfigError, match="damaged"):
+        pinned.files(table, 4, {})
+
+
+def test_a_vacuum_keeps_of_the_log_what_recent_and_kept_versions_are_read_from(root: Root, table: Root) -> None:
+    before = names(table)
+    assert pinned.vacuum(table, hours=1) == 0  # all versions are recent
+    assert names(table) == before
+    pinned.vacuum(table, hours=0, keep=[4])
+    assert {commit(0), commit(1)} == {name for name in before - names(table) if name.endswith(".json")}
+    assert [len(pinned.files(table, version, {})) for version in (2, 3, 4, 8)] == [2, 3, 4, 8]
+    pinned.vacuum(table, hours=0)
+    kept = names(table)
+    assert {name for name in kept if name[0].isdigit()} == set(needed(before))
+    assert len(read_rows(root, NOTES)) == COMMITS
+    with pytest.raises(ConfigError, match="expected version 4"):
+        pinned.files(table, 4, {})
+    append_rows(root, NOTES, [{"name": "one more"}])
+    assert len(read_rows(root, NOTES)) == COMMITS + 1
+
+
+def test_a_log_without_a_checkpoint_is_kept_whole(tmp_path: Path) -> None:
+    root = Root.parse(tmp_path)
+    for number in range(3):
+        append_rows(root, NOTES, [{"name": str(number)}])
+    before = names(root.at("tables", "notes"))
+    pinned.vacuum(root.at("tables", "notes"), hours=0)
+    assert names(root.at("tables", "notes")) == before
