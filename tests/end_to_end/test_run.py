@@ -33,12 +33,14 @@ from ecdctr_spark.tables.schemas import CALIBRATION, COMPARISONS, METRICS, MODEL
 from ecdctr_spark.tables.small import read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
+from tests.chaos.damage import flipped, kinds
 from tests.miniature import PREDICTED, USERS
 
 pytestmark = pytest.mark.end_to_end
 
 REGISTERED = ["--set", "tracking.registered_model=ctr"]
 DAYS = ["--from", str(PREDICTED[0]), "--to", str(PREDICTED[1])]
+FLIPS = 40
 FIELDS = {"auc", "gauc", "gauc_coverage", "logloss", "pcoc", "impressions", "clicks"}
 
 
@@ -195,13 +197,13 @@ def test_ended_and_killed_in_the_middle_and_run_again_it_ends_the_same(
 ) -> None:
     root, temporary = tmp_path / "root", Path(tempfile.mkdtemp())
     shutil.copytree(one_day, root)
-    ended = begun(root, overlay, temporary, done="build")
+    ended = begun(root, overlay, temporary, done="ingest")
     ended.terminate()  # what a scheduler sends first
     assert ended.communicate()[1].endswith("error: interrupted; the same command resumes\n")
     assert ended.returncode == 130
     assert gone(temporary)
     assert not list(temporary.iterdir())
-    killed = begun(root, overlay, temporary, done="train actr")
+    killed = begun(root, overlay, temporary, done="build")
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert gone(temporary)
@@ -213,7 +215,7 @@ def test_ended_and_killed_in_the_middle_and_run_again_it_ends_the_same(
             assert [file for file in temporary.iterdir() if file.is_dir()] == [folder]
     again = ecdctr("run", overlay, root, *DAYS)
     assert again.code == 0, again.out + again.err
-    assert "predict" not in again.out  # finished steps are not repeated
+    assert "build" not in again.out  # finished steps are not repeated
     assert metrics(overlay, root) == metrics(overlay, finished)
     shutil.rmtree(temporary)
 
@@ -330,6 +332,13 @@ def test_the_model_that_serves_next_is_the_newest_registered_one(finished: Path,
     names = {run.info.run_id: run.info.run_name for run in mlflow_runs(finished, overlay)}
     (version,) = MlflowClient(sqlite(Root.parse(finished))).search_model_versions("name = 'ctr'")
     assert names[version.run_id].startswith("actr-2024-03-06")
+
+
+def test_a_flipped_bit_is_found_or_changes_nothing(finished: Path, spark: SparkSession, tmp_path: Path) -> None:
+    root = shutil.copytree(finished, tmp_path / "root")
+    done = flipped(kinds(root, spark), FLIPS)
+    assert [fault for flips in done for fault in flips.unseen] == []
+    assert sum(flips.found for flips in done) > FLIPS / 4
 
 
 def mlflow_runs(root: Path, overlay: Path) -> list[Any]:

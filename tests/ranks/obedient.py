@@ -14,7 +14,7 @@ from ecdctr_spark.training.world import World
 
 
 def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
-    """Reports its process id as progress; by the job's name, rank 1 then raises, dies or is late."""
+    """Reports its process id as progress; by the job's name, rank 1 then raises, dies or is late, or both are late."""
     progress(os.getpid(), float(os.environ["OMP_NUM_THREADS"]))
     if world.rank == 1 and job.model_id == "raise":
         raise ValueError("nothing works here")
@@ -22,7 +22,7 @@ def obey(job: TrainingJob, world: World, progress: Progress) -> TrainingResult:
         os.kill(os.getpid(), signal.SIGKILL)
     if job.model_id == "wait":
         time.sleep(600)
-    if world.rank == 1 and job.model_id == "late":
+    if job.model_id == "both late" or (world.rank == 1 and job.model_id == "late"):
         time.sleep(3)
     world.barrier()
     return TrainingResult(rows=world.size, steps=0, seconds=0.0, loss=0.0, waiting=0.0)

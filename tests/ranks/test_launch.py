@@ -125,13 +125,13 @@ def test_ranks_use_no_processor_between_jobs(obedient: LocalRanks, config: Confi
 def test_ranks_use_little_processor_where_one_waits_for_the_other(obedient: LocalRanks, config: Config) -> None:
     _, pids = run_job(obedient, job(config, "answer"))
 
-    def share() -> float:
+    def share(name: str) -> float:
         before, started = used(pids), time.monotonic()
-        run_job(obedient, job(config, "late"))
+        run_job(obedient, job(config, name))
         return (used(pids) - before) / (time.monotonic() - started)
 
-    # To yield in a loop takes one of them 1 s a second, each time. Beside other work, waiting takes more now and then.
-    assert any(share() < 0.6 for _ in range(3))
+    # To yield in a loop takes one of them 1 s a second more, each time; beside other work, a little less.
+    assert any(share("late") < share("both late") + 0.4 for _ in range(3))
 
 
 @pytest.mark.ranks
