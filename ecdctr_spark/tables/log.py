@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -28,12 +29,22 @@ _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
 
 
+class _Entry(NamedTuple):
+    """A commit or a checkpoint, and its version."""
+
+    number: int
+    name: str
+
+    @property
+    def checkpoint(self) -> bool:
+        return self.name.endswith(".parquet")
+
+
 def needed(names: Collection[str], version: int | None = None) -> list[str]:
     """Of the names of a log's files the entries that a version, by default the newest, is read from, oldest first."""
-    entries = sorted((int(found[1]), found[0]) for name in names if (found := _ENTRY.fullmatch(name)))
-    there = [(number, name) for number, name in entries if version is None or number <= version]
-    start = max((number for number, name in there if name.endswith(".parquet")), default=0)
-    return [name for number, name in there if number >= start]
+    entries = [entry for entry in _entries(names) if version is None or entry.number <= version]
+    start = max((entry.number for entry in entries if entry.checkpoint), default=0)
+    return [entry.name for entry in entries if entry.number >= start]
 
 
 def verify(table: Root, version: int | None = None) -> None:
@@ -45,8 +56,8 @@ def verify(table: Root, version: int | None = None) -> None:
 
 
 def add_sidecars(table: Root) -> None:
-    """Writes the sidecars of entries of the newest version that have none, and removes those of files that are no
-    more or, as the name of the last checkpoint, written anew."""
+    """Writes the sidecars of entries of the newest version that have none. Removes those of files that are no more, and
+    that of `_last_checkpoint`, which delta-rs may have replaced."""
     for entry, sidecar in _with_sidecars(table):
         if not sidecar.exists():
             Root.parse(sidecar).write_bytes(_sidecar(entry.read_bytes()))
@@ -57,15 +68,24 @@ def add_sidecars(table: Root) -> None:
                 sidecar.unlink(missing_ok=True)
 
 
-def shorten(table: Root, oldest: int) -> None:
-    """Removes the entries, and what belongs to them, that no version from `oldest` on is read from."""
+def oldest(table: Root) -> int:
+    """The oldest version that the log still has."""
+    starts = (entry for entry in _entries(table.at("_delta_log").files()) if entry.number == 0 or entry.checkpoint)
+    return min((entry.number for entry in starts), default=0)
+
+
+def shorten(table: Root, first: int) -> None:
+    """Removes the entries, and what belongs to them, that no version from `first` on is read from."""
     log = table.at("_delta_log")
-    names = [name for name in log.files() if "/" not in name]
-    first = needed(names, oldest)[0]
-    start = int(first[:20]) if first.endswith(".parquet") else 0
+    names = log.files()
+    start = max((entry.number for entry in _entries(names) if entry.checkpoint and entry.number <= first), default=0)
     old = [name for name in names if (found := re.match(r"\.?(\d{20})\.", name)) and int(found[1]) < start]
     with ThreadPoolExecutor(_REMOVERS) as removers:
         list(removers.map(lambda name: log.at(name).remove(), old))
+
+
+def _entries(names: Collection[str]) -> list[_Entry]:
+    return sorted(_Entry(int(found[1]), name) for name in names if (found := _ENTRY.fullmatch(name)))
 
 
 def _with_sidecars(table: Root, version: int | None = None) -> Iterator[tuple[Path, Path]]:

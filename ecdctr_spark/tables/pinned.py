@@ -41,7 +41,7 @@ from deltalake.exceptions import DeltaError
 from ecdctr_spark.pages import reading, verified
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.log import shorten, verify
+from ecdctr_spark.tables.log import oldest, shorten, verify
 
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -98,17 +98,18 @@ def version(place: Root) -> int:
 def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
     """Removes the files under the table at `place` that are part of no version of the last `hours` hours (rounded up)
     and of no version in `keep`, those that a killed writer left included. Returns how many. Of the log it removes what
-    only versions before all of these are read from.
+    only versions before all of these are read from. Versions in `keep` that the log no longer has are lost already.
 
     Spark's own keeps everything since a point in time, so one old version would keep all that came after it.
     """
-    table = open_table(place)
+    table, start = open_table(place), oldest(place)
+    kept = sorted(version for version in keep if version >= start)  # delta-rs cannot go back
     listed = table.vacuum(
         math.ceil(hours),
         dry_run=True,  # it would remove Hadoop's checksums of all files too
         enforce_retention_duration=False,
         full=True,
-        keep_versions=sorted(keep),  # delta-rs reads them one after the other, and cannot go back
+        keep_versions=kept,
     )
     removed = [name for name in listed if name.endswith(".parquet")]  # an object store may list folders too
     with ThreadPoolExecutor(_REMOVERS) as removers:
@@ -118,8 +119,8 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
         if not place.at(f"{folder}/{name[1:-4]}".lstrip("/")).exists():
             place.at(sidecar).remove()
     since = 1000 * (time.time() - 3600 * hours)
-    recent = [commit["version"] for commit in table.history() if commit["timestamp"] >= since]
-    shorten(place, min([table.version(), *keep, *(max(0, version - 1) for version in recent)]))
+    recent = (commit["version"] - 1 for commit in table.history() if commit.get("timestamp", since) >= since)
+    shorten(place, min([table.version(), *kept, *recent]))
     return len(removed)
 
 

@@ -96,6 +96,7 @@ def test_a_vacuum_keeps_of_the_log_what_recent_and_kept_versions_are_read_from(r
     assert len(read_rows(root, NOTES)) == COMMITS
     with pytest.raises(ConfigError, match="expected version 4"):
         pinned.files(table, 4, {})
+    assert pinned.vacuum(table, hours=0, keep=[1, 4]) == 0  # as where a user was forgotten, which no model prevents
     append_rows(root, NOTES, [{"name": "one more"}])
     assert len(read_rows(root, NOTES)) == COMMITS + 1
 
