@@ -14,6 +14,8 @@ TINY_TABLES = {
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
 }
+# For PYSPARK_SUBMIT_ARGS, of processes that read so themselves.
+TINY_ARGUMENTS = " ".join([*(f"--conf {key}={value}" for key, value in TINY_TABLES.items()), "pyspark-shell"])
 
 
 def _refused() -> SparkSession:

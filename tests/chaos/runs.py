@@ -18,7 +18,7 @@ from ecdctr_spark.tables.schemas import METRICS, STEPS
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.training.checkpoint import digest
 from tests.miniature import write_logs, write_overlay
-from tests.sessions import TINY_TABLES
+from tests.sessions import TINY_ARGUMENTS
 
 FIRST_DAY, LAST_DAY = "2024-02-26", "2024-03-06"
 DAYS = ("--from", "2024-03-04", "--to", LAST_DAY)
@@ -53,8 +53,7 @@ def begun(platform: Platform, root: Path, command: str = "run", days: Iterable[s
     """A command that has just been started."""
     given = [argument for setting in (*SETTINGS, f"storage.root={root}") for argument in ("--set", setting)]
     line = [sys.executable, "-m", "ecdctr_spark.cli", command, *days, "--conf", str(platform.overlay), *given]
-    tiny = " ".join(f"--conf {key}={value}" for key, value in TINY_TABLES.items())
-    environment = {"SPARK_SUBMIT_OPTS": _JVM, "PYSPARK_SUBMIT_ARGS": f"{tiny} pyspark-shell", **os.environ}
+    environment = {"SPARK_SUBMIT_OPTS": _JVM, "PYSPARK_SUBMIT_ARGS": TINY_ARGUMENTS, **os.environ}
     environment["TMPDIR"] = str(platform.temporary)
     pipe = subprocess.PIPE
     return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)

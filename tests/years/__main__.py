@@ -24,6 +24,7 @@ from ecdctr_spark.methods.planning import days
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from tests.benchmarks.results import Result, at_most, plain, publish
+from tests.sessions import TINY_ARGUMENTS
 from tests.years.platform import FIRST_DAY, FIRST_NIGHT, write_day, write_overlay
 
 _LOOKS = 20  # at what is there
@@ -52,6 +53,7 @@ def main(nights: int) -> None:
         temporary = folder / "t"
         temporary.mkdir()
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+        os.environ["PYSPARK_SUBMIT_ARGS"] = TINY_ARGUMENTS
         write_overlay(folder / "years.yaml")
         publish("years", table(lived(folder, nights)), ["pyspark", "delta-spark", "torch"])
 
