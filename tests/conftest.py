@@ -22,8 +22,7 @@ settings.load_profile("busy")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # A JVM of a minute or two spends more on compiling well than it gains; the processes that tests start inherit this.
 # Without optimised code the JVM reserves 48 MB for all of it: Spark fills that, and is interpreted from then on.
-_LONG = "-XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC"
-os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-XX:TieredStopAtLevel=1 {_LONG}")
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC")
 
 
 def missing(module: str) -> bool:
@@ -58,9 +57,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """A local session with Delta."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_SUBMIT_OPTS", _LONG)
-        session = spark_session("local[2]", "2g")
+    session = spark_session("local[2]", "2g")
     for key, value in TINY_TABLES.items():
         session.conf.set(key, value)
     yield session
