@@ -6,7 +6,7 @@ A version is read from the newest checkpoint at or before it, a Parquet file, an
 Neither has a checksum: in a commit, which is JSON, a flipped digit may move a file to another day, and a flipped letter
 may hide it. What Spark writes on a local disk has a sidecar, `.NAME.crc`, and Spark verifies it. delta-rs neither
 writes nor reads sidecars, so that is done here. An object store verifies what it keeps itself. The format is that of
-Hadoop's ChecksumFileSystem: "crc", a zero, the number of bytes per checksum, and a CRC-32 of each so many bytes;
+Hadoop's ChecksumFileSystem: "crc", a zero, the number of bytes per checksum, and a CRC-32 of each piece of that size;
 integers are big-endian.
 """
 
