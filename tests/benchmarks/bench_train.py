@@ -1,6 +1,7 @@
 """make bench-train: the training step beside the peers', and so the configured levels; streaming, ranks, bytes, memory.
 
-With BEFORE=CHECKOUT, a set-up checkout of another version, the levels' steps are compared with that one's.
+With BEFORE=CHECKOUT, a set-up checkout of another version (since 881c535), the levels' steps are compared with that
+one's.
 The contestants live in processes of their own and take turns, so that what the machine does besides hits all alike.
 """
 
@@ -69,9 +70,11 @@ class Rate(NamedTuple):
 
 
 def main(before: str | None) -> None:
-    """Every part of the table."""
+    """Every part of the table. Raises SystemExit at once where the other checkout cannot take its part."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
+    if before and subprocess.run([*of_before(before), "tpm", "1", "1"], stdin=subprocess.DEVNULL).returncode:
+        raise SystemExit(f"{before}: cannot run {LEVELS}: it must be set up, and a version since 881c535")
     small = compete(SMALL, ["floor", "ecdctr_spark", WITH_FBGEMM, *PEERS])
     large = compete(LARGE, ["ecdctr_spark", "FuxiCTR", "FBGEMM"])
     rows = [*steps(small, large), *profiled(), *as_configured(before), *input_(), *ranks(), *ranks_of_cpm(), *bytes_()]
@@ -192,8 +195,7 @@ def configured(case: tuple[str, int, int], before: str | None) -> list[Result]:
     arguments = [level, str(batch), str(threads)]
     commands = {what: [sys.executable, LEVELS, what, *arguments] for what in ("step", "floor")}
     if before:
-        there = [f"PYTHONPATH={before}", f"{before}/.venv/bin/python"]
-        commands["before"] = ["env", *there, LEVELS, "step", *arguments]
+        commands["before"] = [*of_before(before), *arguments]
     peers = beside(level, batch) if threads == 1 else {}
     seconds = in_turns(commands | peers, max(4, WHOLE_BATCH // batch))
     name = f"{level} as configured, batch {batch}, {threads} thread{'s' * (threads > 1)}"
@@ -206,6 +208,11 @@ def configured(case: tuple[str, int, int], before: str | None) -> list[Result]:
         results.append(plain(f"{name}: {network}", batch / seconds[peer], "samples/s"))
         results.append(judged(name, times, f"times {network}", AHEAD.get((level, batch, peer))))
     return results
+
+
+def of_before(checkout: str) -> list[str]:
+    """The command of a level's step by another checkout's package; what is missing are its arguments."""
+    return ["env", f"PYTHONPATH={checkout}", f"{checkout}/.venv/bin/python", LEVELS, "step"]
 
 
 def beside(level: str, batch: int) -> dict[str, list[str]]:
