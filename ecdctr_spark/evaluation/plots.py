@@ -204,7 +204,9 @@ class _Scale(NamedTuple):
         reach = (high - low) or abs(high) or 1.0
         size = 10.0 ** math.floor(math.log10(reach / 5))
         step = next(size * each for each in (1, 2, 5, 10) if size * each >= reach / 5)
-        return cls(math.floor(low / step + 1e-9) * step, max(math.ceil(high / step - 1e-9) * step, low + step), step)
+        below = math.floor(low / step + 1e-9)
+        above = max(math.ceil(high / step - 1e-9), below + 1)
+        return cls(below * step, above * step, step)
 
     def share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
