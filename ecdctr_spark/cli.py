@@ -288,7 +288,7 @@ def run(
 def train(
     level: Annotated[str, typer.Option(help="a level of the configured methods")],
     date: Annotated[str, typer.Option(metavar="DAY", help="the last day that the model sees")],
-    ranks: Annotated[Optional[int], typer.Option(help="number of ranks")] = None,
+    ranks: Annotated[Optional[str], typer.Option(metavar="N", help="number of ranks, or auto")] = None,
     launcher: Annotated[Optional[str], typer.Option(help="inline, local or spark")] = None,
     method: Methods = [],  # noqa: B006
     conf: Confs = [],  # noqa: B006
@@ -405,7 +405,10 @@ def report(
 
 
 def _root(config: Config) -> Root:
-    return Root.parse(config.storage.root)
+    root = Root.parse(config.storage.root)
+    if root.size() is not None:  # everything below a file would seem to be missing
+        raise ConfigError(f"storage.root: {root} is a file: expected a folder")
+    return root
 
 
 def _store(config: Config) -> Any:

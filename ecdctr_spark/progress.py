@@ -16,11 +16,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from ecdctr_spark.events import LOG, event
 
@@ -72,6 +75,17 @@ def _repeated(action: Callable[[], None], pause: float | None) -> Iterator[None]
         thread.join()
 
 
+class _Text(ProgressColumn):
+    """Text that is cut where the terminal is narrow, so that the count and the time left beside it stay whole."""
+
+    def __init__(self, text: Callable[[Task], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        return Text(self._text(task), no_wrap=True, overflow="ellipsis")
+
+
 class Reporter:
     """Reports a run of `steps` steps: one line per finished step and, on a terminal, a bar for the current one.
 
@@ -86,11 +100,11 @@ class Reporter:
         self._shown = console.is_terminal and not console.quiet
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            _Text(lambda task: task.description),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            _Text(lambda task: str(task.fields["rate"])),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not self._shown,

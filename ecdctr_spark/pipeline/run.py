@@ -51,13 +51,14 @@ class Run:
     failed: dict[str, str] = field(default_factory=dict)
 
     def due(self, *kinds: type) -> list[Step]:
-        """The steps of these kinds that are due on what exists now, without those that were carried out."""
+        """The steps of these kinds that are due on what exists now, without those that were carried out. All kinds are
+        reported as expected."""
         self.existing = registry.existing(self.store.root, self.config)
         self.planner = self.planner.knowing(self.existing.void)
         planned = self.planner.plan(self.first, self.last, self.existing)
-        due = [step for step in planned if isinstance(step, kinds) and step not in self.done]
-        self.reporter.expect(len(due))
-        return due
+        left = [step for step in planned if step not in self.done]
+        self.reporter.expect(len(left))
+        return [step for step in left if isinstance(step, kinds)]
 
 
 def run(store: Store, config: Config, first: dt.date, last: dt.date, console: Console) -> tuple[Step, ...]:
@@ -149,8 +150,8 @@ def build_checked(store: Store, config: Config, first: dt.date, last: dt.date) -
 
 
 def train_alone(store: Store, config: Config, training: Training, console: Console) -> Row:
-    """`ecdctr train`: one model (see training_of), from those that it is made from. Training it again gives the same
-    model.
+    """`ecdctr train`: one model (see training_of), from those that it is made from. One that exists is replaced, which
+    is reported: on as many ranks it is the same bit for bit, on another number of them sums are rounded otherwise.
 
     Raises ConfigError where a model that it is made from is missing.
     """
@@ -161,6 +162,8 @@ def train_alone(store: Store, config: Config, training: Training, console: Conso
         raise ConfigError(
             f"{training.model_id} is made from {', '.join(missing)}: train those first, or use `ecdctr run`"
         )
+    if training.model_id in usable:
+        console.print(f"{training.model_id} exists: it is trained again and replaced", soft_wrap=True, highlight=False)
     with (
         open_tracker(config, partial(console.print, markup=False, soft_wrap=True)) as tracker,
         Reporter(console, 1, watching(store.session)) as reporter,

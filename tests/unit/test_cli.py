@@ -101,7 +101,8 @@ def test_days_that_are_none_or_out_of_order_are_named(
         (("doctor", "--x"), "--x"),
         (("train", "--level", "cmp", "--date", "2000-02-29"), "--level cmp: expected one of"),
         ((*TRAIN[:3], "--date", "2000-02-28"), "tpm is due every month"),
-        ((*TRAIN, "--ranks", "two"), "--ranks"),
+        ((*TRAIN, "--ranks", "two"), "training.ranks: 'two' is no whole number"),
+        ((*TRAIN, "--ranks", "auto", "--launcher", "spark"), "launcher spark takes no ranks auto"),
         ((*TRAIN, "--ranks", "0"), "training.ranks: 0 is too small"),
         ((*TRAIN, "--launcher", "mpi"), "training.launcher: 'mpi' is unknown"),
         ((*TRAIN, "--launcher", ""), "training.launcher"),
@@ -203,6 +204,15 @@ def test_a_root_that_is_a_file_is_refused_before_a_session_is_started(tmp_path: 
     config = load_config([], [FIRST_DAY, f"storage.root={tmp_path}/file{below}"])
     with pytest.raises(ConfigError, match=r"storage\.root: .*/file.*expected a folder"):
         cli._store(config)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_takes_a_file_for_an_empty_root(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    line, code = said(capsys, tmp_path / "file", *command)
+    assert f"storage.root: {tmp_path}/file" in line and "expected a folder" in line and code == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

@@ -80,6 +80,16 @@ def test_a_step_on_a_terminal_shows_the_tasks_and_rows_of_sparks_job() -> None:
     assert re.search(r"tasks of Spark's job 7, 5,000 rows/s", text.getvalue())
 
 
+def test_on_a_narrow_terminal_names_are_cut_and_counts_and_times_are_not() -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    with Reporter(console, 12) as reporter, reporter.step("train ads_only-2000-12-12-e0b987a3") as update:
+        update(1_000_000, "loss 0.6281, 1 rank", 20_000_000)
+        update(10_000_000, "loss 0.6281, 1 rank", 20_000_000)
+        reporter._bars.refresh()
+    assert re.search(r"train .*… .* 10000000/20000000 .* \d:\d\d:\d\d\s", text.getvalue())
+
+
 def test_rows_that_a_step_reports_itself_go_before_sparks_tasks() -> None:
     text, spark = io.StringIO(), Spark(Tasks(7, 3, 80, 0))
     with Reporter(terminal(text), 2, spark) as reporter, reporter.step("train") as update:

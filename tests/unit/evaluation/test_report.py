@@ -30,7 +30,7 @@ TPM, CPM, ACTR = Line("TPM", "month"), Line("CPM", "week"), Line("A-CTR", "day")
 
 def model(level: str, line: Line, *links: Link, date: dt.date = DAY) -> Member:
     names = {"model_id": f"{level}-{date}", "level": level, "date": date, "parents": [link.parent for link in links]}
-    made = {"days": [date, date], "tables": {"vocabulary": 3, "samples": 7}, "rows": 5000, "seconds": 2.5}
+    made = {"days": [date, date], "tables": {"vocabulary": 3, "samples": 7}, "rows": 5000, "seconds": 2.5, "ranks": 1}
     return Member({**names, **made}, line, links)
 
 
@@ -132,10 +132,10 @@ def test_stages_sum_their_runs(page: str) -> None:
 
 
 def test_a_model_names_what_it_was_made_from(page: str) -> None:
-    read, made_from, *_, versions, name = cells(page, f"A-CTR of {DAY}")[1:]
+    read, made_from, *_, ranks, versions, name = cells(page, f"A-CTR of {DAY}")[1:]
     assert read == f"{DAY} to {DAY}"
     assert made_from == f"starts from CPM of {DAY}; is taught by cpm-of-long-ago"
-    assert (versions, name) == ("samples 7, vocabulary 3", f"actr-{DAY}")
+    assert (ranks, versions, name) == ("1", "samples 7, vocabulary 3", f"actr-{DAY}")
     assert cells(page, f"CPM of {DAY}")[2] == "logs alone"
 
 
