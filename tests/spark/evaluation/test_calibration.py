@@ -41,6 +41,11 @@ def test_methods_are_binned_apart(spark: SparkSession) -> None:
 
 
 def test_a_prediction_counts_by_its_weight(spark: SparkSession) -> None:
-    rows = [("m", 1, 1.0, 0.5), ("m", 0, 4.0, 0.5)]
+    rows = [("m", 1, 1.0, 0.2), ("m", 0, 1.0, 0.7), ("m", 0, 3.0, 0.7)]
     (one,) = bins(spark.createDataFrame(rows, "method string, label int, weight double, prediction double"), 1)
-    assert (one.impressions, one.click_rate, one.prediction) == (5, 0.2, 0.5)
+    assert (one.impressions, one.click_rate, one.prediction) == (5, 0.2, pytest.approx(0.6))
+
+
+def test_there_are_ten_bins_unless_another_number_is_asked_for(spark: SparkSession) -> None:
+    found = reliability(predictions(spark, *((place / 40, 0) for place in range(20)))).collect()
+    assert sorted((row.bin, row.impressions) for row in found) == [(bin_, 2.0) for bin_ in range(1, 11)]

@@ -136,6 +136,24 @@ def test_drift_is_nothing_between_alike_days_and_much_between_others(
     assert not any(key[2] == "drift" and key[3] in ("user_id", "item_id") for key in values)
 
 
+def test_drift_is_the_stability_index_less_the_one_to_expect(
+    spark: SparkSession, config: Config, vocabulary: Vocabulary
+) -> None:
+    usual, other = list(range(100, 140)) * 2, list(range(100, 108)) * 20
+    values = encoded(spark, config, vocabulary, [*[usual] * 7, other])
+    hashed = spark.range(140).select(F.pmod(F.xxhash64(F.col("id").cast("int")), F.lit(20)).alias("bucket"))
+    buckets = [row.bucket for row in hashed.collect()]
+    n, m = len(other), 7 * len(usual)
+    index = 0.0
+    for bucket in range(20):
+        p = (sum(buckets[row] == bucket for row in other) + 0.5) / (n + 10)
+        q = (7 * sum(buckets[row] == bucket for row in usual) + 0.5) / (m + 10)
+        index += (p - q) * math.log(p / q)
+    expected = index - 19 * (1 / n + 1 / m)
+    assert expected > 0.1
+    assert values[str(date(7)), "natural", "drift", "item_category"] == pytest.approx(expected)
+
+
 def test_the_share_in_quarantine_is_by_day_and_duplicates_by_ingest(spark: SparkSession) -> None:
     rows = labelled(spark, [Impression(str(n), at(0)) for n in range(3)])
     bad = [
