@@ -50,6 +50,7 @@ JsonLogs = Annotated[
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
 
 
+_BEGIN = ("ingest", "run")  # the commands that make a root
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)  # whether no progress is shown
 
 
@@ -232,7 +233,7 @@ def check(
     from ecdctr_spark.pipeline import checking
 
     first, last = _days(config, from_, to)
-    store = _store(config)
+    store = _there(config)
     broken = checking.check(store, config, first, last)
     found = checking.summary(store, first, last)
     _show_rows(found)
@@ -353,7 +354,7 @@ def score(
     """Predict the click probability of samples with a registered model."""
     from ecdctr_spark.pipeline.steps import score_samples
 
-    rows = score_samples(_store(load_config(conf, set_)), model, Root.parse(input_), Root.parse(output))
+    rows = score_samples(_there(load_config(conf, set_)), model, Root.parse(input_), Root.parse(output))
     typer.echo(f"{model}: {rows:,} predictions in {output}")
 
 
@@ -418,10 +419,18 @@ def _store(config: Config) -> Any:
     return open_store(config)
 
 
+def _there(config: Config) -> Any:
+    """The tables, for a command that works on what others have made: a misspelt root is not made."""
+    root = _root(config)
+    if not root.exists():
+        raise ConfigError(f"storage.root: {root}: no such folder: correct it, or begin with `ecdctr run`")
+    return _store(config)
+
+
 @contextmanager
 def _writing(config: Config, command: str) -> Iterator[Any]:
     """The tables, for a command that writes them."""
-    store = _store(config)
+    store = _store(config) if command in _BEGIN else _there(config)
     with lease(_root(config), command, config.storage.wait_minutes):
         yield store
 
@@ -486,7 +495,7 @@ def _metrics(config: Config) -> list[dict[str, Any]]:
 def _report(config: Config) -> None:
     from ecdctr_spark.pipeline.reporting import track_report, write_report
 
-    place, headline = write_report(_store(config), config)
+    place, headline = write_report(_there(config), config)
     track_report(_root(config), config, place, typer.echo)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)

@@ -215,6 +215,14 @@ def test_no_command_takes_a_file_for_an_empty_root(
     assert f"storage.root: {tmp_path}/file" in line and "expected a folder" in line and code == 2
 
 
+@pytest.mark.parametrize("command", [COMMANDS[name] for name in COMMANDS if name not in ("plan", "ingest", "run")])
+def test_a_misspelt_root_is_not_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    _, code = said(capsys, tmp_path / "misspelt", *command)
+    assert code == 2 and not (tmp_path / "misspelt").exists()
+
+
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("option", ["--quiet", "--json-logs"])
 def test_every_command_knows_how_to_speak(
