@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -58,3 +60,11 @@ def test_an_exchange_does_not_wait_before_it_is_asked_to() -> None:
     arrivals = [world.all_to_all(torch.full((2,), number), [1, 1]) for number in range(3)]
     assert len({*horovod.names}) == 3
     assert [arrival()[0].tolist() for arrival in reversed(arrivals)] == [[2, 2], [1, 1], [0, 0]]
+
+
+def test_an_exchange_is_slept_for_in_pauses_far_shorter_than_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    horovod, pauses = Horovod(), list[float]()
+    monkeypatch.setattr(horovod, "poll", lambda handle: len(pauses) == 3)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    HorovodWorld(horovod).all_to_all(torch.zeros(2), [1, 1])()
+    assert len(pauses) == 3 and all(0 < pause <= 0.001 for pause in pauses)
