@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import ecdctr_spark
 from ecdctr_spark.config import Config, load_config
+from ecdctr_spark.methods import method
 from ecdctr_spark.methods.method import Clock, Daily, Monthly, Weekly
-from ecdctr_spark.settings.base import ConfigError
+from ecdctr_spark.settings.base import ConfigError, Settings
 from tests.configured import FIRST_DAY
 
 CLOCKS = [Daily(), Weekly(weekday=2), Monthly()]
@@ -32,6 +33,12 @@ def test_a_clock_s_newest_date_is_the_last_on_which_it_strikes(clock: Clock, day
     between = [newest + dt.timedelta(days=later) for later in range(1, (day - newest).days + 1)]
     assert all(clock.newest(each) == newest for each in between)
     assert (day - newest).days < {"day": 1, "week": 7, "month": 31}[clock.every]
+
+
+def test_what_a_method_is_made_of_is_a_value_that_nothing_changes() -> None:
+    kinds = [kind for kind in vars(method).values() if isinstance(kind, type) and issubclass(kind, Settings)]
+    assert {Daily, Weekly, Monthly} <= {*kinds}
+    assert all(kind.__struct_config__.frozen for kind in kinds)
 
 
 def test_clocks_strike_on_their_days() -> None:

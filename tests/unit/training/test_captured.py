@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,12 @@ def test_a_teacher_is_listened_to() -> None:
 
 def test_bfloat16_learns_as_the_eager_step_does() -> None:
     half = structs.replace(TRAIN, precision="bfloat16")
-    losses, types = [], list[torch.dtype]()
-    for steps in (Eager, captured):
+    losses, types, recorder = [], list[torch.dtype](), Recorder()
+    for steps in (Eager, partial(captured, record=recorder)):
         state = started(SPECS["cpm"], half)
         state.model.register_forward_hook(lambda model, batch, logits: types.append(logits.dtype))
         losses.append(fitted(state, [FULL] * 60, steps(state)).mean_loss)
+    assert recorder.made == 60
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert (
         types.count(torch.float32) == 1 and types.count(torch.bfloat16) > 2 * 60

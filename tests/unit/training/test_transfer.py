@@ -227,6 +227,16 @@ def test_a_renamed_tensor_is_found_by_its_new_name(tmp_path: Path) -> None:
     assert torch.equal(dense_tensors(model)["interests.0.of_key.weight"], cpm["interests.0.of_product.weight"])
 
 
+def test_renamed_rows_are_found_by_their_new_name(tmp_path: Path) -> None:
+    parent = published(tmp_path / "actr", ACTR)
+    swapped = {"memory.table.weight": "fields.embedding.weight", "fields.embedding.weight": "memory.table.weight"}
+    model, _, report = restored(job(ACTR, tmp_path / "actr", "from", **policy(rename=swapped)))
+    found, theirs = row_tensors(model), row_tensors(parent)
+    assert all(torch.equal(found[ours], theirs[name]) for name, ours in swapped.items())
+    assert not torch.equal(*(theirs[name] for name in swapped))
+    assert set(report.taken_over) >= {*swapped}
+
+
 def test_the_optimiser_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
     published(tmp_path / "cpm", CPM)
     model, state, _ = restored(job(ACTR, tmp_path / "cpm", "from", **policy(optimiser="kept")))
