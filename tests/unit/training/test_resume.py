@@ -165,12 +165,17 @@ def test_another_number_of_ranks_resumes_and_no_row_is_lost_or_trained_on_twice(
         assert result.resumed == 3 and result.rows == EPOCHS * ROWS
 
 
-def test_a_training_under_way_says_how_many_ranks_have_begun_it(units: list[Unit], tmp_path: Path) -> None:
+def test_a_training_under_way_says_how_many_ranks_have_begun_its_newest_checkpoint(
+    units: list[Unit], tmp_path: Path
+) -> None:
     task = job(units, tmp_path / "model")
     assert resume.begun_by(task) is None
     on_ranks(2, lambda world: killed(task, 8, world))
     assert resume.begun_by(task) == 2
     assert resume.begun_by(job(units, tmp_path / "model", epochs=3)) is None
+    killed(task, 14)
+    assert len(list((tmp_path / "model.checkpoints").iterdir())) == 2
+    assert resume.begun_by(task) == 1  # the newest checkpoint's
     on_ranks(2, lambda world: carried_out(task, world))
     assert resume.begun_by(task) is None
 
