@@ -88,6 +88,8 @@ def cells(page: str, first: str) -> list[str]:
         (Interval(0.02, 0.01, 0.03, 20), "E-CDCTR ranks the next day's ads better than ads only: "),
         (Interval(-0.02, -0.03, -0.01, 20), "E-CDCTR ranks the next day's ads worse than ads only: "),
         (Interval(0.01, -0.01, 0.03, 20), "E-CDCTR and ads only show no significant difference"),
+        (Interval(0.02, 0.0, 0.03, 20), "E-CDCTR and ads only show no significant difference"),
+        (Interval(-0.02, -0.03, 0.0, 20), "E-CDCTR and ads only show no significant difference"),
         (Interval(NAN, NAN, NAN, 0), "E-CDCTR and ads only cannot be compared: no users clicked some"),
         (Interval(0.02, 0.01, 0.03, 19), "E-CDCTR and ads only cannot be compared: 19 users clicked some"),
     ],
@@ -189,6 +191,8 @@ def test_a_day_that_an_older_model_predicted_is_named(report: Report, page: str)
         (Interval(0.021, 0.011, 0.031, 20), "It stays above 0, so the gain is hardly chance."),
         (Interval(-0.02, -0.03, -0.01, 20), "It stays below 0, so the loss is hardly chance."),
         (Interval(0.01, -0.01, 0.03, 20), "That includes 0, so these days do not show which of the two ranks better"),
+        (Interval(0.02, 0.0, 0.03, 20), "That includes 0, so these days do not show which of the two ranks better"),
+        (Interval(-0.02, -0.03, 0.0, 20), "That includes 0, so these days do not show which of the two ranks better"),
     ],
 )
 def test_the_comparison_is_put_in_words_without_statistics(report: Report, interval: Interval, verdict: str) -> None:

@@ -147,6 +147,18 @@ def test_batch_norm_statistics_are_those_of_all_rows_together() -> None:
         assert_close(norm.running_var, samples.var(0, correction=0))
 
 
+def test_batch_norm_statistics_of_a_single_row_are_those_of_the_rank_that_saw_it() -> None:
+    def averaged(world: World) -> nn.BatchNorm1d:
+        norm = nn.BatchNorm1d(2)
+        assert norm.running_mean is not None
+        norm.running_mean.fill_(world.rank + 3)
+        average_batch_norm(nn.Sequential(norm), 1 - world.rank, world)
+        return norm
+
+    for norm in on_ranks(2, averaged):
+        assert norm.running_mean is not None and norm.running_mean.tolist() == [3.0, 3.0]
+
+
 def test_a_step_follows_the_weighted_mean_of_the_losses() -> None:
     samples = batch(16, contract=TINY_CONTRACT)
     model, same = build(tiny_spec(), ALONE), build(tiny_spec(), ALONE)
