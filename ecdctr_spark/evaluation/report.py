@@ -110,7 +110,7 @@ _MODELS = (
     Column("Made from", "made_from", look="long"),
     Column("Rows", "rows", "{:,.0f}"),
     Column("Seconds", "seconds", "{:,.1f}"),
-    Column("Ranks", "ranks"),
+    Column("Ranks", "ranks", "{:,.0f}"),
     Column("Table versions", "versions", look="long"),
     Column("Name", "model_id"),
 )
