@@ -128,9 +128,9 @@ def test_calibration_has_a_mark_per_bin_from_low_to_high_and_the_diagonal() -> N
 
 
 def test_an_interval_lies_on_a_scale_that_shows_no_difference_too() -> None:
-    told = Interval(0.02, 0.01, 0.03, LEAST_USERS)
+    enough = Interval(0.02, 0.01, 0.03, LEAST_USERS)
     unknown = Interval(0.5, 0.4, 0.6, LEAST_USERS - 1)
-    plot = intervals({"alone": told, "few": unknown}, {**METHODS, "few": "few users"})
+    plot = intervals({"alone": enough, "few": unknown}, {**METHODS, "few": "few users"})
     assert plot.strokes == [
         Stroke(0.0, 0, 0.0, 46, "zero"),
         Stroke(pytest.approx(100 / 3, abs=0.01), 32, 100.0, 32, "range"),
