@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +50,6 @@ JsonLogs = Annotated[
 ModelName = Annotated[str, typer.Option("--model", help="a model_id, as listed by `ecdctr report`")]
 
 
-_BEGIN = ("ingest", "run")  # the commands that make a root
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)  # whether no progress is shown
 
 
@@ -193,7 +192,9 @@ def ingest(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # n
     from ecdctr_spark.methods.planning import Ingest
 
     config = load_config(conf, set_)
-    counts = _counted(config, Ingest(*_days(config, from_, to)))
+    step = Ingest(*_days(config, from_, to))
+    _say_terms(config.source.kind)
+    counts = _counted(_store(config), config, step)
     typer.echo(
         f"{counts.rows_read:,} rows read = {counts.rows_kept:,} kept + {counts.duplicates:,} duplicates"
         f" + {counts.quarantined:,} quarantined"
@@ -211,7 +212,9 @@ def build(from_: From, to: To, conf: Confs = [], set_: Sets = []) -> None:  # no
     from ecdctr_spark.methods.planning import Build
 
     config = load_config(conf, set_)
-    counts = _counted(config, Build(*_days(config, from_, to)))
+    step = Build(*_days(config, from_, to))
+    _say_terms(config.source.kind)
+    counts = _counted(_there(config), config, step)
     typer.echo(f"{counts.rows_read:,} labelled impressions, {counts.rows_kept:,} samples")
 
 
@@ -303,7 +306,8 @@ def train(
     chosen += [f"training.launcher={launcher}"] if launcher is not None else []
     config = load_config(conf, [*set_, *chosen], method)
     training = training_of(_root(config), config, level, _day(config, "--date", date))
-    with _writing(config, "train") as store:
+    store = _there(config)
+    with _lease(config, "train"):
         row = train_alone(store, config, training, _console())
     typer.echo(f"{row['model_id']}: {row['rows']:,} rows, published under {config.storage.root}")
 
@@ -368,7 +372,8 @@ def forget(
     from ecdctr_spark.pipeline.care import forget as erase
 
     config = load_config(conf, set_)
-    with _writing(config, "forget") as store:
+    store = _there(config)
+    with _lease(config, "forget"):
         for table, rows in erase(store, config, user).items():
             typer.echo(f"{table:<14} {rows:,} rows removed")
     typer.echo("Raw logs are not changed: remove the user there too, or the next ingest of those days restores it.")
@@ -391,7 +396,8 @@ def tidy(conf: Confs = [], set_: Sets = []) -> None:  # noqa: B006
     """Compact the tables. Remove old models (storage.keep_models_days), and files that no model and no version of the
     last days (storage.keep_days) needs."""
     config = load_config(conf, set_)
-    with _writing(config, "tidy") as store:
+    store = _there(config)
+    with _lease(config, "tidy"):
         _tidy(store, config)
 
 
@@ -413,7 +419,8 @@ def _root(config: Config) -> Root:
 
 
 def _store(config: Config) -> Any:
-    """The tables. Imported here: it takes a second, and bad arguments must be reported at once."""
+    """The tables; a root that is not there is made. Imported here: it takes a second, and bad arguments must be
+    reported at once."""
     from ecdctr_spark.tables.opening import open_store
 
     return open_store(config)
@@ -427,12 +434,9 @@ def _there(config: Config) -> Any:
     return _store(config)
 
 
-@contextmanager
-def _writing(config: Config, command: str) -> Iterator[Any]:
-    """The tables, for a command that writes them."""
-    store = _store(config) if command in _BEGIN else _there(config)
-    with lease(_root(config), command, config.storage.wait_minutes):
-        yield store
+def _lease(config: Config, command: str) -> AbstractContextManager[None]:
+    """For a command that writes under the root."""
+    return lease(_root(config), command, config.storage.wait_minutes)
 
 
 def _run(config: Config, first: dt.date, last: dt.date) -> None:
@@ -443,7 +447,8 @@ def _run(config: Config, first: dt.date, last: dt.date) -> None:
     from ecdctr_spark.pipeline.run import run as carry_out
 
     _say_terms(config.source.kind)
-    with _writing(config, "run") as store:
+    store = _store(config)
+    with _lease(config, "run"):
         carry_out(store, config, first, last, _console())
         if tidy_is_due(_root(config), config):
             _tidy(store, config)
@@ -475,11 +480,10 @@ def _check_raw(config: Config, days: Sequence[str]) -> None:
         typer.echo("\n".join(lines_of(looked, config.calendar.first_day)))
 
 
-def _counted(config: Config, step: Any) -> Any:
+def _counted(store: Any, config: Config, step: Any) -> Any:
     from ecdctr_spark.pipeline.run import run_counted
 
-    _say_terms(config.source.kind)
-    with _writing(config, type(step).__name__.lower()) as store:
+    with _lease(config, type(step).__name__.lower()):
         counts = run_counted(store, config, step, _console())
         _name_tables(store, config)
     return counts
