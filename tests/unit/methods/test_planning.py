@@ -210,6 +210,19 @@ def test_snapshots_beyond_the_age_limit_are_left_out() -> None:
     ]  # fmt: skip
 
 
+def test_a_level_that_starts_anew_each_time_needs_no_model_before_it() -> None:
+    levels = "methods.ecdctr.levels.actr"
+    plans = planner(
+        f"{levels}.starts=[{{how: fresh}}]", f"{levels}.memory=null",
+        f"{levels}.teacher={{level: cpm, share: 0.5, max_age_days: 3}}", "methods.ads_only.levels.ads_only.teacher=null",
+    )  # fmt: skip
+    method, monday = plans.methods[0], FIRST
+    with pytest.raises(ConfigError, match=r"its teacher cpm has no model of at most 3 days"):
+        plans.training(method, "actr", monday - DAY)
+    tuesday = plans.training(method, "actr", monday + DAY)
+    assert tuesday.teacher and tuesday.teacher.date == monday
+
+
 def test_days_before_a_chain_begins_cannot_be_predicted() -> None:
     plans = planner("methods.ads_only.levels.ads_only.starts_on=2000-12-03")
     with pytest.raises(ConfigError, match=r"method ads_only: ads_only has no model of 2000-11-30"):

@@ -18,7 +18,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
 from ecdctr_spark.training import resume
 from ecdctr_spark.training.checkpoint import load
-from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.job import TaughtBy, TrainingJob, TrainingResult
 from ecdctr_spark.training.trainer import train
 from ecdctr_spark.training.world import World
 from tests.made_up import TRAIN, batch, built, ctr_spec, write_samples
@@ -208,6 +208,15 @@ def test_a_training_in_a_moved_root_resumes_where_it_was(units: list[Unit], whol
         shutil.copy(old.path, new.path)
     assert carried_out(job(moved, tmp_path / "there" / "model")).resumed == 3
     assert same(tmp_path / "there" / "model", whole)
+
+
+def test_a_training_is_the_same_wherever_what_it_starts_from_is(units: list[Unit], tmp_path: Path) -> None:
+    def started(root: str, parent: str = "parent") -> str:
+        places = {"parent": f"{root}/{parent}", "snapshots": (f"{root}/snapshot",)}
+        teacher = TaughtBy(checkpoint=f"{root}/teacher", share=0.5)
+        return resume.digest(structs.replace(job(units, tmp_path / "model"), teacher=teacher, **places))
+
+    assert started("/here") == started("/there") != started("/here", "another parent")
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(units: list[Unit], tmp_path: Path) -> None:
