@@ -62,7 +62,6 @@ def restore(model: nn.Module, optimiser: AdamW, job: TrainingJob, world: World) 
     return _report(fates, parent.manifest.model_id)
 
 
-@torch.no_grad()
 def take_all(model: nn.Module, optimiser: AdamW, checkpoint: Checkpoint, world: World) -> None:
     """Takes over everything of a checkpoint of the same model. Raises ConfigError where anything does not fit."""
     _take_dense(model, checkpoint, _EVERYTHING)

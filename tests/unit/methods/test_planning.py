@@ -213,9 +213,11 @@ def test_snapshots_beyond_the_age_limit_are_left_out() -> None:
 def test_a_level_that_starts_anew_each_time_needs_no_model_before_it() -> None:
     levels = "methods.ecdctr.levels.actr"
     plans = planner(
-        f"{levels}.starts=[{{how: fresh}}]", f"{levels}.memory=null",
-        f"{levels}.teacher={{level: cpm, share: 0.5, max_age_days: 3}}", "methods.ads_only.levels.ads_only.teacher=null",
-    )  # fmt: skip
+        f"{levels}.starts=[{{how: fresh}}]",
+        f"{levels}.memory=null",
+        f"{levels}.teacher={{level: cpm, share: 0.5, max_age_days: 3}}",
+        "methods.ads_only.levels.ads_only.teacher=null",
+    )
     method, monday = plans.methods[0], FIRST
     with pytest.raises(ConfigError, match=r"its teacher cpm has no model of at most 3 days"):
         plans.training(method, "actr", monday - DAY)
@@ -430,6 +432,11 @@ def test_a_job_for_each_clock_every_night_makes_the_models_of_one_run(planned: t
     assert {training.model_id: training for training in made} == {step.model_id: step for step in trainings(planned)}
     # Without a ledger each night predicts its own day.
     assert predicted == [step for step in planned if isinstance(step, Prediction)]
+
+
+def test_a_job_of_every_clock_plans_what_a_run_does(planned: tuple[Step, ...]) -> None:
+    every: list[Every] = ["day", "month", "week"]
+    assert replace(planner(), clocks=frozenset(every)).plan(FIRST, LAST, Existing()) == planned
 
 
 def test_a_late_monthly_model_is_replaced_by_the_one_before_until_the_weekly_job_knows_it() -> None:

@@ -170,6 +170,8 @@ def test_merging_the_memory_of_a_model_does_not_change_its_predictions(tmp_path:
     [
         (ctr_spec(), ctr_spec(hidden=[16, 4]), "continue", "differs in network"),
         (ctr_spec(rows=ROWS + 1), ctr_spec(), "continue", "would shrink"),
+        (ctr_spec(dimension=8), ctr_spec(), "from", "network.dimension"),
+        (ctr_spec(), ctr_spec(dimension=8), "from", "network.dimension"),
         (ctr_spec(), ctr_spec(memory="merged"), "continue", "differs in memory"),
         (ctr_spec(), ACTR, "from", "cross.layers.0.weight"),
         (CPM, ctr_spec(), "from", "cross.layers.0.weight"),
