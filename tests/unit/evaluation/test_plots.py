@@ -11,7 +11,7 @@ import pytest
 
 from ecdctr_spark.evaluation.lineage import Line, Link, Member
 from ecdctr_spark.evaluation.plots import Plot, Stroke, Tick, by_day, calibration, intervals, lineage, listed
-from ecdctr_spark.evaluation.significance import LEAST_USERS, Interval
+from ecdctr_spark.evaluation.significance import Interval
 
 METHODS = {"ours": "E-CDCTR", "alone": "ads only"}
 HEIGHT = 260
@@ -128,8 +128,8 @@ def test_calibration_has_a_mark_per_bin_from_low_to_high_and_the_diagonal() -> N
 
 
 def test_an_interval_lies_on_a_scale_that_shows_no_difference_too() -> None:
-    enough = Interval(0.02, 0.01, 0.03, LEAST_USERS)
-    unknown = Interval(0.5, 0.4, 0.6, LEAST_USERS - 1)
+    enough = Interval(0.02, 0.01, 0.03, 20)
+    unknown = Interval(0.5, 0.4, 0.6, 19)
     plot = intervals({"alone": enough, "few": unknown}, {**METHODS, "few": "few users"})
     assert plot.strokes == [
         Stroke(0.0, 0, 0.0, 46, "zero"),
@@ -144,7 +144,7 @@ def test_an_interval_lies_on_a_scale_that_shows_no_difference_too() -> None:
 
 
 def test_intervals_are_one_below_the_other() -> None:
-    each = Interval(-0.02, -0.03, -0.01, LEAST_USERS)
+    each = Interval(-0.02, -0.03, -0.01, 20)
     plot = intervals({"alone": each, "ours": each}, METHODS)
     assert [mark.y for mark in plot.marks] == [32, 78]
     assert [caption.y for caption in plot.captions] == [16, 62]
