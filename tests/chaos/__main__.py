@@ -5,39 +5,54 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ecdctr_spark.session import spark_session
 from tests.benchmarks.results import Result, at_least, at_most, plain, publish
 from tests.chaos.company import bad_rows, full_disk, two_at_once
 from tests.chaos.damage import flipped, kinds
-from tests.chaos.kills import VICTIMS, Reference, killed, undisturbed
+from tests.chaos.kills import VICTIMS, Reference, killed, together, undisturbed
 from tests.chaos.runs import Platform, prepared
 
+T = TypeVar("T")
+
+_SIDES = 2  # platforms that are killed side by side, as most of a run is work of one core
 _BAD_ROWS = 1000
 _SMALL_DISKS = (2, 6)  # megabytes
 
 
 def main(kills: int, flips: int) -> None:
-    """Everything, in a folder of its own."""
+    """Everything, in folders of its own."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as place:
-        folder = Path(place)
-        platform = prepared(folder)
-        reference = undisturbed(platform, folder / "finished")
+        sides = [Path(place, str(side)) for side in range(_SIDES)]
+        platforms = [prepared(side) for side in sides]
+        references = at_once(undisturbed, platforms, [side / "finished" for side in sides])
         rows = [
-            *of_kills(platform, folder / "root", reference, kills),
-            *of_damage(folder / "finished", flips),
-            *of_company(platform, folder, reference),
+            *of_kills(platforms, [side / "root" for side in sides], references, kills),
+            *of_damage(sides[0] / "finished", flips),
+            *of_company(platforms[0], sides[0], references[0]),
         ]
     publish("chaos", rows, ["pyspark", "delta-spark", "torch"])
 
 
-def of_kills(platform: Platform, root: Path, reference: Reference, number: int) -> list[Result]:
-    """Makes `number` kills."""
-    done = killed(platform, root, reference, number)
+def at_once(function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+    """What a function returns on each side, all at once."""
+    with ThreadPoolExecutor(_SIDES) as sides:
+        return list(sides.map(function, *arguments))
+
+
+def of_kills(
+    platforms: Sequence[Platform], roots: Sequence[Path], references: Sequence[Reference], number: int
+) -> list[Result]:
+    """Makes `number` kills, shared among the sides."""
+    numbers = [number // _SIDES + (side < number % _SIDES) for side in range(_SIDES)]
+    done = together(at_once(killed, platforms, roots, references, numbers, range(_SIDES)))
     by_victim = [plain(f"kills: {name}", sum(kill.victim == name for kill in done.kills), "kills") for name in VICTIMS]
     return [
-        plain("a run that is left alone", reference.seconds, "s"),
+        plain("a run that is left alone", references[0].seconds, "s"),
         *by_victim,
         at_least("kills", len(done.kills), "kills", number),
         at_most(f"of {done.ended} runs that ended: not as the one that was left alone", len(done.differing), "runs", 0),

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +98,12 @@ def killed(platform: Platform, root: Path, reference: Reference, number: int, se
         console.print(f"a run has ended; it differs from the one that was left alone in: {differs}", highlight=False)
         shutil.rmtree(root)
     return Kills(kills, ended, differing)
+
+
+def together(sides: Iterable[Kills]) -> Kills:
+    """The kills of several platforms as one."""
+    kills, ended, differing = zip(*sides, strict=True)
+    return Kills([*chain(*kills)], sum(ended), [*chain(*differing)])
 
 
 def _disturbed(platform: Platform, root: Path, chance: random.Random, within: float | None) -> Kill | None:
