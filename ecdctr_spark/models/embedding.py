@@ -120,14 +120,12 @@ class ShardedEmbedding(ShardedTable):
             vectors.register_post_accumulate_grad_hook(keep)  # type: ignore[no-untyped-call]
         return vectors
 
-    @torch.no_grad()
     def send(self) -> None:
         """Begins to send the gradients of the passes since the last step to the owners of their rows, and returns at
         once. All ranks call it together, after the same number of passes; `step` does for those that are left."""
         self._sent.extend(self._sending(*each) for each in self._passes)
         self._passes.clear()
 
-    @torch.no_grad()
     def step(self, learning_rate: Number, scale: Number, update: Update = by_torch) -> None:
         """Row-wise Adagrad on the rows of the passes since the last step, with their summed gradient times `scale`.
 
