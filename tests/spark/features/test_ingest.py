@@ -278,6 +278,13 @@ def test_of_equal_profiles_one_is_kept_and_bad_ones_have_a_reason(spark: SparkSe
     ]
 
 
+def test_of_equal_profiles_one_is_kept_whatever_the_order_where_a_log_holds_maps(spark: SparkSession) -> None:
+    both = [("u1", {"k": 1}), ("u1", {"k": 2})]
+    raws = [spark.createDataFrame(rows, "user_id string, tags map<string, int>") for rows in (both, both[::-1])]
+    first, second = (chosen(judged_profiles(raw, "user_id", Clock()), USERS).collect() for raw in raws)
+    assert first == second and len(first) == 1
+
+
 def test_profiles_of_a_source_without_dates(spark: SparkSession) -> None:
     found = judged_profiles(rows(spark, {"item_id": "i1", "category": "Ü"}), "item_id", Clock()).collect()
     assert [(row["attributes"], row["reason"]) for row in found] == [({"category": "Ü"}, None)]

@@ -80,6 +80,13 @@ def test_a_weekly_level_reads_its_days_and_remembers_the_newest_snapshots(planne
     assert [(training.date - training.first).days for training in weekly] == [29, 29, 29]
 
 
+def test_a_memory_has_the_dimension_of_the_model_that_it_is_of() -> None:
+    plans = planner("methods.ecdctr.levels.tpm.network.dimension=8", "evaluation.methods=[ecdctr]")
+    asked = (("tpm", day("2000-11-30")), ("cpm", FIRST), ("actr", FIRST))
+    found = [plans.training(plans.methods[0], level, date).snapshot_dimension for level, date in asked]
+    assert found == [0, 8, 8]
+
+
 def test_a_daily_chain_starts_at_its_parent_s_date_and_continues_day_by_day(planned: tuple[Step, ...]) -> None:
     daily = {training.date: training for training in trainings(planned, "actr")}
     assert min(daily) == day("2000-11-27")
@@ -99,15 +106,17 @@ def test_what_a_model_is_does_not_depend_on_the_days_that_were_asked_for(level: 
         assert alone.items() <= together.items()
 
 
-def test_every_day_is_predicted_before_any_model_reads_it(planned: tuple[Step, ...]) -> None:
+@pytest.mark.parametrize("methods", [(), ("ads_only",)])
+def test_every_day_is_predicted_before_any_model_reads_it(methods: tuple[str, ...]) -> None:
     seen: set[dt.date] = set()
-    for step in planned:
+    steps = planner(methods=methods).plan(FIRST, LAST, Existing())
+    for step in steps:
         if isinstance(step, Prediction):
             assert step.day not in seen
             assert all(model.date == step.day - dt.timedelta(days=1) for _, model in step.models)
         elif isinstance(step, Training):
             seen.add(step.date)
-    assert [step.day for step in planned if isinstance(step, Prediction)] == list(days(FIRST, LAST))
+    assert [step.day for step in steps if isinstance(step, Prediction)] == list(days(FIRST, LAST))
 
 
 def test_a_step_comes_after_all_that_it_is_made_from(planned: tuple[Step, ...]) -> None:
@@ -434,9 +443,12 @@ def test_a_job_for_each_clock_every_night_makes_the_models_of_one_run(planned: t
     assert predicted == [step for step in planned if isinstance(step, Prediction)]
 
 
-def test_a_job_of_every_clock_plans_what_a_run_does(planned: tuple[Step, ...]) -> None:
+def test_a_job_of_every_clock_plans_what_a_run_does() -> None:
     every: list[Every] = ["day", "month", "week"]
-    assert replace(planner(), clocks=frozenset(every)).plan(FIRST, LAST, Existing()) == planned
+    after = day("2000-12-01")  # November's TPM is not asked for before the next CPM
+    steps = planner().plan(after, after, Existing())
+    assert replace(planner(), clocks=frozenset(every)).plan(after, after, Existing()) == steps
+    assert "2000-11-30" not in dates(steps, "tpm")
 
 
 def test_a_late_monthly_model_is_replaced_by_the_one_before_until_the_weekly_job_knows_it() -> None:

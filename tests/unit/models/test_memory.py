@@ -165,6 +165,12 @@ def test_the_mean_and_the_last_are_of_the_months_that_are_present() -> None:
     assert MonthLast()(months).tolist() == [[3.0, 4.0], [5.0, 6.0], [0.0, 0.0]]
 
 
+@pytest.mark.parametrize(("pooling", "kind"), [("attention", MonthAttention), ("mean", MonthMean), ("last", MonthLast)])
+def test_months_are_pooled_as_the_spec_says(pooling: Any, kind: type[nn.Module]) -> None:
+    memory = SnapshotMemory(SPEC.rows, replace(MEMORY, pooling=pooling), ALONE)
+    assert {MonthAttention, MonthMean, MonthLast}.intersection(map(type, memory.modules())) == {kind}
+
+
 @pytest.mark.parametrize("pooling", ["attention", "mean", "last"])
 def test_merging_a_memory_changes_no_answer(files: list[str], pooling: Any) -> None:
     memory = SnapshotMemory(SPEC.rows, replace(MEMORY, pooling=pooling), ALONE)
