@@ -118,6 +118,7 @@ def test_the_tiny_model_leaves_a_vector_for_every_row_that_it_trained(tmp_path: 
 def test_publishing_again_replaces_the_model_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "model.writing" / "half").mkdir(parents=True)  # of a run that was killed
     published(tmp_path / "model", tiny_spec())
+    assert not (tmp_path / "model" / "half").exists()
     published(tmp_path / "model", ctr_spec())
     assert load(Root.parse(tmp_path / "model"), ALONE)[0] == ctr_spec()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
