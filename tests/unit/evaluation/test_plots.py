@@ -64,8 +64,9 @@ def test_a_plot_without_a_value_to_aim_at_draws_none() -> None:
 
 
 def test_a_single_day_is_in_the_middle() -> None:
-    (mark,) = by_day(daily(dt.date(2024, 3, 1), 1), METHODS, "gauc", "GAUC").marks
-    assert mark.x == 50.0
+    plot = by_day(daily(dt.date(2024, 3, 1), 1), METHODS, "gauc", "GAUC")
+    assert [mark.x for mark in plot.marks] == [50.0]
+    assert [(label.at, label.text) for label in plot.across] == [(50.0, "Mar 1, 2024")]
 
 
 @pytest.mark.parametrize(("days", "width"), [(10, 25), (365, 913), (3000, 4000)])

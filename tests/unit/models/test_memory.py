@@ -77,8 +77,8 @@ def test_each_rank_keeps_the_rows_that_it_owns(files: list[str]) -> None:
     assert torch.equal(whole(shares), filled(files).table.weight)
 
 
-def test_a_snapshot_of_a_later_token_is_left_out(tmp_path: Path) -> None:
-    memory = filled([write(tmp_path, "2000-06", "item_id", [24, SPEC.rows + 1])])
+def test_vectors_of_later_tokens_are_left_out(tmp_path: Path) -> None:
+    memory = filled([write(tmp_path, "2000-06", "item_id", [24, SPEC.rows, SPEC.rows + 1])])
     assert memory.table.weight[:, :-1].any(1).nonzero().squeeze(1).tolist() == [24]
 
 
