@@ -221,6 +221,13 @@ def test_a_full_field_admits_no_more(spark: SparkSession, known: DataFrame) -> N
     assert admitted(known.unionByName(new), rows, rationed(max_tokens=4)).where("field = 'item_id'").count() == 0
 
 
+def test_a_full_field_keeps_no_token_of_another_out(spark: SparkSession, known: DataFrame) -> None:
+    features = replace(FEATURES, fields=(replace(USER, max_tokens=3), ITEM, COUNT))  # two are known
+    rows = labelled(spark, [Impression(name, at(1, hour), name, name) for hour, name in enumerate(("one", "two"))])
+    new = admitted(known, rows, features).select("field", "token").collect()
+    assert sorted(map(tuple, new)) == [("item_id", "one"), ("item_id", "two"), ("user_id", "one")]
+
+
 def test_a_token_not_seen_for_days_is_unknown_until_the_day_after_it_returns(
     spark: SparkSession, known: DataFrame
 ) -> None:

@@ -1,4 +1,5 @@
-"""Horovod's calls by name: those under way at the same time have different ones, and few are used."""
+"""Horovod's calls by name: those under way at the same time have different ones, and few are used. A rank on its own
+makes none."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ecdctr_spark.training.world import HorovodWorld
+from ecdctr_spark.models.exchange import ALONE
+from ecdctr_spark.training.job import WorldKind
+from ecdctr_spark.training.world import HorovodWorld, joined
 
 
 class Horovod:
@@ -68,3 +71,10 @@ def test_an_exchange_is_slept_for_in_pauses_far_shorter_than_a_step(monkeypatch:
     monkeypatch.setattr(time, "sleep", pauses.append)
     HorovodWorld(horovod).all_to_all(torch.zeros(2), [1, 1])()
     assert len(pauses) == 3 and all(0 < pause <= 0.001 for pause in pauses)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("horovod", "HOROVOD_SIZE"), ("torch", "WORLD_SIZE")])
+def test_a_rank_on_its_own_joins_no_others(monkeypatch: pytest.MonkeyPatch, kind: WorldKind, size: str) -> None:
+    monkeypatch.setenv(size, "1")
+    with joined(kind) as world:
+        assert world is ALONE
