@@ -137,7 +137,7 @@ def test_an_interval_lies_on_a_scale_that_shows_no_difference_too() -> None:
         Stroke(pytest.approx(100 / 3, abs=0.01), 32, 100.0, 32, "range"),
     ]
     (mark,), (caption,) = plot.marks, plot.captions
-    assert (mark.x, mark.y) == (pytest.approx(200 / 3, abs=0.01), 32)
+    assert (mark.x, mark.y, mark.style) == (pytest.approx(200 / 3, abs=0.01), 32, 0)
     assert mark.text == "+0.0200, 95 % interval +0.0100 to +0.0300"
     assert (caption.y, caption.text) == (16, "Difference to ads only")
     assert texts(plot.across) == ["0", "+0.01", "+0.02", "+0.03"]
