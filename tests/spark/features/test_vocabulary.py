@@ -221,6 +221,16 @@ def test_a_full_field_admits_no_more(spark: SparkSession, known: DataFrame) -> N
     assert admitted(known.unionByName(new), rows, rationed(max_tokens=4)).where("field = 'item_id'").count() == 0
 
 
+def test_a_token_of_two_fields_has_a_row_in_each(spark: SparkSession) -> None:
+    rows = labelled(spark, [Impression("first", at(0), "both", "both"), Impression("then", at(1), "both", "both")])
+    reserved = reserve(surveyed(empty(spark)), FEATURES)
+    known = reserved.unionByName(admitted(reserved, rows)).localCheckpoint()
+    tokens = {field: index for index, (field, kind, _) in content(known).items() if kind == "token"}
+    *_, last = sorted(rows_of(rows, known, FEATURES), key=lambda row: str(row.event_id))
+    assert {field: last[field] for field in ("user_id", "item_id")} == tokens
+    assert encoded(rows, surveyed(known), counts(rows), FEATURES.ids, F.col("event_time"), "UTC").count() == 2
+
+
 def test_a_full_field_keeps_no_token_of_another_out(spark: SparkSession, known: DataFrame) -> None:
     features = replace(FEATURES, fields=(replace(USER, max_tokens=3), ITEM, COUNT))  # two are known
     rows = labelled(spark, [Impression(name, at(1, hour), name, name) for hour, name in enumerate(("one", "two"))])

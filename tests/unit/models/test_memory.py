@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.models.memory import MonthAttention, MonthLast, MonthMean, SnapshotMemory
+from ecdctr_spark.models.memory import (
+    MergedMemory,
+    MonthAttention,
+    MonthLast,
+    MonthMean,
+    SnapshotMemory,
+    merge_memory,
+)
+from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import MemorySpec
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.training.world import World
@@ -124,6 +132,15 @@ def test_the_merged_table_gives_what_the_attention_gives(files: list[str]) -> No
     assert_close(known(memory.merged(), users, items), alive, rtol=1e-5, atol=1e-5)
     shares = on_ranks(2, lambda world: filled(files, world).merged().table.weight)
     assert_close(whole(shares), memory.merged().table.weight, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_s_memory_is_merged_in_place_once() -> None:
+    spec = ctr_spec(memory="attention", months=MONTHS)
+    model = build(spec, ALONE)
+    merged = merge_memory(spec, model)
+    assert merged.memory == MemorySpec(pooling="merged", dimension=4)
+    assert isinstance(model.memory, MergedMemory)
+    assert merge_memory(merged, model) == merged
 
 
 def test_user_and_item_have_an_attention_of_their_own(files: list[str]) -> None:
