@@ -300,3 +300,10 @@ def test_the_health_of_the_data_is_shown_with_its_limits(page: str) -> None:
 def test_the_configuration_shows_no_password(report: Report) -> None:
     page = render(replace(report, configuration="tracking:\n  uri: http://me:secret@mlflow:5000\n"))
     assert "http://***@mlflow:5000" in page and "secret" not in page
+
+
+def test_as_many_clicks_as_were_predicted_is_what_is_aimed_at(page: str) -> None:
+    _, _, plot = page.partition("<title>predicted over observed clicks by day")
+    one = re.search(r'y="([\d.]+)" dy="0.35em">1.00<', plot)
+    aim = re.search(r'class="aim" x1="0%" y1="([\d.]+)"', plot)
+    assert one and aim and one[1] == aim[1]

@@ -37,6 +37,26 @@ def test_a_larger_table_starts_with_the_same_old_rows() -> None:
     assert torch.equal(large[:ROWS], small)
 
 
+def split_mix(number: int) -> int:
+    """The output number `number` of SplitMix64 from the state 0 (Steele et al. 2014), counted from 1."""
+    mask = (1 << 64) - 1
+    bits = number * 0x9E3779B97F4A7C15 & mask
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & mask
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
+    return bits ^ bits >> 31
+
+
+def test_initial_vectors_are_those_of_split_mix() -> None:
+    assert split_mix(1) == 0xE220A8397B1DCDAF  # as published
+    rows = [1, 7, 12_345_678_901]
+    expected = [
+        [SCALE * ((split_mix(row * DIMENSION + column + 1 + split_mix(SEED)) >> 40) / 2**23 - 1)
+         for column in range(DIMENSION)]
+        for row in rows
+    ]  # fmt: skip
+    assert_close(initial_vectors(torch.tensor(rows), DIMENSION, SEED), torch.tensor(expected))
+
+
 def test_initial_vectors_are_small_differ_and_leave_padding_zero() -> None:
     vectors = initial_vectors(torch.arange(20_000), DIMENSION, SEED)
     assert (vectors[0] == 0).all()
