@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from rich.console import Console
 
 from ecdctr_spark import failures
 from ecdctr_spark.models.exchange import ALONE
@@ -26,6 +27,7 @@ from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import TABLES
 from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.training.checkpoint import Checkpoint
+from tests.chaos.runs import shares
 
 Read = Callable[[Path], object]
 _SMALL = ("models", "metrics", "steps")
@@ -50,9 +52,12 @@ class Flips(NamedTuple):
 
 
 def flipped(kinds: Sequence[Kind], number: int, seed: int = 1) -> list[Flips]:
-    """Makes `number` flips, as many in each kind of files, in files and at places that the seed chooses."""
-    chance = random.Random(seed)
-    return [_flipped(kind, number // len(kinds), chance) for kind in kinds]
+    """Makes `number` flips, shared among the kinds, in files and at places that the seed chooses."""
+    chance, done, console = random.Random(seed), list[Flips](), Console(stderr=True)
+    for kind, share in zip(kinds, shares(number, len(kinds)), strict=True):
+        done.append(_flipped(kind, share, chance))
+        console.print(f"{kind.name}: {done[-1].found} of {share} flips found", highlight=False)
+    return done
 
 
 def kinds(root: Path, spark: SparkSession) -> list[Kind]:

@@ -99,6 +99,11 @@ def named(found: Iterable[psutil.Process], word: str) -> Iterator[psutil.Process
             continue
 
 
+def shares(number: int, among: int) -> list[int]:
+    """A number in parts that differ by at most one."""
+    return [number // among + (place < number % among) for place in range(among)]
+
+
 def gone(platform: Platform) -> bool:
     """Whether all processes of the platform's runs end in time: each names the temporary folder or the overlay."""
     deadline = time.monotonic() + _GONE_SECONDS
