@@ -1,18 +1,22 @@
-"""make years: about three years of nightly runs on a small platform, in one process. A table of what a night costs and
-what is left behind, and .bench/years.json.
+"""make years: about three years of nightly runs on a small platform. A table of what a night costs and what is left
+behind, and .bench/years.json.
 
-A night here takes seconds, so storage.tidy_days is as much shorter (platform.py).
+The platform is kept in .bench/years: a run that was stopped continues after the last night that ended, and one of more
+nights after those of an earlier one. A night here takes seconds, so storage.tidy_days is as much shorter (platform.py).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +31,20 @@ from tests.benchmarks.results import Result, at_most, plain, publish
 from tests.sessions import TINY_ARGUMENTS
 from tests.years.platform import FIRST_DAY, FIRST_NIGHT, write_day, write_overlay
 
-_LOOKS = 20  # at what is there
-_SAME = 1.3  # times as much, of what should stay the same from the first quarter to the end
+_SAID = 25  # nights between two lines of progress
+_SAME = 1.3  # times as much at most
+_LASTING = ("cpu_seconds", "temporary", "vocabulary")  # should stay the same
+_HELD = ("driver_mb", "jvm_mb")  # so should these, in a process
+_GROWING = ("files", "stored_mb", "logs_mb")  # grow with the nights, and should do so evenly
 
 
 class Seen(NamedTuple):
-    """After some nights: the median seconds of those since the last look, what the processes hold, and what is on
+    """After a night: the seconds that it took on the clock and of all cores, what the processes hold, and what is on
     the disk."""
 
-    nights: int
+    process: int
     seconds: float
+    cpu_seconds: float
     driver_mb: float
     jvm_mb: float
     temporary: int
@@ -47,27 +55,30 @@ class Seen(NamedTuple):
 
 
 def main(nights: int) -> None:
-    """Runs them one by one."""
-    with tempfile.TemporaryDirectory(prefix="years-") as place:
-        folder = Path(place)
-        temporary = folder / "t"
-        temporary.mkdir()
-        os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-        os.environ["PYSPARK_SUBMIT_ARGS"] = TINY_ARGUMENTS
-        write_overlay(folder / "years.yaml")
-        publish("years", table(lived(folder, nights)), ["pyspark", "delta-spark", "torch"])
+    """Runs those that have not been run yet, one by one."""
+    folder = Path(".bench/years").resolve()
+    temporary = folder / "t"
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = TINY_ARGUMENTS
+    write_overlay(folder / "years.yaml")
+    publish("years", table(lived(folder, nights)[:nights]), ["pyspark", "delta-spark", "torch"])
 
 
 def lived(folder: Path, nights: int) -> list[Seen]:
-    """What is seen now and then."""
-    seconds: list[float] = []
-    seen: list[Seen] = []
-    for number in range(1, nights + 1):
-        seconds.append(night(folder, FIRST_NIGHT + dt.timedelta(days=number - 1)))
-        if number % max(1, nights // _LOOKS) == 0:
-            seen.append(look(folder, number, statistics.median(seconds)))
-            seconds.clear()
-            Console(stderr=True).print(seen[-1], highlight=False)
+    """What is seen after each night. It is kept in a file, one line per night."""
+    kept, console = folder / "nights.jsonl", Console(stderr=True)
+    seen = [Seen(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
+    if seen:
+        console.print(f"continues after {len(seen)} nights in {folder}; remove it to start anew", highlight=False)
+    with kept.open("a") as file:
+        while len(seen) < nights:
+            worked = cpu_seconds()
+            seconds = night(folder, FIRST_NIGHT + dt.timedelta(days=len(seen)))
+            seen.append(look(folder, seconds, cpu_seconds() - worked))
+            print(json.dumps(seen[-1]._asdict()), file=file, flush=True)
+            if len(seen) % _SAID == 0:
+                console.print(f"{len(seen)} of {nights}: {seen[-1]}", highlight=False)
     return seen
 
 
@@ -85,15 +96,22 @@ def night(folder: Path, day: dt.date) -> float:
     return took
 
 
-def look(folder: Path, nights: int, seconds: float) -> Seen:
+def cpu_seconds() -> float:
+    """What this process has used so far, and all that it has started and that has ended or still runs."""
+    own = psutil.Process()
+    return sum(sum(process.cpu_times()[:4]) for process in [own, *own.children(recursive=True)])
+
+
+def look(folder: Path, seconds: float, worked: float) -> Seen:
     """What is there now."""
     own = psutil.Process()
     java = [child for child in own.children(recursive=True) if child.name() == "java"]
     files = [file for file in (folder / "root").rglob("*") if file.is_file()]
     vocabularies = (folder / "root").glob("data_set/*/tables/vocabulary")
     return Seen(
-        nights=nights,
+        process=own.pid,
         seconds=seconds,
+        cpu_seconds=worked,
         driver_mb=own.memory_info().rss / 1e6,
         jvm_mb=sum(process.memory_info().rss for process in java) / 1e6,
         temporary=sum(file.is_file() for file in (folder / "t").rglob("*")),
@@ -109,18 +127,36 @@ def rows(table: Root) -> int:
     return sum(file.rows for file in pinned.files(table, pinned.version(table), {}))
 
 
-def table(seen: list[Seen]) -> list[Result]:
-    """What is seen, by number of nights, and how the end compares with the first quarter."""
-    early, late = seen[len(seen) // 4], seen[-1]
-    shown = [plain(f"after {each.nights} nights: {name}", value, "")
-             for each in seen[:: max(1, len(seen) // 5)]
-             for name, value in each._asdict().items() if name != "nights"]  # fmt: skip
-    same = [at_most(f"{name} at the end", getattr(late, name) / getattr(early, name), "times the first quarter", _SAME)
-            for name in ("seconds", "driver_mb", "jvm_mb", "temporary", "vocabulary")]  # fmt: skip
-    nights = late.nights - early.nights
-    grown = [plain(f"{name} per night", (getattr(late, name) - getattr(early, name)) / nights, "")
-             for name in ("files", "stored_mb", "logs_mb")]  # fmt: skip
-    return [*shown, *same, *grown]
+def table(seen: Sequence[Seen]) -> list[Result]:
+    """What is typical of each quarter, and how the last compares with the second: the first has the calendar's first
+    months in it, in which levels begin and nothing is evicted yet. What is held by a process is compared within the one
+    that ran most nights."""
+    longest = max((list(nights) for _, nights in groupby(seen, lambda each: each.process)), key=len)
+    same = [
+        at_most(f"{name}: last quarter", four[-1][name] / four[1][name], "times the second", _SAME)
+        for four, names in ((quarters(seen), _LASTING), (quarters(longest), _HELD))
+        for name in names
+    ]
+    even = [
+        at_most(f"{name}: growth to the last quarter", rises[2] / rises[1], "times that to the third", _SAME)
+        for name in _GROWING
+        for rises in [[after[name] - before[name] for before, after in pairwise(quarters(seen))]]
+    ]
+    shown = [
+        plain(f"{name}, quarter {place} of {len(seen)} nights", value, "")
+        for place, quarter in enumerate(quarters(seen), start=1)
+        for name, value in quarter.items()
+    ]
+    return [*shown, *same, *even]
+
+
+def quarters(seen: Sequence[Seen]) -> list[dict[str, float]]:
+    """Medians over the nights of each quarter."""
+    bounds = [len(seen) * place // 4 for place in range(5)]
+    return [
+        {name: statistics.median(getattr(each, name) for each in seen[first:end]) for name in Seen._fields[1:]}
+        for first, end in pairwise(bounds)
+    ]
 
 
 if __name__ == "__main__":
