@@ -2,7 +2,8 @@
 behind, and .bench/years.json.
 
 The platform is kept in .bench/years: a run that was stopped continues after the last night that ended, and one of more
-nights after those of an earlier one. A night here takes seconds, so storage.tidy_days is as much shorter (platform.py).
+nights after those of an earlier one. A night takes seconds here, so each seventh is given the storage.tidy_days of a
+week that has passed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tests.benchmarks.results import Result, at_most, plain, publish
 from tests.sessions import TINY_ARGUMENTS
 from tests.years.platform import FIRST_DAY, FIRST_NIGHT, write_day, write_overlay
 
+_WEEK = 7  # nights
 _SAID = 25  # nights between two lines of progress
 _SAME = 1.3  # times as much at most
 _LASTING = ("cpu_seconds", "temporary", "vocabulary")  # should stay the same
@@ -88,7 +90,8 @@ def night(folder: Path, day: dt.date) -> float:
     for written in days(FIRST_DAY if day == FIRST_NIGHT else day, day):
         write_day(logs, written)
     sources = (f"source.{log}={logs / log}" for log in ("impressions", "users", "items"))
-    settings = [option for each in (f"storage.root={folder}/root", *sources) for option in ("--set", each)]
+    tidy = f"storage.tidy_days={'null' if day.toordinal() % _WEEK else '0.000001'}"
+    settings = [option for each in (f"storage.root={folder}/root", tidy, *sources) for option in ("--set", each)]
     started = time.monotonic()
     cli.main(["run", "--quiet", "--from", str(day), "--to", str(day), "--conf", str(folder / "years.yaml"), *settings])
     took = time.monotonic() - started

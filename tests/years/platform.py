@@ -17,7 +17,6 @@ FIRST_NIGHT = dt.date(2021, 1, 6)  # the first day to predict: the first CPM is 
 _USERS, _ITEMS, _EVENTS = 40, 30, 120  # on each day
 _STAY_DAYS = 30  # after which a user or an item is another one
 _EVICT_DAYS = _KEPT_DAYS = 90
-_SIMULATED_SECONDS = 8.0  # of a day, about: settings in days are as much shorter
 
 
 def write_day(folder: Path, day: dt.date) -> None:
@@ -35,11 +34,10 @@ def write_day(folder: Path, day: dt.date) -> None:
 
 def write_overlay(path: Path) -> None:
     """A configuration of its nights; the folder of the night is left to each command."""
-    scaled = _SIMULATED_SECONDS / 86400
     fields = {name: {"evict_days": _EVICT_DAYS} for name in ("user_id", "item_id")}
     settings = {
         "spark": {"driver_memory": "2g"},
-        "storage": {"keep_days": 0, "tidy_days": 7 * scaled, "keep_models_days": _KEPT_DAYS},
+        "storage": {"keep_days": 0, "keep_models_days": _KEPT_DAYS},
         "source": {"kind": "files", "format": "csv"},
         "calendar": {"first_day": str(FIRST_DAY)},
         "features": {"fields": fields},
