@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, TextIO
 from zoneinfo import ZoneInfo
 
 import typer
@@ -76,20 +76,38 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 # A wrong or missing option. Typer raises its own copy of click's exceptions, which have no public name of their own.
 _USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+_OPEN: list[ExitStack] = []  # until the process ends
 _INTERRUPTED = 130  # what typer returns then, from 0.12 on; before, it raised Abort
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def script() -> None:
+    """The `ecdctr` script: as `main`, in a process that ends with the command. What threads of libraries write between
+    the command's last line and the end of the process goes to the log too: of a JVM that was killed, PySpark's."""
+    with ExitStack() as stack:
+        code = _ended(sys.argv[1:], stack.enter_context(standard_error(failures.log_file())))
+        _OPEN.append(stack.pop_all())
+    if code:
+        sys.exit(code)
+
+
+def main(arguments: Sequence[str]) -> None:
     """Runs a command and returns when it is done. Otherwise exits, with the error on one line, by --json-logs as the
     last event: 1 for a bug or a failed training, 2 for what the user can act on, 130 if interrupted. A Databricks task
     fails on any exit, even with 0."""
-    given, started = list(sys.argv[1:] if arguments is None else arguments), time.monotonic()
+    # Libraries write there what they please: of a JVM that was killed, two dozen lines.
+    with standard_error(failures.log_file()) as errors:
+        code = _ended(list(arguments), errors)
+    if code:
+        sys.exit(code)
+
+
+def _ended(given: list[str], errors: TextIO) -> int:
+    """Runs a command, and says there what failed; returns the exit code."""
+    started = time.monotonic()
     named = next((argument for argument in given if argument in _names()), None)
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         _SILENT.set(QUIET in given or JSON_LOGS in given)
-        # Libraries write there what they please: of a JVM that was killed, two dozen lines.
-        errors = stack.enter_context(standard_error(failures.log_file()))
         if JSON_LOGS in given:
             stack.enter_context(as_json(errors))
         event("command started", command=named)
@@ -102,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 Console(file=errors).print(f"error: {line}", style="red", markup=False, soft_wrap=True)
         else:
             event("command finished", command=named, seconds=seconds, exit_code=code)
-    if code:
-        sys.exit(code)
+    return code
 
 
 @contextmanager
@@ -551,4 +568,4 @@ def _shown(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    script()

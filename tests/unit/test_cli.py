@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -182,6 +183,30 @@ def test_an_interrupted_command_says_that_it_resumes(
     finally:
         signal.signal(signal.SIGINT, of_the_shell)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_libraries_write_after_the_last_line_of_a_script_goes_to_the_log() -> None:
+    """As PySpark's thread does that finds its JVM gone."""
+    script = """
+        import atexit, os, sys
+        atexit.register(os.write, 2, b"a trace")
+        from ecdctr_spark import cli, failures
+        cli.script()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), "plan", "--nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: No such option: --nonsense"]
+
+
+def test_a_script_that_fails_itself_shows_its_trace() -> None:
+    script = """
+        from ecdctr_spark import cli
+        cli._outcome = None
+        cli.script()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr
 
 
 def test_the_log_is_gone_after_a_run_without_failure(tmp_path: Path) -> None:
