@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.kills import Reference
-from tests.chaos.runs import FIRST_DAY, LAST_DAY, Platform, begun, left
+from tests.chaos.runs import ALL_DAYS, Platform, begun, left
 
 _BAD = (
     "{event},2024-03-05T10:00:00,ad,,item-1",
@@ -68,7 +68,7 @@ def bad_rows(platform: Platform, root: Path, number: int, seed: int = 1) -> bool
 
 def _counts(platform: Platform, root: Path) -> tuple[int, int, int, int]:
     """Rows read, kept, duplicate and quarantined of an ingest of all days."""
-    ingested = begun(platform, root, "ingest", ("--from", FIRST_DAY, "--to", LAST_DAY))
+    ingested = begun(platform, root, "ingest", ALL_DAYS)
     out, errors = ingested.communicate()
     assert ingested.returncode == 0, errors
     shutil.rmtree(root)

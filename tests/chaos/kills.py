@@ -1,4 +1,8 @@
-"""Kills runs at random moments, and runs them again until they end: each must end as one that was left alone."""
+"""Kills runs at random moments, and runs them again until they end: each must end as one that was left alone.
+
+A run begins from an empty root, or from one where the logs are ingested, or the samples built: so kills fall as often
+into trainings and predictions as into the long steps before them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -17,9 +21,11 @@ from typing import NamedTuple
 import psutil
 from rich.console import Console
 
-from tests.chaos.runs import Platform, begun, differences, gone, left, named, processes
+from tests.chaos.runs import ALL_DAYS, DAYS, Platform, begun, differences, gone, left, named, processes
 
 _ENDS_SECONDS = 240.0  # within which a run must end once a part of it was killed
+_FIRST = 0.2  # of a whole run's time, within which the first kill of a run comes
+_LATER = 1.25  # times as long as before, for each next one, so that each run ends
 
 Victims = Callable[[list[psutil.Process]], Iterable[psutil.Process]]
 VICTIMS: dict[str, Victims] = {
@@ -32,13 +38,18 @@ VICTIMS: dict[str, Victims] = {
 
 
 class Kill(NamedTuple):
-    """What was killed, how the run ended (its exit code, None where it did not), how many lines it wrote to standard
-    error, and whether all its processes ended in time."""
+    """What was killed, how the run ended (its exit code, None where it did not), what it wrote to standard error, and
+    whether all its processes ended in time."""
 
     victim: str
     code: int | None
-    lines: int
+    said: str
     gone: bool
+
+    @property
+    def lines(self) -> int:
+        """The number of lines that it wrote."""
+        return sum(bool(line.strip()) for line in self.said.splitlines())
 
 
 class Kills(NamedTuple):
@@ -63,39 +74,44 @@ class Kills(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What a run leaves that was not disturbed, and the seconds that it took."""
+    """What is left where nothing was disturbed, the seconds that it took, and roots from which runs begin."""
 
     left: dict[str, dict[str, object]]
     seconds: float
+    beginnings: list[Path]
 
 
-def undisturbed(platform: Platform, root: Path) -> Reference:
-    """Runs once from an empty root."""
-    started = time.monotonic()
-    run = begun(platform, root)
-    said = run.communicate()
-    assert run.returncode == 0, "".join(said)
-    return Reference(left(root), time.monotonic() - started)
+def undisturbed(platform: Platform, folder: Path) -> Reference:
+    """Ingests, builds and runs under <folder>/finished, and keeps the root as it is before each in `folder`."""
+    root, beginnings, seconds = folder / "finished", list[Path](), 0.0
+    root.mkdir(parents=True)
+    for command, days in (("ingest", ALL_DAYS), ("build", ALL_DAYS), ("run", DAYS)):
+        beginnings.append(shutil.copytree(root, folder / f"before-{command}"))
+        started = time.monotonic()
+        alone = begun(platform, root, command, days)
+        said = alone.communicate()
+        assert alone.returncode == 0, "".join(said)
+        seconds += time.monotonic() - started
+    return Reference(left(root), seconds, beginnings)
 
 
 def killed(platform: Platform, root: Path, reference: Reference, number: int, seed: int = 1) -> Kills:
     """Makes `number` kills, at moments and of victims that the seed chooses. A run that has ended is compared, and the
-    next begins from an empty root. A kill comes within half of the time that a run takes: each stage of it (ingest,
-    build, training and predicting) takes less, so that it is passed in the end, and most are killed in first."""
+    next begins from a root that the seed chooses."""
     chance, console = random.Random(seed), Console(stderr=True)
     kills: list[Kill] = []
     ended, differing = 0, list[list[str]]()
-    while len(kills) < number or root.exists():
-        disturbed = len(kills) < number
-        kill = _disturbed(platform, root, chance, reference.seconds / 2 if disturbed else None)
-        if kill is not None:
+    while len(kills) < number:
+        shutil.copytree(beginning := chance.choice(reference.beginnings), root)
+        within = _FIRST * reference.seconds
+        while kill := _disturbed(platform, root, chance, within if len(kills) < number else None):
             kills.append(kill)
-            console.print(f"{len(kills)} of {number}: {kill}", highlight=False)
-            continue
+            within *= _LATER
+            console.print(f"{len(kills)} of {number}: {kill}", highlight=False, markup=False)
         ended += 1
         if differs := differences(left(root), reference.left):
             differing.append(differs)
-        console.print(f"a run has ended; it differs from the one that was left alone in: {differs}", highlight=False)
+        console.print(f"a run from {beginning.name} ended; it differs in: {differs}", highlight=False, markup=False)
         shutil.rmtree(root)
     return Kills(kills, ended, differing)
 
@@ -136,9 +152,5 @@ def _ended(platform: Platform, run: subprocess.Popen[str], victim: str) -> Kill:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         run.communicate()
-        return Kill(victim, None, 0, gone(platform))
-    return Kill(victim, run.returncode, len(list(_lines(errors))), gone(platform))
-
-
-def _lines(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if line.strip())
+        return Kill(victim, None, "", gone(platform))
+    return Kill(victim, run.returncode, errors, gone(platform))

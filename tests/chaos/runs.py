@@ -22,6 +22,7 @@ from tests.sessions import TINY_ARGUMENTS
 
 FIRST_DAY, LAST_DAY = "2024-02-26", "2024-03-06"
 DAYS = ("--from", "2024-03-04", "--to", LAST_DAY)
+ALL_DAYS = ("--from", FIRST_DAY, "--to", LAST_DAY)
 SETTINGS = (
     "spark.driver_memory=2g",
     f"calendar.first_day={FIRST_DAY}",
