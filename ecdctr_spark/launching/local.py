@@ -217,8 +217,12 @@ class _Group:
         self.inbox.put((rank, None))
 
     def _final_words(self, rank: int | None = None) -> str:
+        by = -(self.launcher.poll() or 0) if self.launcher else 0  # of a signal, unless it ended by itself or runs
         self.stop()  # the log is complete once all have ended
-        return f"{last_words(self.log.read_text(encoding='utf-8', errors='replace'), rank)} (log: {self.log})"
+        words = last_words(self.log.read_text(encoding="utf-8", errors="replace"), rank)
+        if by > 0:  # its ranks have said nothing of it
+            words = f"their launcher was killed ({signal.Signals(by).name})"
+        return f"{words} (log: {self.log})"
 
 
 def _horovodrun(size: int, folder: Path) -> list[str]:

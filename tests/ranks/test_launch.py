@@ -162,6 +162,23 @@ def test_the_next_job_starts_new_ranks_and_a_dead_one_ends_all(obedient: LocalRa
 
 
 @pytest.mark.ranks
+@pytest.mark.needs("horovod")  # torchrun's ranks end their job without it
+def test_a_launcher_that_is_killed_ends_all_and_is_named(config: Config) -> None:
+    pids: set[int] = set()
+
+    def kill(pid: int, _: float) -> None:
+        pids.add(pid)
+        if len(pids) == 2:
+            for launcher in launchers():
+                launcher.kill()
+
+    died = pytest.raises(RuntimeError, match=r"^rank \d died: their launcher was killed \(SIGKILL\) \(log: .*\)$")
+    with closing(LocalRanks("horovod", 2, 1, "tests.ranks.obedient")) as ranks, died:
+        ranks.train(job(config, "wait"), kill)
+    assert ended(pids) and not launchers()
+
+
+@pytest.mark.ranks
 def test_an_interrupt_of_the_driver_ends_all(obedient: LocalRanks, config: Config) -> None:
     pids: set[int] = set()
 
