@@ -38,6 +38,7 @@ S3_VARIABLES = (
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VOLUMES = "/Volumes/"  # of Databricks
 _STAMPS = "_stamps"  # of a draft: a small object for each file that is written, with its size and hash
+_UNFINISHED = re.compile(r"\..+\.\d+\.writing")  # the name that Root.put gives a file until it is whole
 _SEAL = b',\n "sha256": "'
 _PIECE = 1 << 22
 _COPIES = 4  # files copied at a time
@@ -238,7 +239,7 @@ class Root:
             self._copy_from(file)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        writing = self.path.with_name(f".{self.path.name}.{os.getpid()}.writing")
+        writing = self.path.with_name(f".{self.path.name}.{os.getpid()}.writing")  # see _UNFINISHED
         shutil.copyfile(file, writing)
         writing.replace(self.path)
 
@@ -259,6 +260,11 @@ class Root:
         elif kind == "Directory":
             self._system().delete_dir(self.addresses.arrow)
 
+    def withdraw(self, manifest: str) -> None:
+        """Removes a published folder, its manifest first: where that is killed, the rest does not exist."""
+        self.at(manifest).remove()
+        self.remove()
+
     def draft(self, manifest: str) -> Draft:
         """A draft of this folder; see Draft."""
         return Draft(self, manifest)
@@ -274,7 +280,8 @@ class Root:
         from pyarrow.fs import FileSelector
 
         selector = FileSelector(self.addresses.arrow, allow_not_found=True, recursive=recursive)
-        return self._system().get_file_info(selector)
+        # What a killed `put` has left is no entry.
+        return [info for info in self._system().get_file_info(selector) if not _UNFINISHED.fullmatch(info.base_name)]
 
     def _copy_from(self, file: Path) -> None:
         _copy(_file_system("file", "", None, None), str(file), self._system(), self.addresses.arrow)
@@ -297,9 +304,7 @@ class Draft:
 
     def begin(self) -> None:
         """Removes what a killed process left and, on an object store, the folder that is to be replaced."""
-        if self.root.path is None:
-            self.root.at(self.manifest).remove()  # first: without it the rest does not exist
-        self._place.remove()
+        self._place.withdraw(self.manifest)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

@@ -13,13 +13,15 @@ from collections.abc import Collection, Sequence
 
 from ecdctr_spark.events import event
 from ecdctr_spark.pipeline.registry import now
+from ecdctr_spark.serving.predictor import SIGNATURE
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import MODELS, SNAPSHOTS
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
+from ecdctr_spark.training.checkpoint import MANIFEST
 
-_FOLDERS = ("models", "exports")  # which have a folder for each model
+_FOLDERS = {"models": MANIFEST, "exports": SIGNATURE}  # have a folder for each model, with this manifest
 
 
 def remove_models(store: Store, keep_days: int | None) -> int:
@@ -51,10 +53,10 @@ def old(rows: Sequence[Row], keep_days: int) -> list[Row]:
 
 
 def _remove_files(root: Root, names: Collection[str]) -> None:
-    for folder in map(root.at, _FOLDERS):
-        for place in folder.list():
+    for folder, manifest in _FOLDERS.items():
+        for place in root.at(folder).list():
             if place.name.partition(".")[0] in names:  # a draft has an ending
-                place.remove()
+                place.withdraw(manifest)
 
 
 def _remove_snapshots(store: Store, names: Sequence[str]) -> None:

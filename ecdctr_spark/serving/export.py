@@ -13,17 +13,19 @@ from ecdctr_spark.training.checkpoint import Checkpoint, identity
 
 
 def export(checkpoint: Root, output: Root) -> None:
-    """Publishes the export of a checkpoint as the folder `output`, replacing an older export there.
+    """Publishes the export of a checkpoint as the folder `output`, replacing an older export there, also an unfinished
+    one.
 
     Pooling over snapshots is merged into one vector per entity; predictions stay the same. Raises ConfigError where the
     checkpoint is incomplete or damaged, or where `output` holds something other than an export.
     """
-    if output.exists() and not output.at(SIGNATURE).exists() and output.files():
+    draft = output.draft(SIGNATURE)
+    begun = output.path is None and draft.files()  # on an object store a draft is in its place
+    if output.files() and not output.at(SIGNATURE).exists() and not begun:
         raise ConfigError(f"--output {output}: holds something other than an export; name a new folder")
     opened = Checkpoint.open(checkpoint)
     model = opened.model(ALONE)
     spec = merge_memory(opened.manifest.spec, model)
-    draft = output.draft(SIGNATURE)
     draft.begin()
     with draft.writing(WEIGHTS) as path:
         save_file(model.state_dict(), path)

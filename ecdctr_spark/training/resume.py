@@ -28,8 +28,7 @@ def save(job: TrainingJob, state: TrainState, restored: RestoreReport, cursor: C
     publish(_folder(job).at(name or f"{cursor.steps:09d}"), state.model, state.optimiser, manifest, world)
     if world.rank == 0:
         for old in _checkpoints(job)[: -job.keep_checkpoints]:
-            old.at(MANIFEST).remove()  # first: without it the rest does not exist
-            old.remove()
+            old.withdraw(MANIFEST)
     world.barrier()
 
 
@@ -107,6 +106,8 @@ def _manifest(job: TrainingJob, restored: RestoreReport, world: World) -> Manife
 
 def _discard(job: TrainingJob, world: World) -> None:
     if world.rank == 0:
+        for place in _checkpoints(job):
+            place.withdraw(MANIFEST)
         _folder(job).remove()
     world.barrier()
 

@@ -189,6 +189,30 @@ def test_only_the_newest_checkpoints_are_kept_and_none_beside_the_model(units: l
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_killed_while_its_checkpoints_are_removed_it_ends_the_same(
+    units: list[Unit], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder's files go in any order."""
+    task, remove = job(units, tmp_path / "model"), Root.remove
+
+    def half_removed(place: Root) -> None:
+        if not (tmp_path / "model").exists() or place.size() is not None or ".checkpoints" not in str(place):
+            remove(place)
+            return
+        for name in place.files():
+            if name.endswith(".safetensors"):
+                remove(place.at(name))
+        raise KilledError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Root, "remove", half_removed)
+        with pytest.raises(KilledError):
+            carried_out(task)
+    assert list((tmp_path / "model.checkpoints").iterdir())
+    carried_out(task)
+    assert same(tmp_path / "model", whole)
+
+
 def test_another_job_of_the_same_name_begins_afresh(units: list[Unit], tmp_path: Path) -> None:
     killed(job(units, tmp_path / "model"), 8)
     assert carried_out(job(units, tmp_path / "model", seed=9)).resumed == 0
