@@ -12,6 +12,9 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     ranks chosen        model, ranks, rows, batch_size: by training.ranks auto
     training step chosen  choice (captured or eager, training/captured.py), reason, captured_ms, eager_ms: on a GPU
     report written      place, bytes
+    waiting for the lease  holder
+    the lease was lost  claim
+    the lease was not renewed  claim, error
     tables tidied       tables, seconds
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line

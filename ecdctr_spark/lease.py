@@ -34,6 +34,7 @@ LEASES, _ENDING = "leases", ".json"
 _RENEWED, _EXPIRED = 60.0, 600.0  # seconds
 _TRIED = 3.0  # seconds, for two that begin together
 _PAUSES = (0.1, 0.6)  # seconds between two tries, by chance
+_OWN = set[str]()  # the claims of this process
 
 
 class Claim(Settings, frozen=True):
@@ -56,16 +57,20 @@ def lease(root: Root, command: str, wait_minutes: float = 0.0) -> Iterator[None]
     now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
     claim = Claim(command=command, user=_user(), host=socket.gethostname(), process=os.getpid(), since=now)
     own, content = root.at(LEASES, f"{uuid.uuid4().hex}{_ENDING}"), json.encode(claim)
-    _take(root.at(LEASES), own, content, time.monotonic() + max(60.0 * wait_minutes, _TRIED))
     returned = Event()
     renewing = Thread(target=_renew, args=(own, content, returned), daemon=True)
-    renewing.start()
+    _OWN.add(own.name)
     try:
-        yield
-    finally:
-        returned.set()
-        renewing.join()
+        _take(root.at(LEASES), own, content, time.monotonic() + max(60.0 * wait_minutes, _TRIED))
+        renewing.start()
+        try:
+            yield
+        finally:
+            returned.set()
+            renewing.join()
+    finally:  # also of a command that is interrupted while it waits
         own.remove()
+        _OWN.discard(own.name)
 
 
 def _take(leases: Root, own: Root, content: bytes, deadline: float) -> None:
@@ -83,40 +88,49 @@ def _take(leases: Root, own: Root, content: bytes, deadline: float) -> None:
                 " (storage.wait_minutes)"
             )
         if not waiting:
-            event("waiting for the lease", holder=str(other))
+            event("waiting for the lease", holder=other)
             waiting = True
         time.sleep(secrets.SystemRandom().uniform(*_PAUSES))
 
 
-def _other(leases: Root, own: str) -> Claim | None:
-    """Another claim, of a command that runs. Those of commands that have ended are removed."""
+def _other(leases: Root, own: str) -> str | None:
+    """Another claim in words, of a command that runs. Those of commands that have ended are removed."""
     written = {name: moment for name, moment in leases.times().items() if name.endswith(_ENDING) and name[0] != "."}
     now = written.pop(own)  # by the store's own clock
     for name, moment in written.items():
         place = leases.at(name)
         try:
             claim = json.decode(place.read_bytes(), type=Claim)
+            lives, holder = _lives(claim, name), str(claim)
         except FileNotFoundError:  # it was withdrawn meanwhile
             continue
-        except DecodeError as error:
-            raise ConfigError(
-                f"{place}: is no claim to a lease ({error}): remove it if no command writes there"
-            ) from error
-        if now - moment < _EXPIRED and (claim.host != socket.gethostname() or process_runs(claim.process)):
-            return claim
+        except DecodeError:  # it is being written, or it is damaged
+            lives, holder = True, f"a command whose claim {place} cannot be read"
+        if now - moment < _EXPIRED and lives:
+            return holder
         with suppress(FileNotFoundError):  # another command removes it as well
             place.remove()
     return None
 
 
+def _lives(claim: Claim, name: str) -> bool:
+    """Whether the process of a claim may still run. A container that is started again may get the number of the process
+    that was killed there for itself."""
+    if claim.host != socket.gethostname():
+        return True
+    return name in _OWN if claim.process == os.getpid() else process_runs(claim.process)
+
+
 def _renew(own: Root, content: bytes, returned: Event) -> None:
     while not returned.wait(_RENEWED):
-        with suppress(OSError):  # the store does not answer: what writes there says so
+        try:
             if not own.exists():
                 event("the lease was lost", claim=own)
                 _thread.interrupt_main()
                 return
             own.write_bytes(content)
+        except Exception as error:  # whatever a store raises that does not answer: it is tried again
+            event("the lease was not renewed", claim=own, error=error)
 
 
 def _user() -> str:

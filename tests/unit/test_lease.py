@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from msgspec import json
 
 from ecdctr_spark import lease as leases
 from ecdctr_spark.lease import lease
@@ -144,7 +146,54 @@ def test_a_command_whose_lease_was_taken_ends(root: Root, monkeypatch: pytest.Mo
         time.sleep(10)
 
 
-def test_a_claim_that_cannot_be_read_is_named(root: Root, hasty: None) -> None:
-    root.at("leases", "a.json").write_bytes(b"{")
-    with pytest.raises(ConfigError, match=r"leases/a.json: is no claim to a lease .*: remove it"), lease(root, "run"):
+@pytest.mark.parametrize("content", [b"", b"{"])
+def test_a_claim_that_cannot_be_read_holds_until_it_expires(root: Root, hasty: None, content: bytes) -> None:
+    """It may be half written."""
+    there = root.at("leases", "a.json")
+    there.write_bytes(content)
+    said = r"a command whose claim .*leases/a.json cannot be read writes there"
+    with pytest.raises(ConfigError, match=said), lease(root, "run"):
         pass
+    assert there.path is not None
+    os.utime(there.path, (time.time() - 700,) * 2)
+    with lease(root, "run"):
+        assert not there.exists()
+
+
+def test_that_of_a_killed_process_whose_number_this_one_has_is_taken_over(root: Root, hasty: None) -> None:
+    """As in a container that is started again."""
+    claim = leases.Claim(command="run", user="u", host=socket.gethostname(), process=os.getpid(), since="2024-01-01")
+    root.at("leases", "a.json").write_bytes(json.encode(claim))
+    with lease(root, "run"):
+        assert len(claims(root)) == 1
+
+
+def test_a_command_that_is_interrupted_while_it_waits_leaves_no_claim(
+    root: Root, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = claims(root)
+    written = Root.write_bytes
+
+    def interrupted(place: Root, content: bytes) -> None:
+        written(place, content)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Root, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt), lease(root, "build", wait_minutes=1.0):
+        pass
+    assert claims(root) == before
+
+
+def test_a_store_that_fails_while_a_lease_is_renewed_does_not_end_the_renewing(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises: Azure's raises no OSError."""
+    monkeypatch.setattr(leases, "_RENEWED", 0.05)
+    with lease(root, "run"):
+        (name,) = claims(root)
+        first = root.at("leases").times()[name]
+        with monkeypatch.context() as failing:
+            failing.setattr(Root, "exists", lambda place: 1 / 0)
+            time.sleep(0.3)
+        time.sleep(0.3)
+        assert root.at("leases").times()[name] > first
