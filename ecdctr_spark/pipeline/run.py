@@ -85,6 +85,7 @@ def _run(
     if not planned:
         console.print(f"nothing is due from {first} to {last}: every model and prediction exists")
         event("nothing is due", first=first, last=last)
+        registry.record_without_ads(store.root, methods, days(first, last), existing)
         _conclude(store, config, methods, existing.built, tracker)
         return planned
     with (
