@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
@@ -84,7 +84,7 @@ def script() -> None:
     """The `ecdctr` script: as `main`, in a process that ends with the command. What threads of libraries write between
     the command's last line and the end of the process goes to the log too: of a JVM that was killed, PySpark's."""
     with ExitStack() as stack:
-        code = _ended(sys.argv[1:], stack.enter_context(standard_error(failures.log_file())))
+        code = _ended(sys.argv[1:], stack.enter_context(standard_error(_log())))
         _OPEN.append(stack.pop_all())
     if code:
         sys.exit(code)
@@ -95,10 +95,19 @@ def main(arguments: Sequence[str]) -> None:
     last event: 1 for a bug or a failed training, 2 for what the user can act on, 130 if interrupted. A Databricks task
     fails on any exit, even with 0."""
     # Libraries write there what they please: of a JVM that was killed, two dozen lines.
-    with standard_error(failures.log_file()) as errors:
+    with standard_error(_log()) as errors:
         code = _ended(list(arguments), errors)
     if code:
         sys.exit(code)
+
+
+def _log() -> Path:
+    """The log of this process. Exits with 2 where no folder for temporary files can be written to."""
+    try:
+        return failures.log_file()
+    except OSError as error:
+        Console(stderr=True).print(f"error: no temporary files can be written: {error}: set TMPDIR", soft_wrap=True)
+        sys.exit(2)
 
 
 def _ended(given: list[str], errors: TextIO) -> int:
@@ -254,7 +263,8 @@ def check(
 
     first, last = _days(config, from_, to)
     store = _there(config)
-    broken = checking.check(store, config, first, last)
+    with _lease(config, "check"):
+        broken = checking.check(store, config, first, last)
     found = checking.summary(store, first, last)
     _show_rows(found)
     checking.refuse(broken)
@@ -373,9 +383,14 @@ def score(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Predict the click probability of samples with a registered model."""
-    from ecdctr_spark.pipeline.steps import score_samples
+    from ecdctr_spark.pipeline.registry import model_named
+    from ecdctr_spark.pipeline.steps import is_exported, score_samples
 
-    rows = score_samples(_there(load_config(conf, set_)), model, Root.parse(input_), Root.parse(output))
+    config = load_config(conf, set_)
+    store = _there(config)
+    model_named(store.root, model)
+    with nullcontext() if is_exported(store.root, model) else _lease(config, "score"):
+        rows = score_samples(store, model, Root.parse(input_), Root.parse(output))
     typer.echo(f"{model}: {rows:,} predictions in {output}")
 
 
@@ -514,9 +529,11 @@ def _metrics(config: Config) -> list[dict[str, Any]]:
 
 
 def _report(config: Config) -> None:
-    from ecdctr_spark.pipeline.reporting import track_report, write_report
+    from ecdctr_spark.pipeline.reporting import is_ready, track_report, write_report
 
-    place, headline = write_report(_there(config), config)
+    store = _there(config)
+    with nullcontext() if is_ready(store, config) else _lease(config, "report"):
+        place, headline = write_report(store, config)
     track_report(_root(config), config, place, typer.echo)
     _show_rows([row for row in _metrics(config) if row["date"] == "all"])
     typer.echo(headline)

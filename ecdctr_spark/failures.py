@@ -79,7 +79,8 @@ _KNOWN = (
     (
         r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|NoSuchFile|No such file or directory",
         "a file is missing",
-        "restore it, or remove the folder of its table and run it again",
+        "run it again, as another command may have replaced it; where it is still missing, restore it, or remove the"
+        " folder of its table",
     ),
     (
         r"DELTA_(?:TABLE_NOT_FOUND|MISSING_DELTA_TABLE|PATH_DOES_NOT_EXIST|SCHEMA_NOT_SET|STATE_RECOVER\w*"

@@ -92,7 +92,10 @@ def forget(store: Store, config: Config, user: str) -> dict[str, int]:
         for table in filter(place.exists, tables):
             pinned.vacuum(place.place(table), hours=0)
     if not any(removed.values()):
-        raise ConfigError(f"--user {user}: no table under {store.root} knows this user; expected a user_id of the logs")
+        raise ConfigError(
+            f"--user {user}: no table under {store.root} knows this user, or none does any more;"
+            " expected a user_id of the logs"
+        )
     return dict(removed)
 
 

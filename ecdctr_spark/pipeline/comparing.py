@@ -36,6 +36,11 @@ def compare(store: Store, methods: Sequence[str], resamples: int) -> Comparison:
     return _kept(store, methods, resamples, version) or _computed(store, methods, resamples, version)
 
 
+def is_compared(store: Store, methods: Sequence[str], resamples: int) -> bool:
+    """Whether Spark has nothing to compute for `compare`, and nothing is written."""
+    return _kept(store, methods, resamples, pinned.version(store.place(PREDICTIONS))) is not None
+
+
 def _kept(store: Store, methods: Sequence[str], resamples: int, version: int) -> Comparison | None:
     first, *others = methods
     intervals = {

@@ -16,17 +16,23 @@ from ecdctr_spark.events import without_secrets
 from ecdctr_spark.methods.planning import Planner
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.checking import summary
-from ecdctr_spark.pipeline.comparing import compare
+from ecdctr_spark.pipeline.comparing import compare, is_compared
 from ecdctr_spark.pipeline.plans import method_identities
 from ecdctr_spark.pipeline.registry import read_metrics
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
-from ecdctr_spark.tables.schemas import MODELS, QUARANTINE, STEPS
+from ecdctr_spark.tables.schemas import MODELS, PREDICTIONS, QUARANTINE, STEPS
 from ecdctr_spark.tables.small import Row, read_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tracking.spool import Record, now
 from ecdctr_spark.tracking.tracker import Say, open_tracker
+
+
+def is_ready(store: Store, config: Config) -> bool:
+    """Whether a report shows what others have computed, and writes to no table."""
+    methods = method_identities(registry.planner(config, registry.existing(store.root, config)))
+    return not store.exists(PREDICTIONS) or is_compared(store, methods, config.evaluation.bootstrap)
 
 
 def write_report(store: Store, config: Config) -> tuple[Root, str]:

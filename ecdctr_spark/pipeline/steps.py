@@ -6,6 +6,7 @@ A step may be killed and run again: it replaces its own slice of a table, or pub
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from pyspark.sql import DataFrame, Observation
@@ -28,6 +29,7 @@ from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.ingesting import Counts, window
 from ecdctr_spark.pipeline.jobs import checkpoint, training_job
 from ecdctr_spark.serving.export import current, export
+from ecdctr_spark.serving.predictor import SIGNATURE
 from ecdctr_spark.serving.score import score
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -55,6 +57,8 @@ from ecdctr_spark.training.checkpoint import VECTORS, Checkpoint, digest
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
 
 Train = Callable[[TrainingJob], TrainingResult]
+
+_WRITTEN = re.compile(r"\.?(part-|_SUCCESS)|_temporary/|_started_|_committed_")  # what Spark writes into a folder
 
 
 def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts:
@@ -115,9 +119,14 @@ def maturing(config: Config) -> dt.timedelta:
 
 def score_samples(store: Store, model_id: str, source: Root, output: Root) -> int:
     """Predictions of the samples at `source` (Delta or Parquet) by a registered model, as Parquet. Returns the number
-    of rows. Raises ConfigError where the source or the model does not exist."""
+    of rows. Raises ConfigError where the source or the model does not exist, or where `output` holds something other
+    than predictions."""
     if not source.exists():
         raise ConfigError(f"--input {source}: no such folder; expected samples as a Delta table or Parquet files")
+    if source == output:
+        raise ConfigError(f"--output {output}: is --input; name another folder")
+    if others := [name for name in output.files() if not _WRITTEN.match(name)]:
+        raise ConfigError(f"--output {output}: holds something other than predictions ({others[0]}); name a new folder")
     registry.model_named(store.root, model_id)
     form = "delta" if source.at("_delta_log").exists() else "parquet"
     samples = store.spark.read.format(form).load(source.addresses.spark)
@@ -135,11 +144,18 @@ def vocabulary_of(store: Store, config: Config) -> Vocabulary:
     return Vocabulary(store.read(VOCABULARY, version), found)
 
 
+def is_exported(root: Root, model_id: str) -> bool:
+    """Whether there is an export of the model as it is now."""
+    return current(root.at("exports", model_id), checkpoint(root, model_id))
+
+
 def exported(root: Root, model_id: str) -> Root:
     """The export of a registered model, written again where it is missing or of another checkpoint."""
-    folder, model = root.at("exports", model_id), checkpoint(root, model_id)
-    if not current(folder, model):
-        export(model, folder)
+    folder = root.at("exports", model_id)
+    if not is_exported(root, model_id):
+        if not folder.at(SIGNATURE).exists():
+            folder.remove()  # what a killed command has left
+        export(checkpoint(root, model_id), folder)
     return folder
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from ecdctr_spark.pipeline.jobs import checkpoint
-from ecdctr_spark.pipeline.steps import exported
-from ecdctr_spark.serving.predictor import Predictor
+from ecdctr_spark.pipeline.steps import exported, is_exported, score_samples
+from ecdctr_spark.serving.predictor import SIGNATURE, Predictor
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from tests.published import ACTR, ADS_ONLY, publish_model, sample_columns
@@ -33,6 +34,28 @@ def test_an_export_of_the_checkpoint_that_is_there_is_left_alone(tmp_path: Path)
     publish_model(checkpoint(root, "m"), ACTR, "m")
     written = [path.stat().st_mtime_ns for path in Path(exported(root, "m").uri).iterdir()]
     assert [path.stat().st_mtime_ns for path in Path(exported(root, "m").uri).iterdir()] == written
+
+
+def test_what_a_killed_export_has_left_is_replaced(tmp_path: Path) -> None:
+    """On an object store the weights are there before the signature."""
+    root = Root.parse(tmp_path)
+    publish_model(checkpoint(root, "m"), ACTR, "m")
+    before = predicted(root)
+    root.at("exports", "m", SIGNATURE).remove()
+    assert not is_exported(root, "m")
+    assert predicted(root) == before and is_exported(root, "m")
+
+
+@pytest.mark.parametrize("held", ["tables/models/_delta_log/0.json", "model.safetensors", "part.txt"])
+def test_predictions_replace_nothing_but_predictions(tmp_path: Path, held: str) -> None:
+    samples, output = Root.parse(tmp_path / "samples"), Root.parse(tmp_path / "output")
+    samples.at("part-0.parquet").write_bytes(b"")
+    output.at(held).write_bytes(b"kept")
+    with pytest.raises(ConfigError, match=rf"output: holds something other than predictions \({held}\)"):
+        score_samples(cast(Any, None), "m", samples, output)
+    with pytest.raises(ConfigError, match="samples: is --input"):
+        score_samples(cast(Any, None), "m", samples, samples)
+    assert output.at(held).read_bytes() == b"kept"
 
 
 def test_a_moved_root_exports_what_lies_there_now(tmp_path: Path) -> None:
