@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Any, cast
 
 import msgspec
@@ -68,7 +69,8 @@ def _logged(name: str, fields: dict[str, Any]) -> None:
 
 def _listen(connection: socket.socket, jobs: queue.Queue[TrainingJob]) -> None:
     """Runs in a thread, since a job may wait forever for a rank that is gone."""
-    with connection.makefile("r", encoding="utf-8") as lines:
+    # A launcher that was killed before it had read all that this rank wrote has reset the connection.
+    with suppress(ConnectionError), connection.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             jobs.put(msgspec.json.decode(line, type=TrainingJob))
     os._exit(0)

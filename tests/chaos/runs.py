@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,12 +107,16 @@ def shares(number: int, among: int) -> list[int]:
 
 
 def gone(platform: Platform) -> bool:
-    """Whether all processes of the platform's runs end in time: each names the temporary folder or the overlay."""
+    """Whether all processes of the platform's runs end in time: each names the temporary folder or the overlay. Those
+    that do not are killed, so that each is found once."""
     deadline = time.monotonic() + _GONE_SECONDS
     while time.monotonic() < deadline:
         if not list(named(psutil.process_iter(), str(platform.temporary.parent))):
             return True
         time.sleep(0.2)
+    for process in named(psutil.process_iter(), str(platform.temporary.parent)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     return False
 
 
