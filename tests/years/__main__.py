@@ -136,12 +136,14 @@ def table(seen: Sequence[Seen]) -> list[Result]:
     that ran most nights."""
     longest = max((list(nights) for _, nights in groupby(seen, lambda each: each.process)), key=len)
     same = [
-        at_most(f"{name}: last quarter", four[-1][name] / four[1][name], "times the second", _SAME)
+        at_most(f"{name}: last quarter, of the second times {_SAME}", four[-1][name], "", _SAME * four[1][name])
         for four, names in ((quarters(seen), _LASTING), (quarters(longest), _HELD))
         for name in names
     ]
     even = [
-        at_most(f"{name}: growth to the last quarter", rises[2] / rises[1], "times that to the third", _SAME)
+        at_most(
+            f"{name}: growth to the last quarter, of that to the third times {_SAME}", rises[2], "", _SAME * rises[1]
+        )
         for name in _GROWING
         for rises in [[after[name] - before[name] for before, after in pairwise(quarters(seen))]]
     ]
