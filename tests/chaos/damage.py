@@ -57,6 +57,8 @@ def flipped(kinds: Sequence[Kind], number: int, seed: int = 1) -> list[Flips]:
     for kind, share in zip(kinds, shares(number, len(kinds)), strict=True):
         done.append(_flipped(kind, share, chance))
         console.print(f"{kind.name}: {done[-1].found} of {share} flips found", highlight=False)
+        for unseen in done[-1].unseen:
+            console.print(f"UNSEEN {unseen}", highlight=False, markup=False, soft_wrap=True)
     return done
 
 
