@@ -199,6 +199,35 @@ def test_what_libraries_write_after_the_last_line_of_a_script_goes_to_the_log() 
     assert done.stderr.splitlines() == ["error: No such option: --nonsense"]
 
 
+@pytest.mark.parametrize("command", ["ingest", "build", "check", "tidy", "forget", "score", "report"])
+def test_what_writes_under_a_root_is_refused_while_another_command_writes_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A score where it exports its model first, a report where predictions were not compared yet."""
+    monkeypatch.setattr("ecdctr_spark.lease._TRIED", 0.0)
+    monkeypatch.setattr("ecdctr_spark.pipeline.registry.model_named", lambda *_: {})
+    monkeypatch.setattr("ecdctr_spark.pipeline.steps.is_exported", lambda *_: False)
+    monkeypatch.setattr("ecdctr_spark.pipeline.reporting.is_ready", lambda *_: False)
+    (tmp_path / "leases").mkdir()
+    claim = {"command": "run", "user": "u", "host": "elsewhere", "process": 1, "since": "2024-01-01 00:00:00"}
+    (tmp_path / "leases/a.json").write_text(json.dumps(claim))
+    line, code = said(capsys, tmp_path, *COMMANDS[command])
+    assert line.startswith("storage.root: ecdctr run of u on elsewhere (process 1)") and code == 2
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == ["a.json"]
+
+
+def test_without_a_folder_for_temporary_files_a_command_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Path:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("ecdctr_spark.failures.log_file", refuse)
+    line, code = bare(capsys, "doctor")
+    assert line == "error: no temporary files can be written: No usable temporary directory found: set TMPDIR"
+    assert code == 2
+
+
 def test_a_script_that_fails_itself_shows_its_trace() -> None:
     script = """
         from ecdctr_spark import cli
