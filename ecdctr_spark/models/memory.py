@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ecdctr_spark.models.embedding import ShardedTable
 from ecdctr_spark.models.exchange import Exchange
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.pages import opened
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 
@@ -178,8 +178,8 @@ def _present(months: Tensor) -> Tensor:
 def _read(file: str, dimension: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows int64 [n] and vectors float32 [n, dimension] of a snapshot file, in pieces."""
     columns = ["index", "vector"]
-    with reading(Root(file)) as content:
-        for piece in verified(content, columns).iter_batches(_CHUNK, columns=columns):
+    with opened(Root(file), columns) as content:
+        for piece in content.iter_batches(_CHUNK, columns=columns):
             values = piece.column("vector").flatten().to_numpy(zero_copy_only=False)
             if len(values) != len(piece) * dimension:
                 raise ConfigError(

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -177,7 +177,7 @@ def _labelled(files: Sequence[Unit], groups: Sequence[Columns], contract: Contra
     """All rows of the files, in order, labelled as of the end of the day `until`, from the columns of their row
     groups."""
     _check_rows(files, [len(next(iter(group.values()))) for group in groups])
-    columns = {name: _concatenated(groups, name, files) for name in contract.columns}
+    columns = {name: np.concatenate([group[name] for group in groups]) for name in contract.columns}
     for name in contract.ids:
         if columns[name].dtype.kind != "i":  # a null turns integers into floats
             raise ConfigError(
@@ -187,12 +187,6 @@ def _labelled(files: Sequence[Unit], groups: Sequence[Columns], contract: Contra
     columns["weight"] = columns["weight"] * weights
     columns["label"] = np.where(columns["click_day"] <= (until - _EPOCH).days, columns["label"], 0)
     return to_batch(columns, contract)
-
-
-def _concatenated(groups: Sequence[Columns], name: str, files: Sequence[Unit]) -> np.ndarray[Any, Any]:
-    if any(name not in group for group in groups):
-        raise ConfigError(f"{files[0].path}: no column {name}; build the samples again with this configuration")
-    return np.concatenate([group[name] for group in groups])
 
 
 def _check_rows(files: Sequence[Unit], groups: list[int]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from petastorm import make_batch_reader
 
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.pages import opened
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Columns
@@ -23,13 +23,12 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"petastorm\.")
 
 
 def read(files: Sequence[str], names: Sequence[str]) -> list[Columns]:
-    """The columns `names` of Parquet files given by their URIs: those of each row group, in the order of the files. A
-    column that a file lacks is left out. Raises OSError where a file cannot be fetched, ConfigError where it is missing
-    or damaged."""
+    """The columns `names` of Parquet files given by their URIs: those of each row group, in the order of the files.
+    Raises OSError where a file cannot be fetched, ConfigError where it is missing or damaged, or lacks a column."""
     with staged(files) as urls:
         for file, url in zip(files, urls, strict=True):
-            with reading(Root.parse(file), Root(url.removeprefix("file://"))) as content:
-                verified(content, names)
+            with opened(Root.parse(file), names, Root(url.removeprefix("file://"))):
+                pass  # its bytes are as they were written
         try:
             with make_batch_reader(
                 urls,
@@ -38,5 +37,5 @@ def read(files: Sequence[str], names: Sequence[str]) -> list[Columns]:
                 shuffle_row_groups=False,
             ) as reader:
                 return [group._asdict() for group in reader]
-        except pa.ArrowException as error:  # what is damaged lies outside of the pages
+        except (pa.ArrowException, OSError) as error:  # what is damaged has no checksum
             raise ConfigError(f"{files[0]}, or a file read with it: damaged: restore it ({error})") from error

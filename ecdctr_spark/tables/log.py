@@ -4,27 +4,27 @@ the removal of entries that no version needs.
 A version is read from the newest checkpoint at or before it, a Parquet file, and the commits since.
 
 Neither has a checksum: in a commit, which is JSON, a flipped digit may move a file to another day, and a flipped letter
-may hide it. What Spark writes on a local disk has a sidecar, `.NAME.crc`, and Spark verifies it. delta-rs neither
-writes nor reads sidecars, so that is done here. An object store verifies what it keeps itself. The format is that of
-Hadoop's ChecksumFileSystem: "crc", a zero, the number of bytes per checksum, and a CRC-32 of each piece of that size;
-integers are big-endian.
+may hide it. On a local disk each has a sidecar (checksums.py). delta-rs neither writes nor reads sidecars, so that is
+done here.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from msgspec import DecodeError, json
+
+from ecdctr_spark.checksums import as_written, checksums, sidecar
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 
-_MAGIC, _BYTES = b"crc\0", 512
+_HINT = "_last_checkpoint"  # the version of the newest checkpoint
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
 
@@ -48,24 +48,60 @@ def needed(names: Collection[str], version: int | None = None) -> list[str]:
 
 
 def verify(table: Root, version: int | None = None) -> None:
-    """Raises ConfigError that names an entry of the version which differs from its sidecar. Those without one pass."""
-    for entry, sidecar in _with_sidecars(table, version):
-        with suppress(FileNotFoundError):  # an old entry, removed meanwhile, or one without a sidecar
-            if sidecar.read_bytes() != _sidecar(entry.read_bytes()):
-                raise ConfigError(f"{entry}: damaged: it differs from its checksum {sidecar.name}: restore the file")
+    """Raises ConfigError that names an entry of the version which differs from its sidecar, or a damaged
+    `_last_checkpoint`. Those without a sidecar pass."""
+    for log in _local(table):
+        _verify_entries(log / name for name in needed(_names(log), version))
+        _verify_hint(log / _HINT)
+
+
+def verify_history(table: Root) -> None:
+    """Raises ConfigError as `verify` does, for any version that the log still has."""
+    for log in _local(table):
+        _verify_entries(log / entry.name for entry in _entries(_names(log)))
+
+
+def _verify_entries(entries: Iterable[Path]) -> None:
+    for entry in entries:
+        with suppress(FileNotFoundError):  # an old entry, removed meanwhile
+            if as_written(entry, entry.read_bytes()) is False:
+                raise ConfigError(
+                    f"{entry}: damaged: it differs from its checksums in {sidecar(entry).name}: restore it"
+                )
 
 
 def add_sidecars(table: Root) -> None:
-    """Writes the sidecars of entries of the newest version that have none. Removes those of files that are no more, and
-    that of `_last_checkpoint`, which delta-rs may have replaced."""
-    for entry, sidecar in _with_sidecars(table):
-        if not sidecar.exists():
-            Root.parse(sidecar).write_bytes(_sidecar(entry.read_bytes()))
+    """Writes the sidecars of entries of the newest version that have none, each after those of the files that it adds.
+    Removes those of files that are no more, and that of `_last_checkpoint`, which delta-rs may have replaced."""
     for log in _local(table):
-        for sidecar in log.glob(".*.crc"):
-            entry = log / sidecar.name[1:-4]
-            if entry.name == "_last_checkpoint" or not entry.exists():
-                sidecar.unlink(missing_ok=True)
+        for entry in (log / name for name in needed(_names(log))):
+            if not sidecar(entry).exists():
+                added = _added(entry.read_bytes()) if entry.suffix == ".json" else []
+                for file in [*(log.parent / name for name in added), entry]:
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        Root.parse(sidecar(file)).write_bytes(checksums(file.read_bytes()))
+        for old in log.glob(".*.crc"):
+            entry = log / old.name[1:-4]
+            if entry.name == _HINT or not entry.exists():
+                old.unlink(missing_ok=True)
+
+
+def _added(commit: bytes) -> list[str]:
+    """The files that a commit adds to its table, relative to that."""
+    actions = map(json.decode, commit.splitlines())
+    return [unquote(action["add"]["path"]) for action in actions if "add" in action]
+
+
+def _verify_hint(hint: Path) -> None:
+    """Raises ConfigError where `_last_checkpoint`, if there is one, names no checkpoint. Readers cannot open a table
+    with a damaged one, and need none."""
+    with suppress(FileNotFoundError):
+        try:
+            version = int(json.decode(hint.read_bytes())["version"])
+        except (DecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+            version = -1
+        if not any(hint.parent.glob(f"{version:020}.checkpoint*.parquet")):
+            raise ConfigError(f"{hint}: damaged: it names no checkpoint: remove it, as a table is read without it too")
 
 
 def oldest(table: Root) -> int:
@@ -88,19 +124,11 @@ def _entries(names: Collection[str]) -> list[_Entry]:
     return sorted(_Entry(int(found[1]), name) for name in names if (found := _ENTRY.fullmatch(name)))
 
 
-def _with_sidecars(table: Root, version: int | None = None) -> Iterator[tuple[Path, Path]]:
-    """The entries that a version of a table on a local disk is read from, and where the sidecar of each is."""
-    for log in _local(table):
-        for name in needed([file.name for file in log.glob("*")], version):
-            yield log / name, log / f".{name}.crc"
-
-
 def _local(table: Root) -> Iterator[Path]:
     """The table's log, if it is on a local disk."""
     if table.path is not None and not table.in_volume:
         yield table.path / "_delta_log"
 
 
-def _sidecar(content: bytes) -> bytes:
-    pieces = (content[start : start + _BYTES] for start in range(0, len(content), _BYTES))
-    return _MAGIC + struct.pack(">i", _BYTES) + b"".join(struct.pack(">I", zlib.crc32(piece)) for piece in pieces)
+def _names(log: Path) -> list[str]:
+    return [file.name for file in log.glob("*")]

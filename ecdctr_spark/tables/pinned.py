@@ -38,10 +38,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.pages import opened
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.log import oldest, shorten, verify
+from ecdctr_spark.tables.log import oldest, shorten, verify, verify_history
 
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -59,9 +59,9 @@ def exists(place: Root) -> bool:
 
     Raises ConfigError where files lie there without a commit: no reader would see them, and no table can be created.
     """
-    log = place.at("_delta_log")
     # The first commit or, much later, a checkpoint stays in the log.
-    if log.at(f"{0:020}.json").exists() or log.at("_last_checkpoint").exists():
+    log = place.at("_delta_log")
+    if log.at(f"{0:020}.json").exists() or any(".checkpoint." in name for name in log.files()):
         return True
     if left := [name for name in place.files() if not name.startswith("_delta_log/")]:
         raise ConfigError(
@@ -101,7 +101,11 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
     only versions before all of these are read from. Versions in `keep` that the log no longer has are lost already.
 
     Spark's own keeps everything since a point in time, so one old version would keep all that came after it.
+
+    Raises ConfigError where an entry of the log is damaged: a file that a kept version needs could seem to be part of
+    none.
     """
+    verify_history(place)
     table, start = open_table(place), oldest(place)
     kept = sorted(version for version in keep if version >= start)  # delta-rs cannot go back
     listed = table.vacuum(
@@ -149,8 +153,8 @@ def batches(
     Raises ConfigError as `files` does, and where a file is missing or damaged.
     """
     for file in files(place, version, partitions or {}):
-        with reading(Root.parse(file.path)) as content:
-            yield from verified(content, columns).iter_batches(columns=list(columns))
+        with opened(Root.parse(file.path), columns) as rows:
+            yield from rows.iter_batches(columns=list(columns))
 
 
 def rows_by(place: Root, partition: str) -> dict[str, int]:

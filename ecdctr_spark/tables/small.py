@@ -18,10 +18,10 @@ import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.pages import opened
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
-from ecdctr_spark.tables.log import add_sidecars
+from ecdctr_spark.tables.log import add_sidecars, verify
 from ecdctr_spark.tables.schemas import Table, properties
 
 Row = dict[str, Any]
@@ -50,11 +50,8 @@ def read_rows(root: Root, table: Table) -> list[Row]:
     Timestamps are in UTC, maps are dictionaries. Raises ConfigError where the table cannot be read.
     """
     place, schema = _place(root, table), arrow_schema(table.columns)
-    if not pinned.exists(place):
-        return []
-    actions = pa.table(pinned.open_table(place).get_add_actions(flatten=True)).to_pylist()
     with ThreadPoolExecutor(_READERS) as readers:
-        return [row for rows in readers.map(partial(_rows, place, schema), actions) for row in rows]
+        return [row for rows in readers.map(partial(_rows, place, schema), _files(place)) for row in rows]
 
 
 def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], where: str) -> None:
@@ -62,13 +59,17 @@ def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], wh
     lacks is null. Values must be put into `where` by `literal` or `among`.
 
     Where another writer commits first, the rows are written after its: they do not depend on what it wrote. Raises
-    ValueError for a key that is no column, DeltaError where a row does not satisfy `where`.
+    ValueError for a key that is no column, DeltaError where a row does not satisfy `where`, ConfigError where a file of
+    the table is damaged: delta-rs writes the rows that it keeps again, as it reads them.
     """
+    place = _place(root, table)
+    with ThreadPoolExecutor(_READERS) as readers:
+        list(readers.map(partial(_verify, place), _files(place)))
     _write(root, table, rows, mode="overwrite", predicate=where)
 
 
 def append_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds rows. See replace_rows."""
+    """Adds rows. See replace_rows, but only the table's log is verified."""
     _write(root, table, rows, mode="append")
 
 
@@ -125,10 +126,23 @@ def _place(root: Root, table: Table) -> Root:
     return root.at("tables", table.name)
 
 
+def _files(place: Root) -> list[dict[str, Any]]:
+    """The files of the newest version, as its log describes them; none before the first write."""
+    if not pinned.exists(place):
+        return []
+    actions: list[dict[str, Any]] = pa.table(pinned.open_table(place).get_add_actions(flatten=True)).to_pylist()
+    return actions
+
+
+def _verify(place: Root, action: Mapping[str, Any]) -> None:
+    with opened(place.at(unquote(action["path"]))):
+        pass
+
+
 def _rows(place: Root, schema: pa.Schema, action: Mapping[str, Any]) -> list[Row]:
     """The rows of one file, partition values included."""
-    with reading(place.at(unquote(action["path"]))) as content:
-        stored = verified(content, schema.names).read()
+    with opened(place.at(unquote(action["path"]))) as content:
+        stored = content.read()
         if unknown := set(stored.column_names).difference(schema.names):
             raise pa.ArrowInvalid(f"holds a column {min(unknown)}, which its table does not have")
         columns = [_column(stored, action, field) for field in schema]
@@ -146,6 +160,7 @@ def _column(stored: pa.Table, action: Mapping[str, Any], field: pa.Field) -> pa.
 
 def _write(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], mode: str, **how: Any) -> None:
     place, schema = _place(root, table), arrow_schema(table.columns)
+    verify(place)
     if unknown := sorted({key for row in rows for key in row}.difference(schema.names)):
         raise ValueError(f"table {table.name}: no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
     made = pa.Table.from_pylist([_filled(row, schema) for row in rows], schema=schema)

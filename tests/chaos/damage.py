@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ecdctr_spark import failures
 from ecdctr_spark.models.exchange import ALONE
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.pages import opened
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.settings.base import ConfigError
@@ -117,13 +117,11 @@ def _logs(table: Path) -> Iterator[Path]:
 
 
 def _streamed(like: Path) -> Read:
-    """Reads all columns as a training's stream does. That one refuses files that lack a column."""
+    """Reads all columns as a training's stream does."""
     names = pq.read_schema(like).names
 
     def read(file: Path) -> object:
         (columns,) = reader_of("auto")([str(file)], names)
-        if missing := set(names).difference(columns):
-            raise ConfigError(f"{file}: no column {min(missing)}")
         return {name: np.asarray(columns[name]).tolist() for name in names}
 
     return read
@@ -131,8 +129,8 @@ def _streamed(like: Path) -> Read:
 
 def _vectors(file: Path) -> object:
     names = ["index", "vector"]
-    with reading(Root.parse(file)) as content:
-        return verified(content, names).read(names).to_pydict()
+    with opened(Root.parse(file), names) as content:
+        return content.read(names).to_pydict()
 
 
 def _by_spark(spark: SparkSession, file: Path) -> object:

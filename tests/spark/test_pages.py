@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from ecdctr_spark import failures
-from ecdctr_spark.pages import reading, verified
+from ecdctr_spark.checksums import checksums, sidecar
+from ecdctr_spark.pages import opened
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.settings.streaming import Reader
 from ecdctr_spark.storage import Root
@@ -72,14 +73,7 @@ def outcomes(read: Callable[[Path], Columns], written: bytes, file: Path) -> dic
 
 @pytest.mark.parametrize("reader", ["arrow", "petastorm"])
 def test_a_flipped_bit_is_never_read_as_another_value(written: bytes, file: Path, reader: Reader) -> None:
-    def read(file: Path) -> Columns:
-        (columns,) = batches.reading(reader)([str(file)], NAMES)
-        missing = [name for name in NAMES if name not in columns]
-        if missing:  # the name of a column was hit: a stream says that samples lack it
-            raise ConfigError(f"{file}: no column {missing[0]}")
-        return columns
-
-    found = outcomes(read, written, file)
+    found = outcomes(lambda file: batches.reading(reader)([str(file)], NAMES)[0], written, file)
     assert found["changed"] == 0
     assert found["found"] > FLIPS / 2
 
@@ -100,19 +94,47 @@ def test_the_pages_of_those_columns_that_are_read_are_verified(written: bytes, f
         damaged = bytearray(written)
         damaged[chunk.data_page_offset + 40] ^= 1
         file.write_bytes(damaged)
-        with reading(Root.parse(file)) as content:
-            assert verified(content, {*NAMES} - {name}).metadata.num_rows == ROWS
+        with opened(Root.parse(file), {*NAMES} - {name}) as content:
+            assert content.metadata.num_rows == ROWS
         with (
             pytest.raises(ConfigError, match=rf"{file}: .* \(column {name}: a page differs from its checksum\)"),
-            reading(Root.parse(file)) as content,
+            opened(Root.parse(file), [name]),
         ):
-            verified(content, [name])
+            pass
 
 
 def test_a_file_of_a_writer_that_gives_no_checksums_is_read_as_it_is(file: Path) -> None:
     pq.write_table(pa.table({"id": [1, 2, 3]}), file)
-    with reading(Root.parse(file)) as content:
-        assert verified(content, ["id"]).read()["id"].to_pylist() == [1, 2, 3]
+    with opened(Root.parse(file), ["id"]) as content:
+        assert content.read()["id"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("reader", ["arrow", "petastorm"])
+def test_with_the_checksums_that_hadoop_writes_beside_it_a_flipped_bit_in_any_byte_is_found(
+    spark: SparkSession, tmp_path: Path, reader: Reader
+) -> None:
+    spark.range(300).coalesce(1).write.parquet(f"file:{tmp_path}/t")
+    (file,) = tmp_path.glob("t/*.parquet")
+    content = file.read_bytes()
+    assert sidecar(file).read_bytes() == checksums(content)
+    read = batches.reading(reader)
+    assert read([str(file)], ["id"])[0]["id"].tolist() == list(range(300))
+    for changed in (file, sidecar(file)):
+        written = changed.read_bytes()
+        for place in range(len(written)):
+            damaged = bytearray(written)
+            damaged[place] ^= 1 << place % 8
+            changed.write_bytes(damaged)
+            with pytest.raises(ConfigError, match=f"{file}: .*differs from the checksums"):
+                read([str(file)], ["id"])
+        changed.write_bytes(written)
+
+
+def test_a_file_without_a_column_is_named(written: bytes, file: Path) -> None:
+    file.write_bytes(written)
+    for reader in ("arrow", "petastorm"):
+        with pytest.raises(ConfigError, match=f"{file}: no column speed: another configuration has made it"):
+            batches.reading(reader)([str(file)], ["id", "speed"])
 
 
 def test_spark_verifies_what_it_reads(spark: SparkSession, written: bytes, file: Path) -> None:

@@ -13,7 +13,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.log import needed
 from ecdctr_spark.tables.schemas import Table
-from ecdctr_spark.tables.small import append_rows, read_rows
+from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
 
 NOTES = Table(name="notes", columns="name string", key=("name",))
 COMMITS, CHECKPOINTS = 9, (2, 5)
@@ -101,6 +101,21 @@ def test_a_vacuum_keeps_of_the_log_what_recent_and_kept_versions_are_read_from(r
     assert len(read_rows(root, NOTES)) == COMMITS + 1
 
 
+def test_a_vacuum_removes_nothing_where_an_entry_is_damaged_that_only_a_kept_version_is_read_from(
+    root: Root, table: Root
+) -> None:
+    replace_rows(root, NOTES, [], "true")  # no file is part of the newest version
+    before, entry = table.files(), table.at("_delta_log", commit(3))
+    written = entry.read_bytes()
+    entry.write_bytes(written.replace(b'"path":"part', b'"path":"parv'))
+    with pytest.raises(ConfigError, match=f"{entry}: damaged"):
+        pinned.vacuum(table, hours=0, keep=[3])
+    entry.write_bytes(written)
+    assert table.files() == before
+    assert pinned.vacuum(table, hours=0, keep=[3]) == COMMITS - 3
+    assert len(pinned.files(table, 3, {})) == 3
+
+
 def test_a_log_without_a_checkpoint_is_kept_whole(tmp_path: Path) -> None:
     root = Root.parse(tmp_path)
     for number in range(3):
@@ -108,3 +123,46 @@ def test_a_log_without_a_checkpoint_is_kept_whole(tmp_path: Path) -> None:
     before = names(root.at("tables", "notes"))
     pinned.vacuum(root.at("tables", "notes"), hours=0)
     assert names(root.at("tables", "notes")) == before
+
+
+def test_each_file_of_a_small_table_has_checksums_so_that_a_flipped_bit_in_any_byte_is_found(tmp_path: Path) -> None:
+    root = Root.parse(tmp_path)
+    append_rows(root, NOTES, [{"name": "a row"}])
+    (file,) = (tmp_path / "tables" / "notes").glob("*.parquet")
+    written = file.read_bytes()
+    for place in range(len(written)):
+        damaged = bytearray(written)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=f"{file}: .*differs from the checksums"):
+            read_rows(root, NOTES)
+
+
+def test_a_damaged_last_checkpoint_is_named_and_without_one_the_table_is_read(root: Root, table: Root) -> None:
+    hint, rows = table.at("_delta_log", "_last_checkpoint"), read_rows(root, NOTES)
+    written = hint.read_bytes()
+    for bit in range(8 * len(written)):
+        damaged = bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8
+        hint.write_bytes(damaged)
+        try:
+            assert read_rows(root, NOTES) == rows
+        except ConfigError as error:
+            assert f"{hint}: damaged: " in str(error)
+    hint.write_bytes(written)
+    pinned.vacuum(table, hours=0)  # the first commits are gone
+    hint.remove()
+    assert read_rows(root, NOTES) == rows
+    append_rows(root, NOTES, [{"name": "one more"}])
+    assert len(read_rows(root, NOTES)) == COMMITS + 1
+
+
+def test_what_is_damaged_is_not_written_over(root: Root, table: Root) -> None:
+    log, (data, *_) = table.at("_delta_log", commit(7)), sorted(table.path.glob("*.parquet")) if table.path else []
+    for file in (log, Root.parse(data)):
+        written = file.read_bytes()
+        file.write_bytes(written[:-9] + bytes([written[-9] ^ 1]) + written[-8:])
+        with pytest.raises(ConfigError, match=str(file)):
+            replace_rows(root, NOTES, [{"name": "row 1"}], "name = 'row 1'")
+        file.write_bytes(written)
+    assert pinned.version(table) == COMMITS
