@@ -21,6 +21,8 @@ _SHOWN = 400  # characters of the line at fault
 _KEPT_SECONDS = 7 * 24 * 3600.0  # of a log, since it was last written
 _UNSAID = re.compile(r"at [\w.$/<>]+\(|\.\.\. \d+ more|Py4JJavaError: An error occurred while calling")
 
+_SAID_BY_US = re.compile(r"\bConfigError: (.+)")  # see settings/base.py
+
 # In the order in which they are tried: a pattern of a line, what it means, and what to do.
 _KNOWN = (
     (
@@ -149,6 +151,9 @@ _KNOWN = (
 def explain(error: BaseException) -> tuple[str, int]:
     """What failed on one line, and the exit code: 2 where the cause is known and the user can act, 1 for a bug."""
     lines = [line for text in _texts(error) for line in _lines(text)]
+    for line in lines:
+        if found := re.search(_SAID_BY_US, line):  # in a worker of Spark, which wraps it
+            return found[1][:_SHOWN], 2
     for pattern, meaning, advice in _KNOWN:
         for line in lines:
             if found := re.search(pattern, line):

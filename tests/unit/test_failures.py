@@ -97,6 +97,10 @@ GONE = "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file f
             java("PythonException: Traceback", "ModuleNotFoundError: No module named 'torch'"),
             "a Python package is missing",
         ),
+        (
+            java("PythonException: Traceback", "ecdctr_spark.settings.base.ConfigError: /r/weights: missing: export"),
+            "/r/weights: missing: export",
+        ),
     ],
 )
 def test_a_known_cause_is_found_anywhere_in_the_chain_and_is_the_users(error: Exception, said: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ecdctr_spark import failures
 from ecdctr_spark.serving.export import export
 from ecdctr_spark.serving.predictor import Predictor
 from ecdctr_spark.serving.score import score
@@ -84,6 +85,20 @@ def test_an_export_that_was_replaced_is_opened_again(samples: DataFrame, tmp_pat
         export(Root.parse(tmp_path / name), Root.parse(tmp_path / "export"))
         answered = score(samples, {"served": Root.parse(tmp_path / "export")}).select("model_id").distinct().collect()
         assert [row.model_id for row in answered] == [name]
+
+
+def test_damaged_weights_are_named_by_the_worker_that_opens_them(samples: DataFrame, tmp_path: Path) -> None:
+    publish_model(tmp_path / "model", ACTR, "model")
+    export(Root.parse(tmp_path / "model"), Root.parse(tmp_path / "export"))
+    scored = score(samples, {"served": Root.parse(tmp_path / "export")})
+    weights = tmp_path / "export" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    with pytest.raises(Exception, match="PythonException|ConfigError") as raised:
+        scored.collect()
+    line, code = failures.explain(raised.value)
+    assert (line, code) == (f"{weights}: missing, truncated or changed; make it again (ecdctr train, export)", 2)
 
 
 def test_a_missing_column_is_reported_before_anything_runs(samples: DataFrame, exports: Mapping[str, Root]) -> None:
