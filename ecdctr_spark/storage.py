@@ -71,15 +71,15 @@ def sealed(members: Any) -> bytes:
     return content.removesuffix(b"\n}") + _SEAL + sha256(content).encode() + b'"\n}'
 
 
-def unsealed(file: Root) -> bytes:
-    """The text that was `sealed`, without its hash; that of a former version as it is. Raises ConfigError where a byte
-    has changed, OSError where there is no such file."""
+def unsealed(file: Root, advice: str = "make it again (ecdctr train, export)") -> bytes:
+    """The text that was `sealed`, without its hash; that of a former version as it is. Raises ConfigError with the
+    advice where a byte has changed, OSError where there is no such file."""
     content = file.read_bytes()
     text, seal, rest = content.rpartition(_SEAL)
     if not seal:
         return content
     if rest != sha256(text + b"\n}").encode() + b'"\n}':
-        raise ConfigError(f"{file}: damaged: it differs from its own hash; make it again (ecdctr train, export)")
+        raise ConfigError(f"{file}: damaged: it differs from its own hash; {advice}")
     return text + b"\n}"
 
 

@@ -25,7 +25,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 import ecdctr_spark
 from ecdctr_spark.events import without_secrets
-from ecdctr_spark.storage import Root, scratch
+from ecdctr_spark.storage import Root, scratch, stamp
 from ecdctr_spark.tracking.curve import learning_curve
 from ecdctr_spark.tracking.spool import Column, DeltaInput, Record, Segment, Served
 
@@ -181,13 +181,18 @@ class Server:
             self._client.log_text(run_id, learning_curve(lines), "learning_curve.svg")
 
     def _register(self, run: _Run, served: Served) -> None:
-        """The export as a pyfunc model of the run, and as a version of the registered model, each once."""
+        """The export as a pyfunc model of the run, and as a version of the registered model, each once. Where it is not
+        as it was when it was offered, replaced or damaged, a tag of the run says so instead."""
         name, version = served.registered_model, f"{served.registered_model} {served.sha256}"
         if run.registered == version:
             return
         source = f"{run.artifacts}/model-{served.sha256[:8]}"
         with scratch() as folder:
             Root.parse(served.place).fetch(folder / "export")
+            if all(stamp(file).sha256 != served.sha256 for file in (folder / "export").iterdir()):
+                changed = f"{without_secrets(served.place)} is not as it was when it was offered"
+                self._client.set_tag(run.run_id, f"changed.{name}", changed)
+                return
             save_pyfunc(folder / "model", folder / "export", served)
             self._client.log_artifacts(run.run_id, str(folder / "model"), source.rsplit("/", 1)[1])
         try:

@@ -1,7 +1,8 @@
 """Records on their way to MLflow: written under storage.root first, handed over when a server answers.
 
 Each write is an object of its own, `TIME-PROCESS-COUNT-MODEL.jsonl`, one record per line: object stores and Databricks
-volumes cannot append to a file, and a whole object is readable after a kill. What was handed over is removed.
+volumes cannot append to a file, and a whole object is readable after a kill. Its last line is the SHA-256 of the
+others. What was handed over is removed.
 
 While a process trains a model it holds a lease on it. A lease whose process is gone says that the training was killed.
 """
@@ -9,21 +10,27 @@ While a process trains a model it holds a lease on it. A lease whose process is 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
-from ecdctr_spark.settings.base import Settings
-from ecdctr_spark.storage import Root, process_runs
+from ecdctr_spark.settings.base import ConfigError, Settings
+from ecdctr_spark.storage import Root, process_runs, sealed, sha256, unsealed
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
+T = TypeVar("T")
+
 _ENDING = ".jsonl"
+_HASH = 65  # bytes of the last line of a segment: a SHA-256 as hex digits, and the end of the line
+_FORMER_IDENTITY = re.compile(rb"[0-9a-f]{32}")
+_OTHER_RUNS = "restore it, or remove it: MLflow then gets new runs for the models of this root"
 _LEASE_SECONDS = 900.0  # without renewal, after which a process on another machine is taken for dead
 
 
@@ -116,12 +123,20 @@ class Segment:
         return int(self.name.split("-", 3)[2])
 
     def records(self) -> list[Record]:
-        """Its records; none where another process has handed it over meanwhile."""
+        """Its records; none where another process has handed it over meanwhile. Raises ConfigError where it is damaged.
+        One of a former version has no hash."""
         try:
-            lines = self.place.read_bytes().splitlines()
+            content = self.place.read_bytes()
         except FileNotFoundError:
             return []
-        return [msgspec.json.decode(line, type=Record) for line in lines]
+        body, hashed = content[:-_HASH], content[-_HASH:] == _hash(content[:-_HASH])
+        try:
+            records = [msgspec.json.decode(line, type=Record) for line in (body if hashed else content).splitlines()]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            records = []
+        if len(records) != self.count:
+            raise ConfigError(f"{self.place}: damaged: restore it, or remove it: MLflow then lacks these records")
+        return records
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,7 @@ class Spool:
         """Writes records of a model's run as one segment."""
         name = f"{time.time_ns():020d}-{os.getpid()}-{len(records)}-{model}{_ENDING}"
         lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-        self.root.at("records", name).write_bytes(lines)
+        self.root.at("records", name).write_bytes(lines + _hash(lines))
 
     def segments(self) -> list[Segment]:
         """What waits to be handed over, the oldest first, without models that another process trains."""
@@ -146,7 +161,7 @@ class Spool:
     def hold(self, model: str) -> None:
         """Takes or renews this process's lease on a model."""
         lease = Lease(host=socket.gethostname(), process=os.getpid(), renewed=time.time())
-        self._leases.at(f"{model}.json").write_bytes(msgspec.json.encode(lease))
+        self._leases.at(f"{model}.json").write_bytes(sealed(lease))
 
     def release(self, model: str) -> None:
         """Gives the lease back."""
@@ -158,20 +173,40 @@ class Spool:
         return [model for model in models if not self._lease(model)]
 
     def identity(self) -> str:
-        """A name of this storage root that stays when it is moved, so that two roots on one server are kept apart."""
+        """A name of this storage root that stays when it is moved, so that two roots on one server are kept apart.
+        Raises ConfigError where its file is damaged."""
         place = self.root.at("root_id")
         if not place.exists():
-            place.write_bytes(uuid.uuid4().hex.encode())
-        return place.read_bytes().decode()
+            place.write_bytes(sealed(_Identity(id=uuid.uuid4().hex)))
+        content = unsealed(place, _OTHER_RUNS)
+        if _FORMER_IDENTITY.fullmatch(content):
+            return content.decode()
+        return _decoded(content, _Identity, place, _OTHER_RUNS).id
 
     @property
     def _leases(self) -> Root:
         return self.root.at("training")
 
     def _lease(self, model: str) -> Lease | None:
-        """The lease of another living process on a model."""
-        place = self._leases.at(f"{model}.json")
-        if not place.exists():
+        """The lease of another living process on a model. Raises ConfigError where it is damaged."""
+        place, advice = self._leases.at(f"{model}.json"), f"remove it, unless {model} is being trained"
+        try:
+            lease = _decoded(unsealed(place, advice), Lease, place, advice)
+        except FileNotFoundError:
             return None
-        lease = msgspec.json.decode(place.read_bytes(), type=Lease)
         return lease if lease.holds else None
+
+
+class _Identity(Settings, frozen=True):
+    id: str
+
+
+def _decoded(content: bytes, kind: type[T], place: Root, advice: str) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{place}: damaged ({error}); {advice}") from error
+
+
+def _hash(body: bytes) -> bytes:
+    return f"{sha256(body)}\n".encode()

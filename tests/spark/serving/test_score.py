@@ -95,7 +95,7 @@ def test_damaged_weights_are_named_by_the_worker_that_opens_them(samples: DataFr
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    with pytest.raises(Exception, match="PythonException|ConfigError") as raised:
+    with pytest.raises(Exception, match=r"PythonException|ConfigError") as raised:
         scored.collect()
     line, code = failures.explain(raised.value)
     assert (line, code) == (f"{weights}: missing, truncated or changed; make it again (ecdctr train, export)", 2)

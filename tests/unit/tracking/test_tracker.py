@@ -21,9 +21,9 @@ from werkzeug.serving import make_server
 
 from ecdctr_spark.config import Config, load_config
 from ecdctr_spark.settings.base import ConfigError
-from ecdctr_spark.storage import Root
+from ecdctr_spark.storage import Root, sha256
 from ecdctr_spark.tracking import tracker as tracking
-from ecdctr_spark.tracking.spool import DeltaInput, Record, Spool, now
+from ecdctr_spark.tracking.spool import DeltaInput, Record, Served, Spool, now
 from ecdctr_spark.tracking.tracker import Tracker, sqlite
 from tests.configured import FIRST_DAY
 
@@ -287,6 +287,20 @@ def test_a_file_that_was_removed_is_said_and_does_not_block_the_rest(
     (run,) = runs(store, config)
     assert [file.path for file in MlflowClient(store).list_artifacts(run.info.run_id)] == ["report.html"]
     assert run.data.tags["missing.gone.html"].endswith("gone.html was removed before it was handed over")
+
+
+def test_a_model_that_is_not_as_it_was_offered_is_not_registered(config: Config, store: str, tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "model.safetensors").write_bytes(b"damaged since")
+    offered = Served(
+        registered_model="ctr", place=str(tmp_path / "export"), sha256=sha256(b"as offered"), loader="x", columns=()
+    )
+    tracker = Tracker(config, pytest.fail)
+    tracker.record(MODEL, Record(time=now(), served=offered))
+    tracker.close(LONG)
+    (run,) = runs(store, config)
+    assert run.data.tags["changed.ctr"].endswith("export is not as it was when it was offered")
+    assert MlflowClient(store).search_model_versions("name = 'ctr'") == []
 
 
 def test_two_roots_on_one_server_are_kept_apart(store: str, tmp_path: Path) -> None:
