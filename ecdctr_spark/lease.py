@@ -28,7 +28,7 @@ from msgspec import DecodeError, json
 
 from ecdctr_spark.events import event
 from ecdctr_spark.settings.base import ConfigError, Settings
-from ecdctr_spark.storage import Root, process_runs
+from ecdctr_spark.storage import Root, process_runs, sealed, unsealed
 
 LEASES, _ENDING = "leases", ".json"
 _RENEWED, _EXPIRED = 60.0, 600.0  # seconds
@@ -56,7 +56,7 @@ def lease(root: Root, command: str, wait_minutes: float = 0.0) -> Iterator[None]
     returned within `wait_minutes`."""
     now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
     claim = Claim(command=command, user=_user(), host=socket.gethostname(), process=os.getpid(), since=now)
-    own, content = root.at(LEASES, f"{uuid.uuid4().hex}{_ENDING}"), json.encode(claim)
+    own, content = root.at(LEASES, f"{uuid.uuid4().hex}{_ENDING}"), sealed(claim)
     returned = Event()
     renewing = Thread(target=_renew, args=(own, content, returned), daemon=True)
     _OWN.add(own.name)
@@ -100,11 +100,11 @@ def _other(leases: Root, own: str) -> str | None:
     for name, moment in written.items():
         place = leases.at(name)
         try:
-            claim = json.decode(place.read_bytes(), type=Claim)
+            claim = json.decode(unsealed(place), type=Claim)
             lives, holder = _lives(claim, name), str(claim)
         except FileNotFoundError:  # it was withdrawn meanwhile
             continue
-        except DecodeError:  # it is being written, or it is damaged
+        except (DecodeError, ConfigError):  # it is being written, or it is damaged
             lives, holder = True, f"a command whose claim {place} cannot be read"
         if now - moment < _EXPIRED and lives:
             return holder

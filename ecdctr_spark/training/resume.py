@@ -6,6 +6,9 @@ same weights bit for bit. On another number, each row of the epoch is still read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from msgspec import json
 from msgspec.structs import replace
 
@@ -45,7 +48,8 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
 
     Raises ConfigError where the checkpoint is damaged.
     """
-    found = [Checkpoint.open(place) for place in _checkpoints(job)[-1:]]
+    with _advised(job):
+        found = [Checkpoint.open(place) for place in _checkpoints(job)[-1:]]
     world.barrier()  # all ranks have looked before any checkpoint is removed
     if found and found[0].manifest.job == digest(job):
         return found[0]
@@ -56,7 +60,8 @@ def newest(job: TrainingJob, world: World) -> Checkpoint | None:
 def begun_by(job: TrainingJob) -> int | None:
     """The number of ranks that made the newest checkpoint of this job, None where there is none. Raises ConfigError
     where its manifest is damaged."""
-    manifests = [manifest_of(place) for place in _checkpoints(job)[-1:]]
+    with _advised(job):
+        manifests = [manifest_of(place) for place in _checkpoints(job)[-1:]]
     return next((manifest.ranks for manifest in manifests if manifest.job == digest(job)), None)
 
 
@@ -72,7 +77,8 @@ def restore_from(state: TrainState, checkpoint: Checkpoint) -> tuple[Cursor, Res
 
 def best(job: TrainingJob) -> Checkpoint:
     """The checkpoint of the epoch with the lowest validation loss. Raises ConfigError where there is none."""
-    return Checkpoint.open(_folder(job).at(BEST))
+    with _advised(job):
+        return Checkpoint.open(_folder(job).at(BEST))
 
 
 def digest(job: TrainingJob) -> str:
@@ -86,6 +92,15 @@ def digest(job: TrainingJob) -> str:
         teacher=job.teacher and replace(job.teacher, checkpoint=_name(job.teacher.checkpoint)),
     )
     return sha256(json.encode(plain(named, "output", "keep_checkpoints", "reader")))
+
+
+@contextmanager
+def _advised(job: TrainingJob) -> Iterator[None]:
+    """Adds to the error of the block how to do without what is damaged."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or remove {_folder(job)}: the training then begins from its start") from error
 
 
 def _name(place: str) -> str:

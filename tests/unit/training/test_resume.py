@@ -248,8 +248,13 @@ def test_a_damaged_checkpoint_is_refused_by_name(units: list[Unit], tmp_path: Pa
     killed(task, 8)
     path = tmp_path / "model.checkpoints" / "000000003" / "dense.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ConfigError, match=r"000000003/dense\.safetensors: missing, truncated or changed"):
+    said = (
+        rf"000000003/dense\.safetensors: missing, truncated or changed; .*, or remove {tmp_path}/model\.checkpoints: "
+    )
+    with pytest.raises(ConfigError, match=said):
         carried_out(task)
+    shutil.rmtree(tmp_path / "model.checkpoints")
+    assert carried_out(task).resumed == 0
 
 
 def test_a_training_ends_when_the_loss_on_what_is_held_out_rises_and_its_best_epoch_stays(tmp_path: Path) -> None:
