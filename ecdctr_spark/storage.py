@@ -76,11 +76,19 @@ def unsealed(file: Root, advice: str = "make it again (ecdctr train, export)") -
     advice where a byte has changed, OSError where there is no such file."""
     content = file.read_bytes()
     text, seal, rest = content.rpartition(_SEAL)
-    if not seal:
+    if not seal and _is_text(content):
         return content
     if rest != sha256(text + b"\n}").encode() + b'"\n}':
         raise ConfigError(f"{file}: damaged: it differs from its own hash; {advice}")
     return text + b"\n}"
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Addresses(NamedTuple):

@@ -204,7 +204,7 @@ class _Identity(Settings, frozen=True):
 def _decoded(content: bytes, kind: type[T], place: Root, advice: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{place}: damaged ({error}); {advice}") from error
 
 
