@@ -11,9 +11,12 @@ import pytest
 from rich.console import Console
 
 from ecdctr_spark.config import load_config
+from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline import run as running
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import STEPS
+from ecdctr_spark.tables.small import read_rows
 from tests.sessions import UNUSED
 
 DAY = dt.date(2024, 3, 5)
@@ -39,3 +42,19 @@ def test_a_level_that_failed_is_reported_where_another_cannot_start_without_it(
     store: Any = SimpleNamespace(root=Root.parse(tmp_path), session=UNUSED)
     with pytest.raises(error, match=said):
         running.run(store, load_config([], SETTINGS), DAY, DAY, Console(quiet=True))
+
+
+def test_a_day_without_ads_is_entered_also_where_nothing_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is due once it has ads, also where the run that found it without was killed before it could say so."""
+    monkeypatch.setattr(running, "plan", lambda *given: ())
+    monkeypatch.setattr(running, "_conclude", lambda *given: None)
+    root, config = Root.parse(tmp_path), load_config([], SETTINGS)
+    registry.record_ingest(root, config, [], [DAY])  # its logs are not there
+    store: Any = SimpleNamespace(root=root, session=UNUSED)
+    for _ in range(2):
+        assert running.run(store, config, DAY, DAY, Console(quiet=True)) == ()
+        entered = [(row["from_day"], row["to_day"]) for row in read_rows(root, STEPS) if row["step"] == registry.NO_ADS]
+        assert set(entered) == {(DAY, DAY)}
+    assert len(entered) == len({row["subject"] for row in read_rows(root, STEPS) if row["step"] == registry.NO_ADS})
