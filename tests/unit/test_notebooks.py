@@ -16,6 +16,8 @@ from tests.notebooks import NOTEBOOKS, outputs_of, text_of
 
 ABSOLUTE = re.compile(r"(?<![\w.:/<~&-])/[A-Za-z][\w.-]*/")
 
+WRITERS = ("run.run", "run.run_counted", "steps.train", "steps.predict")
+
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -31,6 +33,18 @@ def test_what_cells_import_and_call_is_there(path: Path) -> None:
     for node in ast.walk(parsed):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
             assert hasattr(imported[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
+
+
+@each
+def test_what_writes_to_a_root_that_others_may_write_to_holds_the_lease(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    parsed = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+    leased = [
+        node for node in ast.walk(parsed) if isinstance(node, ast.With) and "lease(" in ast.unparse(node.items[0])
+    ]
+    held = {id(inner) for block in leased for inner in ast.walk(block)}
+    writing = [node for node in ast.walk(parsed) if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITERS]
+    assert [ast.unparse(call) for call in writing if id(call) not in held] == []
 
 
 def found(package: str, name: str) -> object:
