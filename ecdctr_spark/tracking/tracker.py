@@ -8,6 +8,7 @@ seconds to import: only the thread imports it, and only where there are records.
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
 import time
 from collections import defaultdict
@@ -44,7 +45,10 @@ def open_tracker(config: Config, say: Say) -> Iterator[Tracker]:
     try:
         yield tracker
     except BaseException as error:
-        tracker.close(_PATIENCE_SECONDS if isinstance(error, Exception) else _STOPPED_SECONDS)
+        if isinstance(error, Exception):
+            tracker.close(_PATIENCE_SECONDS)
+        else:  # whoever interrupts it kills it soon
+            tracker.close(_STOPPED_SECONDS, _STOPPED_SECONDS)
         raise
     tracker.close(_PATIENCE_SECONDS)
 
@@ -110,14 +114,15 @@ class Tracker:
             self.record(model, replace(ended, time=now()))
             self._spool.release(model)
 
-    def close(self, patience: float) -> None:
-        """Waits up to `patience` seconds for what is handed over, longer only for a model that is being registered, and
-        says what is not."""
+    def close(self, patience: float, longest: float = math.inf) -> None:
+        """Waits up to `patience` seconds for what is handed over, up to `longest` for a model that is being registered,
+        and says what is not."""
         self._closing.set()
         if self._thread.ident is None:
             return
+        begun = time.monotonic()
         self._thread.join(patience)
-        while self._delivery.registering:
+        while self._delivery.registering and time.monotonic() - begun < longest:
             self._thread.join(_TICK_SECONDS)
         server = (
             f"MLflow at {without_secrets(self._config.tracking.uri or sqlite(Root.parse(self._config.storage.root)))}"

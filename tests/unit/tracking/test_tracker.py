@@ -303,6 +303,29 @@ def test_a_model_that_is_not_as_it_was_offered_is_not_registered(config: Config,
     assert MlflowClient(store).search_model_versions("name = 'ctr'") == []
 
 
+@pytest.mark.parametrize(("error", "waits"), [(KeyboardInterrupt, False), (ValueError, True)])
+def test_a_command_that_is_interrupted_does_not_wait_for_a_model_that_is_being_registered(
+    config: Config, store: str, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], waits: bool
+) -> None:
+    for name in ("_PATIENCE_SECONDS", "_STOPPED_SECONDS", "_TICK_SECONDS"):
+        monkeypatch.setattr(tracking, name, 0.1)
+    begun, finish, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hand_over(*given: object) -> None:
+        begun.set()
+        finish.wait(1.0 if waits else LONG)
+        ended.set()
+
+    monkeypatch.setattr("ecdctr_spark.tracking.server.Server.hand_over", hand_over)
+    offered = Served(registered_model="ctr", place="export", sha256="", loader="x", columns=())
+    with pytest.raises(error), tracking.open_tracker(config, lambda said: None) as tracker:
+        tracker.record(MODEL, Record(time=now(), served=offered))
+        assert begun.wait(LONG)
+        raise error
+    assert ended.is_set() is waits
+    finish.set()
+
+
 def test_two_roots_on_one_server_are_kept_apart(store: str, tmp_path: Path) -> None:
     for name in ("one", "other"):
         train(at(store, tmp_path / name, "tracking.experiment=shared"), [])
