@@ -103,9 +103,10 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
     Spark's own keeps everything since a point in time, so one old version would keep all that came after it.
 
     Raises ConfigError where an entry of the log is damaged: a file that a kept version needs could seem to be part of
-    none.
+    none. Where no old version is kept, only those of the newest count.
     """
-    verify_history(place)
+    if hours or keep:
+        verify_history(place)
     table, start = open_table(place), oldest(place)
     kept = sorted(version for version in keep if version >= start)  # delta-rs cannot go back
     listed = table.vacuum(
@@ -123,7 +124,8 @@ def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:
         if not place.at(f"{folder}/{name[1:-4]}".lstrip("/")).exists():
             place.at(sidecar).remove()
     since = 1000 * (time.time() - 3600 * hours)
-    recent = (commit["version"] - 1 for commit in table.history() if commit.get("timestamp", since) >= since)
+    commits = table.history() if hours else []
+    recent = (commit["version"] - 1 for commit in commits if commit.get("timestamp", since) >= since)
     shorten(place, min([table.version(), *kept, *recent]))
     return len(removed)
 

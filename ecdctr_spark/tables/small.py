@@ -60,11 +60,13 @@ def replace_rows(root: Root, table: Table, rows: Sequence[Mapping[str, Any]], wh
 
     Where another writer commits first, the rows are written after its: they do not depend on what it wrote. Raises
     ValueError for a key that is no column, DeltaError where a row does not satisfy `where`, ConfigError where a file of
-    the table is damaged: delta-rs writes the rows that it keeps again, as it reads them.
+    the table is damaged: delta-rs writes the rows that it keeps again, as it reads them. Of a table with partitions
+    whole ones are replaced, and none is read.
     """
     place = _place(root, table)
-    with ThreadPoolExecutor(_READERS) as readers:
-        list(readers.map(partial(_verify, place), _files(place)))
+    if not table.partitions:
+        with ThreadPoolExecutor(_READERS) as readers:
+            list(readers.map(partial(_verify, place), _files(place)))
     _write(root, table, rows, mode="overwrite", predicate=where)
 
 

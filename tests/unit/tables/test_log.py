@@ -116,6 +116,17 @@ def test_a_vacuum_removes_nothing_where_an_entry_is_damaged_that_only_a_kept_ver
     assert len(pinned.files(table, 3, {})) == 3
 
 
+def test_a_vacuum_that_keeps_no_old_version_is_not_hindered_by_a_damaged_one(root: Root, table: Root) -> None:
+    """A user must be forgotten also where an old commit is lost."""
+    table.at("_delta_log", commit(3)).write_bytes(b"{")
+    for hours, keep in ((1.0, ()), (0.0, (7,))):
+        with pytest.raises(ConfigError, match=f"{commit(3)}: damaged"):
+            pinned.vacuum(table, hours, keep)
+    pinned.vacuum(table, hours=0)
+    assert len(read_rows(root, NOTES)) == COMMITS
+    assert not table.at("_delta_log", commit(3)).exists()
+
+
 def test_a_log_without_a_checkpoint_is_kept_whole(tmp_path: Path) -> None:
     root = Root.parse(tmp_path)
     for number in range(3):
