@@ -15,7 +15,9 @@ handler they cost nothing. Each line has `time` (ISO 8601, UTC), `level` and `ev
     waiting for the lease  holder
     the lease was lost  claim
     the lease was not renewed  claim, error
-    tables tidied       tables, seconds
+    tables tidied       files, seconds
+    models removed      models
+    unfinished models removed  folders
     log                 logger, message: a warning of a library
     command finished    command, seconds, exit_code: the last line
     command failed      command, seconds, exit_code, error: the last line

@@ -204,16 +204,12 @@ class Root:
 
     def sizes(self) -> dict[str, int]:
         """The sizes in bytes of all files below this folder, by name, in the order of `files`."""
-        start = len(self.addresses.arrow.rstrip("/")) + 1
-        found = (
-            (info.path[start:], int(info.size)) for info in self._found(recursive=True) if info.type.name == "File"
-        )
-        return dict(sorted(found))
+        return dict(sorted((self._below(info), int(info.size)) for info in self._files()))
 
     def times(self) -> dict[str, float]:
-        """When each file of this folder was last written, in seconds by the clock of the store, by name in order."""
-        found = (info for info in self._found() if info.type.name == "File")
-        return dict(sorted((info.base_name, info.mtime_ns / 1e9) for info in found))
+        """When each file below this folder was last written, in seconds since 1970 by the clock of the store, by name
+        in the order of `files`."""
+        return dict(sorted((self._below(info), info.mtime_ns / 1e9) for info in self._files()))
 
     def size(self) -> int | None:
         """The size of a file in bytes, None where there is no such file."""
@@ -283,6 +279,14 @@ class Root:
 
     def _type(self) -> str:
         return str(self._system().get_file_info(self.addresses.arrow).type.name)
+
+    def _files(self) -> Iterator[Any]:
+        return (info for info in self._found(recursive=True) if info.type.name == "File")
+
+    def _below(self, info: Any) -> str:
+        """The name of a file below this folder."""
+        name: str = info.path[len(self.addresses.arrow.rstrip("/")) + 1 :]
+        return name
 
     def _found(self, recursive: bool = False) -> Any:
         from pyarrow.fs import FileSelector

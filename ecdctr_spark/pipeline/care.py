@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from ecdctr_spark.config import Config
 from ecdctr_spark.events import event
 from ecdctr_spark.pipeline.registry import now, record
-from ecdctr_spark.pipeline.retention import remove_models
+from ecdctr_spark.pipeline.retention import remove_models, remove_unfinished
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.sources.values import DECIMAL_ZEROS, PADDING
 from ecdctr_spark.storage import Root
@@ -60,10 +60,12 @@ def tidy_is_due(root: Root, config: Config) -> bool:
 
 
 def tidy(store: Store, config: Config) -> Tidied:
-    """Removes old models (see retention), compacts every table under the root, of all logs and data sets, and removes
-    files that are part of no version of the last storage.keep_days and of no version that a model was made from."""
+    """Removes old models and what killed trainings have left (see retention), compacts every table under the root, of
+    all logs and data sets, and removes files that are part of no version of the last storage.keep_days and of no
+    version that a model was made from."""
     started = now()
     models = remove_models(store, config.storage.keep_models_days)
+    remove_unfinished(store.root, config.storage.keep_days)
     pins = _pins(store.root)
     files = 0
     for place, tables in _places(store, config):

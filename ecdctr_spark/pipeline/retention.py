@@ -9,7 +9,8 @@ trained again, to the same weights.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 
 from ecdctr_spark.events import event
 from ecdctr_spark.pipeline.registry import now
@@ -21,6 +22,7 @@ from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.training.checkpoint import MANIFEST
 
+_DAY = 86400.0  # seconds
 _FOLDERS = {"models": MANIFEST, "exports": SIGNATURE}  # have a folder for each model, with this manifest
 
 
@@ -38,6 +40,22 @@ def remove_models(store: Store, keep_days: int | None) -> int:
     for data_set in sorted({row["data_set"] for row in gone}):
         _remove_snapshots(store.of("data_set", data_set), [row["model_id"] for row in gone])
     return len(names)
+
+
+def remove_unfinished(root: Root, keep_days: float) -> None:
+    """Removes what trainings and exports that were killed have left, and nobody has written to for so long: checkpoints
+    under way, drafts, and what was to be replaced. The tables that a training would resume with are gone as well."""
+    written = {place: max(place.times().values(), default=0.0) for place in _unfinished(root)}
+    stale = [place for place, moment in written.items() if moment < time.time() - keep_days * _DAY]
+    for place in stale:
+        place.remove()
+    if stale:
+        event("unfinished models removed", folders=len(stale))
+
+
+def _unfinished(root: Root) -> Iterator[Root]:
+    """The folders that are beside those of models: their names have an ending."""
+    yield from (place for folder in _FOLDERS for place in root.at(folder).list() if "." in place.name)
 
 
 def old(rows: Sequence[Row], keep_days: int) -> list[Row]:

@@ -191,8 +191,9 @@ def test_on_an_object_store_the_manifest_goes_before_the_rest(monkeypatch: pytes
 def test_what_a_killed_process_has_left_of_a_file_is_no_entry(root: Root) -> None:
     root.at("a.json").write_bytes(b"")
     root.at(".a.json.123.writing").write_bytes(b"")
-    assert root.list() == (root.at("a.json"),)
-    assert root.files() == tuple(root.times()) == ("a.json",)
+    root.at("below/b.json").write_bytes(b"")
+    assert root.list() == (root.at("a.json"), root.at("below"))
+    assert root.files() == tuple(root.times()) == ("a.json", "below/b.json")
 
 
 def test_a_draft_knows_what_each_process_wrote(root: Root, tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
-"""Which models are too old to be kept."""
+"""Which models are too old to be kept, and what else goes."""
 
 from __future__ import annotations
 
 import datetime as dt
+import os
+import time
+from pathlib import Path
 from typing import Any
 
-from ecdctr_spark.pipeline.retention import old
+from ecdctr_spark.pipeline.retention import old, remove_unfinished
+from ecdctr_spark.storage import Root
 
 NEWEST = dt.date(2024, 3, 31)
 
@@ -42,3 +46,26 @@ def test_each_data_set_has_its_own_newest() -> None:
 def test_a_model_that_was_removed_neither_keeps_another_nor_is_removed_again() -> None:
     rows = [model("a0", 0), model("a8", 8, "a9", removed=True), model("a9", 9)]
     assert names(rows, keep_days=7) == ["a9"]
+
+
+def test_what_killed_trainings_and_exports_have_left_goes_when_nobody_has_written_to_it_for_days(
+    tmp_path: Path,
+) -> None:
+    made = {
+        "models/a": 9,
+        "models/a.checkpoints/000000003": 9,
+        "models/b.checkpoints/000000006": 1,
+        "exports/a.writing": 9,
+    }
+    for folder, days in made.items():
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "manifest.json").touch()
+        os.utime(tmp_path / folder / "manifest.json", (time.time() - 86400 * days,) * 2)
+    (tmp_path / "models/b.checkpoints/000000006/rows").touch()
+    remove_unfinished(Root.parse(tmp_path), keep_days=7)
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.glob("*/*")) == [
+        "models/a",
+        "models/b.checkpoints",
+    ]
+    remove_unfinished(Root.parse(tmp_path), keep_days=0)
+    assert [place.name for place in Root.parse(tmp_path).at("models").list()] == ["a"]
