@@ -43,8 +43,9 @@ def remove_models(store: Store, keep_days: int | None) -> int:
 
 
 def remove_unfinished(root: Root, keep_days: float) -> None:
-    """Removes what trainings and exports that were killed have left, and nobody has written to for so long: checkpoints
-    under way, drafts, and what was to be replaced. The tables that a training would resume with are gone as well."""
+    """Removes what trainings and exports that were killed have left and what was not written to for so long since:
+    checkpoints under way, drafts, and what was to be replaced. The tables that a training would resume with are gone as
+    well."""
     written = {place: max(place.times().values(), default=0.0) for place in _unfinished(root)}
     stale = [place for place, moment in written.items() if moment < time.time() - keep_days * _DAY]
     for place in stale:

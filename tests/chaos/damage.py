@@ -46,6 +46,7 @@ from ecdctr_spark.tables.small import read_rows
 from ecdctr_spark.tracking.spool import Record, Spool
 from ecdctr_spark.training.checkpoint import Checkpoint
 from tests.chaos.runs import shares
+from tests.flips import with_flipped_bit
 
 Read = Callable[[Path], object]
 _SMALL = {table.name for table in (MODELS, METRICS, STEPS, COMPARISONS, CALIBRATION, CONTENT, HEALTH)}
@@ -113,9 +114,8 @@ def _flipped(kind: Kind, number: int, chance: random.Random) -> Flips:
     for _ in range(number):
         file = chance.choice(kind.files)
         written, before = file.read_bytes(), kind.read(file)
-        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(bytes(damaged))
+        bit = chance.randrange(8 * len(written))
+        file.write_bytes(with_flipped_bit(written, bit))
         try:
             if kind.read(file) == before:
                 without_effect += 1
@@ -205,7 +205,7 @@ def _claimed(claim: Path) -> object:
     with patch.object(lease, "_TRIED", 0.0):
         try:
             with lease.lease(Root.parse(claim.parent.parent), "build"):
-                return "nobody"
+                return "no command"
         except ConfigError as refused:
             if "cannot be read" in str(refused):
                 raise

@@ -21,6 +21,7 @@ from ecdctr_spark.settings.streaming import Reader
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming import batches
 from ecdctr_spark.streaming.shards import Columns
+from tests.flips import with_flipped_bit
 
 NAMES, ROWS = ("id", "number", "packed"), 500
 FLIPS = 60
@@ -48,10 +49,7 @@ def flipped(content: bytes, number: int) -> Iterator[bytes]:
     """The content with one bit flipped, each time another one."""
     chance = random.Random(1)
     for _ in range(number):
-        bit = chance.randrange(8 * len(content))
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        yield bytes(damaged)
+        yield with_flipped_bit(content, chance.randrange(8 * len(content)))
 
 
 def outcomes(read: Callable[[Path], Columns], written: bytes, file: Path) -> dict[str, int]:
@@ -91,9 +89,7 @@ def test_the_pages_of_those_columns_that_are_read_are_verified(written: bytes, f
     group = pq.ParquetFile(file).metadata.row_group(0)
     for chunk in map(group.column, range(group.num_columns)):
         name = chunk.path_in_schema
-        damaged = bytearray(written)
-        damaged[chunk.data_page_offset + 40] ^= 1
-        file.write_bytes(damaged)
+        file.write_bytes(with_flipped_bit(written, 8 * (chunk.data_page_offset + 40)))
         with opened(Root.parse(file), {*NAMES} - {name}) as content:
             assert content.metadata.num_rows == ROWS
         with (
@@ -122,9 +118,7 @@ def test_with_the_checksums_that_hadoop_writes_beside_it_a_flipped_bit_in_any_by
     for changed in (file, sidecar(file)):
         written = changed.read_bytes()
         for place in range(len(written)):
-            damaged = bytearray(written)
-            damaged[place] ^= 1 << place % 8
-            changed.write_bytes(damaged)
+            changed.write_bytes(with_flipped_bit(written, 8 * place + place % 8))
             with pytest.raises(ConfigError, match=f"{file}: .*differs from the checksums"):
                 read([str(file)], ["id"])
         changed.write_bytes(written)

@@ -15,6 +15,7 @@ import pytest
 from ecdctr_spark import storage
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Addresses, Root, scratch, sealed, stamp, unsealed
+from tests.flips import with_flipped_bit
 
 MANIFEST = "manifest.json"
 
@@ -147,9 +148,7 @@ def test_an_object_with_its_own_hash_is_json_and_shows_every_flipped_bit(root: R
     assert json.loads(content) == {**members, "sha256": json.loads(content)["sha256"]}
     assert json.loads(unsealed(place)) == members
     for bit in range(8 * len(content)):
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        place.write_bytes(bytes(damaged))
+        place.write_bytes(with_flipped_bit(content, bit))
         with suppress(ConfigError, json.JSONDecodeError):  # its reader names the file
             assert json.loads(unsealed(place)).keys() != members.keys()  # an unknown key, which its reader refuses
 

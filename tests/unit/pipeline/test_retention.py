@@ -48,7 +48,7 @@ def test_a_model_that_was_removed_neither_keeps_another_nor_is_removed_again() -
     assert names(rows, keep_days=7) == ["a9"]
 
 
-def test_what_killed_trainings_and_exports_have_left_goes_when_nobody_has_written_to_it_for_days(
+def test_what_killed_trainings_and_exports_have_left_goes_when_it_was_not_written_to_for_days(
     tmp_path: Path,
 ) -> None:
     made = {

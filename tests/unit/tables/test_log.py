@@ -14,6 +14,7 @@ from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.log import needed
 from ecdctr_spark.tables.schemas import Table
 from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
+from tests.flips import with_flipped_bit
 
 NOTES = Table(name="notes", columns="name string", key=("name",))
 COMMITS, CHECKPOINTS = 9, (2, 5)
@@ -70,9 +71,7 @@ def test_every_flipped_bit_of_a_checkpoint_is_found_and_what_a_version_is_not_re
     file, chance = table.at("_delta_log", checkpoint(5)), random.Random(1)
     written = file.read_bytes()
     for _ in range(20):
-        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(bytes(damaged))
+        file.write_bytes(with_flipped_bit(written, chance.randrange(8 * len(written))))
         with pytest.raises(ConfigError, match=f"{file}: damaged"):
             read_rows(root, NOTES)
         assert len(pinned.files(table, 4, {})) == 4
@@ -142,9 +141,7 @@ def test_each_file_of_a_small_table_has_checksums_so_that_a_flipped_bit_in_any_b
     (file,) = (tmp_path / "tables" / "notes").glob("*.parquet")
     written = file.read_bytes()
     for place in range(len(written)):
-        damaged = bytearray(written)
-        damaged[place] ^= 1 << place % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_flipped_bit(written, 8 * place + place % 8))
         with pytest.raises(ConfigError, match=f"{file}: .*differs from the checksums"):
             read_rows(root, NOTES)
 
@@ -153,9 +150,7 @@ def test_a_damaged_last_checkpoint_is_named_and_without_one_the_table_is_read(ro
     hint, rows = table.at("_delta_log", "_last_checkpoint"), read_rows(root, NOTES)
     written = hint.read_bytes()
     for bit in range(8 * len(written)):
-        damaged = bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        hint.write_bytes(damaged)
+        hint.write_bytes(with_flipped_bit(written, bit))
         try:
             assert read_rows(root, NOTES) == rows
         except ConfigError as error:

@@ -18,6 +18,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import small
 from ecdctr_spark.tables.schemas import TABLES, Table
 from ecdctr_spark.tables.small import among, append_rows, arrow_schema, literal, read_rows, replace_rows
+from tests.flips import with_flipped_bit
 
 NOTES = Table(
     name="notes",
@@ -139,9 +140,7 @@ def test_every_flipped_bit_of_a_commit_is_found(root: Root) -> None:
     commit, chance = root.at("tables", "notes", "_delta_log", f"{1:020}.json"), random.Random(1)
     written = commit.read_bytes()
     for _ in range(100):
-        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        commit.write_bytes(bytes(damaged))
+        commit.write_bytes(with_flipped_bit(written, chance.randrange(8 * len(written))))
         with pytest.raises(ConfigError, match=f"{commit}: damaged"):
             read_rows(root, NOTES)
 
@@ -185,9 +184,7 @@ def test_a_flipped_bit_of_a_file_is_found_or_changes_nothing(root: Root) -> None
     (file,) = (place.at(name) for name in place.files() if name.endswith(".parquet"))
     written = file.read_bytes()
     for _ in range(400):
-        bit, damaged = chance.randrange(8 * len(written)), bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(bytes(damaged))
+        file.write_bytes(with_flipped_bit(written, chance.randrange(8 * len(written))))
         try:
             assert sorted(map(repr, read_rows(root, NOTES))) == expected
         except ConfigError as error:

@@ -12,6 +12,7 @@ import pytest
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tracking.spool import Lease, Record, Spool
+from tests.flips import with_flipped_bit
 
 MODEL = "actr-2024-03-05-00000000"
 RECORDS = [Record(time=7, step=1, metrics={"loss": 0.5}), Record(time=8, status="FINISHED")]
@@ -40,9 +41,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(spool: Spool, tmp_path: Path,
     read, written, found = READERS[name], file.read_bytes(), 0
     before = read(spool)
     for bit in range(8 * len(written)):
-        damaged = bytearray(written)
-        damaged[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(damaged)
+        file.write_bytes(with_flipped_bit(written, bit))
         with suppress(ConfigError):
             assert read(spool) == before
             continue
