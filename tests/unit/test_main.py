@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
 
+import pytest
 
-def test_an_interrupt_while_modules_are_imported_ends_in_one_line() -> None:
-    script = """
-        import sys
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_modules_are_imported_ends_in_one_line(number: signal.Signals) -> None:
+    script = f"""
+        import os, signal, sys
 
         class Interrupted:
             def find_spec(self, name, path=None, target=None):
                 if name == "typer":
-                    raise KeyboardInterrupt
+                    os.kill(os.getpid(), {int(number)})
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         sys.meta_path.insert(0, Interrupted())
         from ecdctr_spark.__main__ import main
         main()
