@@ -43,7 +43,9 @@ LOG.addHandler(logging.NullHandler())  # without one, Python would print errors
 # The user and password of a URI; an Azure container (abfss://container@account) is neither.
 _CREDENTIALS = re.compile(r"\b(?!abfss:)([a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
 _NAMED_SECRET = re.compile(
-    r"\b((?:password|passwd|pwd|secret|api_?key|sig|[a-z-]*token|[a-z-]*signature)=)[^&;\s'\"]+", re.IGNORECASE
+    r"\b((?:pwd|sig|[\w-]*(?:passw(?:or)?d|secret|token|signature|(?:api|access|account|secret|private)[_-]?key))=)"
+    r"[^&;\s'\"]+",
+    re.IGNORECASE,
 )
 
 

@@ -464,6 +464,12 @@ def _parsed(text: str, scheme: str) -> str:
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise ConfigError(f"{text}: expected an absolute path on this machine, file:///...")
         return str(Path(unquote(parts.path)).resolve())
+    if scheme in ("s3", "s3a", "gs") and "@" in parts.netloc:
+        raise ConfigError(
+            f"{scheme}://***@...: names a user; expected {scheme}://BUCKET/..., and credentials elsewhere"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{text}: expected no ? and no # in a URI; credentials come from the environment")
     if not parts.netloc and scheme != "hdfs":
         raise ConfigError(f"{text}: names no bucket or container; expected {scheme}://BUCKET/...")
     return f"{'s3a' if scheme == 's3' else scheme}://{parts.netloc}{parts.path.rstrip('/')}"

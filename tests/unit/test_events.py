@@ -138,6 +138,8 @@ def test_what_processes_write_goes_to_the_log_in_a_notebook_too(tmp_path: Path) 
         ("https://token@host", "https://***@host"),
         ("postgresql+psycopg2://me:p@host/db?sslmode=x", "postgresql+psycopg2://***@host/db?sslmode=x"),
         ("mysql://host/db?user=me&password=secret&x=1", "mysql://host/db?user=me&password=***&x=1"),
+        ("s3://b/x?secret_key=TOP&y=1", "s3://b/x?secret_key=***&y=1"),
+        ("aws_secret_access_key=a AccountKey=b; api-key=c", "aws_secret_access_key=*** AccountKey=***; api-key=***"),
         ("two: http://a:b@c and http://d:e@f.", "two: http://***@c and http://***@f."),
         ("uri: 'http://a:b@c'", "uri: 'http://***@c'"),
     ],
@@ -147,7 +149,16 @@ def test_credentials_in_a_uri_are_hidden(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["abfss://container@account.dfs.core.windows.net/x", "http://host/a@b", "sqlite:////store/mlflow.db", "a@b"]
+    "text",
+    [
+        "abfss://container@account.dfs.core.windows.net/x",
+        "http://host/a@b",
+        "sqlite:////store/mlflow.db",
+        "a@b",
+        "design=x",
+        "tokens=3",
+        "key=x",
+    ],
 )
 def test_what_is_no_credential_stays(text: str) -> None:
     assert without_secrets(text) == text
