@@ -559,12 +559,16 @@ def _days(config: Config, from_: str, to: str) -> tuple[dt.date, dt.date]:
 
 
 def _day(config: Config, option: str, text: str) -> dt.date:
+    today = dt.datetime.now(ZoneInfo(config.calendar.timezone)).date()
     if text == "yesterday":
-        return dt.datetime.now(ZoneInfo(config.calendar.timezone)).date() - dt.timedelta(days=1)
+        return today - dt.timedelta(days=1)
     try:
-        return dt.date.fromisoformat(text)
+        day = dt.date.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(f"{option} {text}: expected a day as YYYY-MM-DD, or yesterday") from error
+    if day > today:
+        raise ConfigError(f"{option} {text}: expected no day after today, {today} in {config.calendar.timezone}")
+    return day
 
 
 def _plain(value: Any) -> Any:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 CONF = folder("conf")
 _ABSENT = object()
+_EARLIEST = dt.date(1990, 1, 1)  # as of event times (sources/values.py)
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_LEAST_MEMORY = 512 << 20  # Spark refuses a JVM that has less than 450 MB to give
 
 
 class Storage(Settings, frozen=True):
@@ -82,6 +85,10 @@ class Spark(Settings, frozen=True):
     master: str
     driver_memory: Annotated[str, Meta(pattern=r"^[1-9][0-9]*[kmgtKMGT]\Z"), about("as the JVM's -Xmx: 4g, 900m")]
 
+    def __post_init__(self) -> None:
+        if int(self.driver_memory[:-1]) * _UNITS[self.driver_memory[-1].lower()] < _LEAST_MEMORY:
+            raise SettingError(f"driver_memory: {self.driver_memory}: Spark does not start with less than 512m")
+
 
 class Calendar(Settings, frozen=True):
     """What a day is, and the first one."""
@@ -91,6 +98,8 @@ class Calendar(Settings, frozen=True):
 
     def __post_init__(self) -> None:
         check_timezone(self.timezone)
+        if self.first_day < _EARLIEST:
+            raise SettingError(f"first_day: {self.first_day}: expected {_EARLIEST} or later")
 
 
 class Labels(Settings, frozen=True):

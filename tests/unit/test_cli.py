@@ -83,6 +83,7 @@ def test_a_missing_option_is_named(capsys: pytest.CaptureFixture[str], tmp_path:
     ("first", "last", "named"),
     [
         ("today", "2000-02-01", "--from today: expected a day as YYYY-MM-DD, or yesterday"),
+        ("2000-02-01", "9999-12-31", "--to 9999-12-31: expected no day after today, "),
         ("2000-02-01", "2000-02-30", "--to 2000-02-30: expected a day"),
         ("2000-02-02", "2000-02-01", "the first day comes after the last"),
         ("", "2000-02-01", "--from : expected a day"),

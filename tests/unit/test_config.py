@@ -47,6 +47,9 @@ def test_an_unknown_nested_key_is_named_with_its_path() -> None:
         ("methods=5", "methods: 5 is no mapping: give its keys, such as {key: value}"),
         ("methods.ecdctr=5", "methods.ecdctr: 5 is no mapping: give its keys, such as {key: value}"),
         ("methods.ecdctr.levels=5", "methods.ecdctr.levels: 5 is no mapping: give its keys, such as {key: value}"),
+        ("spark.driver_memory=64m", "spark.driver_memory: 64m: Spark does not start with less than 512m"),
+        ("spark.driver_memory=500000k", "spark.driver_memory: 500000k: Spark does not start with less than 512m"),
+        ("calendar.first_day=0204-01-01", "calendar.first_day: 0204-01-01: expected 1990-01-01 or later"),
         ("spark.driver_memory=4gb", "spark.driver_memory: '4gb' is not of the form ^[1-9][0-9]*[kmgtKMGT]$"),
     ],
 )  # fmt: skip
