@@ -430,11 +430,15 @@ class Planner:
         start = level.parent
         if start is None:
             return f"it only continues, and there is no model before {date}: add a start `fresh` or `from`"
-        newest = self._newest(method, method.levels[start.level], date)
-        there = f"the newest is of {newest}" if newest else "there is none"
+        parent = method.levels[start.level]
+        needed = f"it needs a model of {parent.name} of at most {start.max_age_days} days, but"
+        newest = self._newest(method, parent, date)
+        if newest is None:
+            due = f"which is due every {parent.clock.every}"
+            return f"{needed} there is none: train {parent.name}, {due}, or ask for later days"
         return (
-            f"it needs a model of {start.level} of at most {start.max_age_days} days, but {there}:"
-            f" train {start.level}, or raise max_age_days of its start in methods.{method.name}.levels.{level.name}"
+            f"{needed} the newest is of {newest}: train {parent.name}, or raise max_age_days of its start in"
+            f" methods.{method.name}.levels.{level.name}"
         )
 
 

@@ -467,8 +467,9 @@ def test_a_late_monthly_model_is_replaced_by_the_one_before_until_the_weekly_job
     assert chain[0].parent == again.model
 
 
-def test_a_level_without_a_model_of_its_parent_says_which_one_to_train() -> None:
-    with pytest.raises(ConfigError, match=r"actr of 2000-12-03 cannot start: it needs a model of cpm .* train cpm"):
+def test_a_level_without_a_model_of_its_parent_says_which_one_to_train_and_that_it_may_be_too_early() -> None:
+    advice = "train cpm, which is due every week, or ask for later days"
+    with pytest.raises(ConfigError, match=rf"actr of 2000-12-03 cannot start: it needs a model of cpm .* {advice}"):
         night(day("2000-12-04"), "day", [])
 
 
