@@ -27,6 +27,7 @@ from ecdctr_spark.storage import Root
 _HINT = "_last_checkpoint"  # the version of the newest checkpoint
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\.parquet)")
+_LEFT = re.compile(r"(\d{20})\.crc|\.(\d{20})\.json\.crc")  # beside a commit, and written after it
 
 
 class _Entry(NamedTuple):
@@ -47,12 +48,34 @@ def needed(names: Collection[str], version: int | None = None) -> list[str]:
     return [entry.name for entry in entries if entry.number >= start]
 
 
+def lost(names: Collection[str], version: int | None = None) -> str | None:
+    """The oldest commit that a version, by default the newest, is read from and that is not among the names of a log's
+    files, though a later entry is, or what was written beside it."""
+    entries = _entries(needed(names, version))
+    left = (int(found[1] or found[2]) for name in names if (found := _LEFT.fullmatch(name)))
+    seen = {entry.number for entry in entries}.union(number for number in left if version is None or number <= version)
+    first = next((entry.number + 1 for entry in entries if entry.checkpoint), 0)
+    held = {entry.name for entry in entries}
+    due = (f"{number:020}.json" for number in range(first, max(seen, default=-1) + 1))
+    return next((name for name in due if name not in held), None)
+
+
 def verify(table: Root, version: int | None = None) -> None:
-    """Raises ConfigError that names an entry of the version which differs from its sidecar, or a damaged
-    `_last_checkpoint`. Those without a sidecar pass."""
+    """Raises ConfigError that names an entry of the version which is not there or differs from its sidecar, or a
+    damaged `_last_checkpoint`. Those without a sidecar pass."""
     for log in _local(table):
+        _verify_whole(log, version)
         _verify_entries(log / name for name in needed(_names(log), version))
         _verify_hint(log / _HINT)
+
+
+def _verify_whole(log: Path, version: int | None) -> None:
+    """Raises ConfigError that names a lost commit. A listing may be older than what another command has done since."""
+    if lost(_names(log), version) and (name := lost(_names(log), version)):
+        raise ConfigError(
+            f"{log / name}: is missing, though what was written after it is there: restore it, or remove the folder of"
+            " its table and run it again"
+        )
 
 
 def verify_history(table: Root) -> None:

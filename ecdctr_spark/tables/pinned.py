@@ -43,6 +43,7 @@ from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.log import oldest, shorten, verify, verify_history
 
+_SHOWN = 200  # characters of what delta-rs says
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -79,7 +80,7 @@ def open_table(place: Root, version: int | None = None) -> DeltaTable:
         table = DeltaTable(place.addresses.deltalake, version=version, storage_options=place.storage_options)
     except DeltaError as error:
         wanted = "a Delta table" if version is None else f"version {version} of a Delta table"
-        raise ConfigError(f"{place}: expected {wanted}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{place}: expected {wanted}: {str(error).splitlines()[0][:_SHOWN]}") from error
     if "deletionVectors" in (table.protocol().reader_features or ()):
         raise ConfigError(
             f"{place}: has deletion vectors, which the ranks cannot read: drop the table feature deletionVectors"

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
-from ecdctr_spark.tables.log import needed
+from ecdctr_spark.tables.log import lost, needed
 from ecdctr_spark.tables.schemas import Table
 from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
 from tests.flips import with_flipped_bit
@@ -172,3 +172,34 @@ def test_what_is_damaged_is_not_written_over(root: Root, table: Root) -> None:
             replace_rows(root, NOTES, [{"name": "row 1"}], "name = 'row 1'")
         file.write_bytes(written)
     assert pinned.version(table) == COMMITS
+
+
+@pytest.mark.parametrize(
+    ("held", "version", "missing"),
+    [
+        ([], None, None),
+        ([commit(0), commit(1)], None, None),
+        ([commit(1)], None, commit(0)),
+        ([commit(0), commit(2)], None, commit(1)),
+        ([commit(0), commit(2), commit(4)], None, commit(1)),
+        ([commit(0), commit(2)], 0, None),  # of an older version, which is whole
+        ([checkpoint(2), commit(3)], None, None),  # old commits are removed
+        ([checkpoint(2), commit(2), commit(4)], None, commit(3)),
+        ([commit(0), f"{1:020}.crc"], None, commit(1)),  # the newest, of which Delta's checksum is left
+        ([commit(0), f".{commit(1)}.crc"], None, commit(1)),  # or the sidecar
+        ([commit(0), f".{commit(1)}.0b1c.tmp", f"..{commit(1)}.0b1c.tmp.crc"], None, None),  # never committed
+    ],
+)
+def test_a_lost_commit_is_known_by_what_was_written_after_it(
+    held: list[str], version: int | None, missing: str | None
+) -> None:
+    assert lost(held, version) == missing
+
+
+@pytest.mark.parametrize("version", [7, COMMITS])
+def test_a_lost_commit_is_named(root: Root, table: Root, version: int) -> None:
+    gone = table.at("_delta_log", commit(version))
+    gone.remove()
+    for read in (lambda: read_rows(root, NOTES), lambda: append_rows(root, NOTES, [{"name": "more"}])):
+        with pytest.raises(ConfigError, match=rf"{gone}: is missing"):
+            read()
