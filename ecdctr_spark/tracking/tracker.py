@@ -8,7 +8,6 @@ seconds to import: only the thread imports it, and only where there are records.
 from __future__ import annotations
 
 import importlib.util
-import math
 import threading
 import time
 from collections import defaultdict
@@ -33,22 +32,22 @@ Progress = Callable[[int, float], None]  # rows trained on so far by all ranks, 
 _TICK_SECONDS = 1.0
 _RETRY_SECONDS = 60.0  # between attempts to reach a server that is away
 _PATIENCE_SECONDS = 30.0  # that the end of a command waits for MLflow at most
-_STOPPED_SECONDS = 5.0  # the same for a command that was interrupted
+_STOPPED_SECONDS = 2.0  # the same for a command that was interrupted: whoever does so kills it soon
 _SHOWN = 300  # characters of an error
 
 
 @contextmanager
 def open_tracker(config: Config, say: Say) -> Iterator[Tracker]:
     """The tracker of a command. At its end what waits is handed over, within bounded time; what is left is said once,
-    by `say`. Records of earlier commands are handed over too."""
+    by `say`, unless the command was interrupted. Records of earlier commands are handed over too."""
     tracker = Tracker(config, say)
     try:
         yield tracker
-    except BaseException as error:
-        if isinstance(error, Exception):
-            tracker.close(_PATIENCE_SECONDS)
-        else:  # whoever interrupts it kills it soon
-            tracker.close(_STOPPED_SECONDS, _STOPPED_SECONDS)
+    except Exception:
+        tracker.close(_PATIENCE_SECONDS)
+        raise
+    except BaseException:
+        tracker.stop(_STOPPED_SECONDS)
         raise
     tracker.close(_PATIENCE_SECONDS)
 
@@ -114,15 +113,19 @@ class Tracker:
             self.record(model, replace(ended, time=now()))
             self._spool.release(model)
 
-    def close(self, patience: float, longest: float = math.inf) -> None:
-        """Waits up to `patience` seconds for what is handed over, up to `longest` for a model that is being registered,
-        and says what is not."""
+    def stop(self, patience: float) -> None:
+        """Waits up to `patience` seconds for what is handed over."""
         self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(patience)
+
+    def close(self, patience: float) -> None:
+        """Waits up to `patience` seconds for what is handed over, and for as long as it takes for a model that is being
+        registered, and says what is not."""
+        self.stop(patience)
         if self._thread.ident is None:
             return
-        begun = time.monotonic()
-        self._thread.join(patience)
-        while self._delivery.registering and time.monotonic() - begun < longest:
+        while self._delivery.registering:
             self._thread.join(_TICK_SECONDS)
         server = (
             f"MLflow at {without_secrets(self._config.tracking.uri or sqlite(Root.parse(self._config.storage.root)))}"
