@@ -105,7 +105,8 @@ _KNOWN = (
     (
         r"UnsupportedClassVersionError|JAVA_GATEWAY_EXITED|JAVA_HOME",
         "Java did not start",
-        "`ecdctr doctor` says which Java is needed; spark.driver_memory must fit this machine",
+        "`ecdctr doctor` says which Java is needed and found; correct JAVA_HOME if it is set; spark.driver_memory must"
+        " fit this machine",
     ),
     (
         r"^(?:Py4JNetworkError|Py4JError|ConnectionRefusedError|ConnectionResetError)\b",

@@ -105,7 +105,7 @@ def _other(leases: Root, own: str) -> str | None:
         except FileNotFoundError:  # it was withdrawn meanwhile
             continue
         except (DecodeError, ConfigError):  # it is being written, or it is damaged
-            lives, holder = True, f"a command whose claim {place} cannot be read"
+            lives, holder = True, f"a command whose claim {place} cannot be read (remove it if none runs)"
         if now - moment < _EXPIRED and lives:
             return holder
         with suppress(FileNotFoundError):  # another command removes it as well
