@@ -11,7 +11,7 @@ except those with another `kind` or clock, which replace the other's as a whole.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Node = Mapping[str, Any]
@@ -21,7 +21,8 @@ _KINDS = ("kind", "every", "how")  # a node that differs in one of them has othe
 
 def expanded(methods: Any) -> dict[str, dict[str, Any]]:
     """The methods as plain nodes by name, every `like` resolved, each method and level with its `name`, without those
-    that an overlay dropped (null).
+    that an overlay dropped (null). Those that are like no other come first, so that a wrong value that others take over
+    is named where it was given.
 
     Raises ValueError where these are no methods by name, or that names a method or level whose `like` does not exist or
     leads back to itself.
@@ -29,7 +30,19 @@ def expanded(methods: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(methods, Mapping):
         raise ValueError("methods: expected methods by name, such as {mine: {like: ecdctr, title: mine}}")
     kept = {name: node for name, node in methods.items() if node is not None}
-    return {name: _method(name, kept) for name in kept}
+    return {name: _method(name, kept) for name in sorted(kept, key=lambda name: _is_like_another(kept[name]))}
+
+
+def _is_like_another(method: Any) -> bool:
+    """Whether a method, or a level or network of it, is like that of another method."""
+    return isinstance(method, Mapping) and ("like" in method or any("." in name for name in _likes(method)))
+
+
+def _likes(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        yield from [str(node["like"])] if "like" in node else []
+        for inner in node.values():
+            yield from _likes(inner)
 
 
 def check_layer(before: Any, methods: Any) -> None:

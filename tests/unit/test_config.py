@@ -47,6 +47,8 @@ def test_an_unknown_nested_key_is_named_with_its_path() -> None:
         ("methods=5", "methods: 5 is no mapping: give its keys, such as {key: value}"),
         ("methods.ecdctr=5", "methods.ecdctr: 5 is no mapping: give its keys, such as {key: value}"),
         ("methods.ecdctr.levels=5", "methods.ecdctr.levels: 5 is no mapping: give its keys, such as {key: value}"),
+        ("methods.ecdctr.levels.actr.train.epochs=0",
+         "methods.ecdctr.levels.actr.train.epochs: 0 is too small: expected more than 0"),  # ads_only takes it over
         ("spark.driver_memory=64m", "spark.driver_memory: 64m: Spark does not start with less than 512m"),
         ("spark.driver_memory=500000k", "spark.driver_memory: 500000k: Spark does not start with less than 512m"),
         ("calendar.first_day=0204-01-01", "calendar.first_day: 0204-01-01: expected 1990-01-01 or later"),
@@ -125,7 +127,7 @@ def test_a_setting_that_an_overlay_leaves_open_is_not_taken_from_the_files_befor
 def test_the_methods_of_a_run_are_chosen_by_name() -> None:
     alone = load_config([], [FIRST_DAY], ["ads_only"])
     assert [method.name for method in alone.chosen] == ["ads_only"]
-    with pytest.raises(ConfigError, match=r"no method dads_only; expected one of ads_only, ecdctr"):
+    with pytest.raises(ConfigError, match=r"no method dads_only; expected one of ecdctr, ads_only"):
         load_config([], [FIRST_DAY], ["dads_only"])
 
 
