@@ -103,6 +103,9 @@ def _memory(training: Training) -> MemorySpec | None:
 def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) -> tuple[str, ...]:
     if not training.snapshots:
         return ()
-    chosen = {"model_id": [model.model_id for model in training.snapshots]}
-    files = pinned.files(store.place(SNAPSHOTS), versions[SNAPSHOTS.name], chosen)
+    place, chosen = store.place(SNAPSHOTS), [model.model_id for model in training.snapshots]
+    files = pinned.files(place, versions[SNAPSHOTS.name], {"model_id": chosen})
+    for name in chosen:
+        if not any(f"/model_id={name}/" in file.path for file in files):
+            raise ConfigError(f"{place}: no longer holds the vectors of {name}: restore it, or train that model again")
     return tuple(file.path for file in files)

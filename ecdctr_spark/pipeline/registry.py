@@ -29,7 +29,23 @@ from ecdctr_spark.methods.planning import (
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.settings.features import Domain
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import CONTENT, METRICS, MODELS, STEPS
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import (
+    CLICKS,
+    CONTENT,
+    DAILY_CLICKS,
+    DAILY_COUNTS,
+    IMPRESSIONS,
+    ITEMS,
+    LABELLED,
+    METRICS,
+    MODELS,
+    PREDICTIONS,
+    STEPS,
+    USERS,
+    VOCABULARY,
+    samples_table,
+)
 from ecdctr_spark.tables.small import Row, append_rows, literal, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
@@ -70,15 +86,24 @@ def existing(root: Root, config: Config) -> Existing:
 
     A day is ingested once its logs were there, and stays so: later ingests without them leave it alone. A day of
     check.without_logs needs none. A day is built where it was since its logs came and were last asked for. Models of
-    levels of other clocks (training.clocks) are never outdated.
+    levels of other clocks (training.clocks) are never outdated. What a table no longer holds, which was removed or put
+    back from before, was not built and is not current.
+
+    Raises ConfigError that names a table which no longer holds what was ingested: the raw logs may be gone.
     """
     ledger = sorted(read_rows(root, STEPS), key=lambda row: row["finished"])
+    versions = {name: at for step in ("ingest", "build", "predict") for name, at in written(root, config, step).items()}
+    ingests, builds = _last(ledger, "ingest", config.logs_id), _last(ledger, "build", config.data_set_id)
+    _refuse_lost(root, config, ingests, versions)
     came = _first_done(_mentions(ledger, (READ_AGAIN, "ingest"), config.logs_id))
     tried = _first_done(_mentions(ledger, (NO_LOGS,), config.logs_id))
     known = {day: at for day, at in tried.items() if day in config.check.without_logs}
-    ingested = known | came | dict(_mentions(ledger, ("ingest",), config.logs_id))
-    mentioned = _mentions(ledger, ("build",), config.data_set_id)
-    built = {day for day, at in mentioned if day in ingested and at > ingested[day]}
+    ingested = known | came | {day: row["finished"] for day, row in ingests.items()}
+    built = {
+        day
+        for day, row in builds.items()
+        if day in ingested and row["finished"] > ingested[day] and not _lost(row, versions)
+    }
     empty = tried.keys() - ingested.keys()
     content = read_rows(root.at("data_set", config.data_set_id), CONTENT)
     filled = {(row["domain"], row["ds"]) for row in content if row["rows"]}
@@ -94,9 +119,22 @@ def existing(root: Root, config: Config) -> Existing:
         models=kept,
         outdated=frozenset(models) - kept,
         removed=frozenset(row["model_id"] for row in rows if row["removed"]),
-        evaluated=_evaluated(ledger, checksums, models),
+        evaluated=_evaluated(ledger, checksums, models, versions),
         registered=tuple(map(_registered, rows)),
     )
+
+
+def written(root: Root, config: Config, step: str) -> dict[str, int]:
+    """The versions of the tables that a step (ingest, build or predict) writes and others need, as they are now. See
+    pinned.newest."""
+    logs, data_set = root.at("logs", config.logs_id), root.at("data_set", config.data_set_id)
+    samples = samples_table(config.features)
+    home, tables = {
+        "ingest": (logs, (IMPRESSIONS, CLICKS, USERS, ITEMS)),
+        "build": (data_set, (LABELLED, DAILY_COUNTS, DAILY_CLICKS, VOCABULARY, CONTENT, samples)),
+        "predict": (root, (PREDICTIONS, METRICS)),
+    }[step]
+    return pinned.newest([home.at("tables", table.name) for table in tables])
 
 
 def model_named(root: Root, name: str) -> Row:
@@ -151,7 +189,7 @@ def why_again(step: Step, existing: Existing, restated: Iterable[Outdated]) -> s
     if isinstance(step, Prediction) and any(
         existing.evaluated.get((step.day, name), "") != "" for name, _ in step.models
     ):
-        return ", again: its ads or the model changed since"
+        return ", again: its ads or the model changed since, or its table has lost it"
     return ""
 
 
@@ -198,7 +236,8 @@ def record_ingest(
         for step, found in outcomes.items()
         for first, last in ranges(sorted(found))
     ]
-    record(root, [*rows[:-1], {**rows[-1], **done}])
+    tables = written(root, config, "ingest")
+    record(root, [{**row, "tables": tables} for row in [*rows[:-1], {**rows[-1], **done}]])
 
 
 def record_without_ads(root: Root, methods: Iterable[str], asked: Iterable[dt.date], existing: Existing) -> None:
@@ -271,6 +310,29 @@ def _mentions(ledger: Iterable[Row], steps: Collection[str], subject: str) -> It
             yield from ((day, row["finished"]) for day in days(row["from_day"], row["to_day"]))
 
 
+def _last(ledger: Iterable[Row], step: str, subject: str) -> dict[dt.date, Row]:
+    """The last entry of a step of each day; entries come in the order of time."""
+    mentions = (row for row in ledger if row["step"] == step and row["subject"] == subject)
+    return {day: row for row in mentions for day in days(row["from_day"], row["to_day"])}
+
+
+def _lost(row: Row, versions: Mapping[str, int]) -> list[str]:
+    """The tables that no longer hold what an entry of the ledger wrote."""
+    left = (row["tables"] or {}).items()
+    return [name.split()[0] for name, version in left if versions.get(name, -1) < version]
+
+
+def _refuse_lost(root: Root, config: Config, ingests: Mapping[dt.date, Row], versions: Mapping[str, int]) -> None:
+    needed = (day for day in ingests if day not in config.check.without_logs)
+    if lost := {day: tables for day in sorted(needed) if (tables := _lost(ingests[day], versions))}:
+        (first, tables), last = next(iter(lost.items())), max(lost)
+        raise ConfigError(
+            f"{root.at('logs', config.logs_id, 'tables', tables[0])}: no longer holds what was ingested of"
+            f" {first}..{last}: restore it, or write it again by `ecdctr ingest --from {first} --to {last}`, or name"
+            " days whose logs are gone in check.without_logs"
+        )
+
+
 def _first_done(mentions: Iterable[tuple[dt.date, dt.datetime]]) -> dict[dt.date, dt.datetime]:
     """When each day was done first; mentions come in the order of time."""
     found: dict[dt.date, dt.datetime] = {}
@@ -280,7 +342,7 @@ def _first_done(mentions: Iterable[tuple[dt.date, dt.datetime]]) -> dict[dt.date
 
 
 def _evaluated(
-    ledger: Iterable[Row], checksums: Mapping[Slice, int], models: Mapping[str, Made]
+    ledger: Iterable[Row], checksums: Mapping[Slice, int], models: Mapping[str, Made], versions: Mapping[str, int]
 ) -> dict[tuple[dt.date, str], str | None]:
     """See Existing.evaluated: of several predictions of a day by a method, the last is there."""
     digests = {name: model.digest for name, model in models.items()}
@@ -291,7 +353,7 @@ def _evaluated(
             found[key] = ""
         elif row["step"] == "predict":
             made_from = currency.inputs([("ad", row["from_day"])], [row["detail"]], checksums, digests)
-            found[key] = row["detail"] if row["inputs"] == made_from else None
+            found[key] = row["detail"] if row["inputs"] == made_from and not _lost(row, versions) else None
     return found
 
 

@@ -115,6 +115,7 @@ def run_counted(store: Store, config: Config, step: Ingest | Build, console: Con
     in_order(step.first, step.last)
     with Reporter(console, 1, watching(store.session)) as reporter:
         if isinstance(step, Build):
+            registry.existing(store.root, config)  # what was ingested may be lost
             counts = _build(store, config, step, reporter)
             if not counts.rows_read:
                 raise ConfigError(
@@ -259,7 +260,9 @@ def _build(store: Store, config: Config, step: Build, reporter: Reporter) -> Cou
     with reporter.step(f"build {step.first}..{step.last}") as update:
         counts = build_checked(store, config, step.first, step.last)
         entry = {"step": "build", "subject": config.data_set_id, "from_day": step.first, "to_day": step.last}
-        registry.record(store.root, [{**entry, **asdict(counts), "seconds": time.monotonic() - started}])
+        tables = registry.written(store.root, config, "build")
+        done = {**asdict(counts), "seconds": time.monotonic() - started, "tables": tables}
+        registry.record(store.root, [{**entry, **done}])
         update(counts.rows_read, "")
     return counts
 
@@ -296,7 +299,8 @@ def _predict(run: Run, step: Prediction) -> bool:
         rows = steps.predict(run.store, run.config, step)
         counts = {"rows_read": rows, "rows_kept": rows, "duplicates": 0, "quarantined": 0}
         # The methods are predicted together: each is charged an equal share of the seconds.
-        entry = {"step": "predict", "from_day": step.day, "to_day": step.day, **counts}
+        tables = registry.written(run.store.root, run.config, "predict")
+        entry = {"step": "predict", "from_day": step.day, "to_day": step.day, "tables": tables, **counts}
         seconds = (time.monotonic() - started) / len(step.models)
         entries = [
             {**entry, "subject": method, "detail": model.model_id, "inputs": inputs, "seconds": seconds}

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -44,6 +44,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables.log import oldest, shorten, verify, verify_history
 
 _SHOWN = 200  # characters of what delta-rs says
+_READERS = 8  # of logs, of which an object store needs a while for each
 _REMOVERS = 8  # of files at a time: an object store needs a while for each
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -94,6 +95,14 @@ def version(place: Root) -> int:
     """The newest version of the table at `place`."""
     newest: int = open_table(place).version()
     return newest
+
+
+def newest(places: Iterable[Root]) -> dict[str, int]:
+    """The newest version of each of these tables that exists, by its name and Delta id: a table that was removed and
+    made again has another id."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        opened = readers.map(lambda place: (place.name, open_table(place)) if exists(place) else None, places)
+        return {f"{found[0]} {found[1].metadata().id}": found[1].version() for found in opened if found}
 
 
 def vacuum(place: Root, hours: float, keep: Collection[int] = ()) -> int:

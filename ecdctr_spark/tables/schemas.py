@@ -232,10 +232,11 @@ HEALTH = Table(
 STEPS = Table(
     name="steps",
     about="what was done; subject is the identity of logs, a data set or a method, or a name in the model registry;"
-    " detail is a model or an error; inputs is a hash of what predictions were made from, or of the model",
+    " detail is a model or an error; inputs is a hash of what predictions were made from, or of the model; tables has"
+    " the version that each table had then, by its name and Delta id",
     columns="step string, subject string, detail string, from_day date, to_day date, rows_read bigint,"
     " rows_kept bigint, duplicates bigint, quarantined bigint, outside_asked bigint, outside_any bigint,"
-    " seconds double, finished timestamp, inputs string",
+    " seconds double, finished timestamp, inputs string, tables map<string,bigint>",
     key=(),
 )
 

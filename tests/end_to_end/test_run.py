@@ -341,6 +341,40 @@ def test_a_flipped_bit_is_found_or_changes_nothing(finished: Path, spark: SparkS
     assert sum(flips.found for flips in done) > FLIPS / 4
 
 
+def test_what_a_removed_table_held_is_made_again_by_the_commands_that_the_errors_name(
+    finished: Path, overlay: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(finished, tmp_path / "root")
+    assert planned(overlay, root) == []
+    for table, due in {"predictions": ["predict", "predict"], "samples": ["build", "predict", "predict"]}.items():
+        remove_table(root, table)
+        assert planned(overlay, root) == due
+    for table in ("labelled", "daily_counts", "daily_clicks", "vocabulary", "content"):
+        remove_table(root, table)
+    assert ecdctr("run", overlay, root, *DAYS).code == 0
+    remove_table(root, "impressions")
+    refused = ecdctr("run", overlay, root, *DAYS)
+    told = re.search(r"impressions: no longer holds .* `ecdctr ingest (--from) (\S+) (--to) (\S+)`", refused.err)
+    assert refused.code == 2 and told, refused.err
+    assert ecdctr("ingest", overlay, root, *told.group(1, 2, 3, 4)).code == 0
+    assert ecdctr("run", overlay, root, *DAYS).code == 0
+    assert metrics(overlay, root) == metrics(overlay, finished)
+    digests = [{row["model_id"]: row["digest"] for row in read_rows(Root.parse(at), MODELS)} for at in (root, finished)]
+    assert digests[0] == digests[1]
+
+
+def planned(overlay: Path, root: Path) -> list[str]:
+    """The kinds of the steps that are due."""
+    done = ecdctr("plan", overlay, root, *DAYS)
+    assert done.code == 0, done.err
+    return [line.split()[0] for line in done.out.splitlines() if line != "nothing is due"]
+
+
+def remove_table(root: Path, name: str) -> None:
+    (table,) = root.glob(f"**/tables/{name}")
+    shutil.rmtree(table)
+
+
 def mlflow_runs(root: Path, overlay: Path) -> list[Any]:
     """The runs in the SQLite file of a root, once all records are there."""
     Tracker(load_config([overlay], [f"storage.root={root}"]), lambda said: None).close(patience=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import CONTENT, MODELS, STEPS
+from ecdctr_spark.tables import pinned
+from ecdctr_spark.tables.schemas import CONTENT, ITEMS, METRICS, MODELS, STEPS, VOCABULARY
 from ecdctr_spark.tables.small import append_rows, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.version import code_version
@@ -344,3 +346,84 @@ def test_a_day_that_is_ingested_again_by_hand_is_built_again_and_one_read_again_
     registry.record_ingest(root, config, [before, DAY], [DAY])
     found = registry.existing(root, config)
     assert (found.ingested, found.built) == ({before, DAY}, {before})
+
+
+def remove(table: Root) -> None:
+    table.remove()
+
+
+def put_back(table: Root) -> None:
+    """The table as it was one version ago."""
+    newest = f"{pinned.version(table):020}"
+    for name in table.at("_delta_log").files():
+        if newest in name:
+            table.at("_delta_log", name).remove()
+
+
+def remove_and_begin_again(table: Root) -> None:
+    remove(table)
+    for _ in range(3):
+        write(table)
+
+
+def write(table: Root) -> None:
+    """One more commit to a table of the logs, of a data set or of the root."""
+    (found,) = (each for each in (ITEMS, VOCABULARY, METRICS) if each.name == table.name)
+    append_rows(Root.parse(table.uri.rsplit("/", 2)[0]), found, [{}])
+
+
+def done(root: Root, config: Config, step: str, subject: str, **entry: object) -> Root:
+    """The table of a step that was done on DAY."""
+    name = {"ingest": "items", "build": "vocabulary", "predict": "metrics"}[step]
+    home = {"ingest": ("logs", config.logs_id), "build": ("data_set", config.data_set_id), "predict": ()}[step]
+    table = root.at(*home, "tables", name)
+    write(table)
+    entry |= {"step": step, "subject": subject, "from_day": DAY, "to_day": DAY}
+    registry.record(root, [{**entry, "tables": registry.written(root, config, step)}])
+    return table
+
+
+LOSSES = pytest.mark.parametrize("lose", [remove, put_back, remove_and_begin_again])
+
+
+@LOSSES
+def test_what_was_ingested_and_is_lost_is_named_until_it_is_ingested_again(
+    root: Root, config: Config, lose: Callable[[Root], None]
+) -> None:
+    table = done(root, config, "ingest", config.logs_id)
+    write(table)  # whatever is written later keeps what was there
+    assert registry.existing(root, config).ingested == {DAY}
+    done(root, config, "ingest", config.logs_id)
+    lose(table)
+    named = rf"{table}: no longer holds what was ingested of {DAY}\.\.{DAY}: restore it, or write it again by `ecdctr i"
+    with pytest.raises(ConfigError, match=named):
+        registry.existing(root, config)
+    without = load_config([], [FIRST_DAY, f"check.without_logs=[{DAY}]"])
+    assert registry.existing(root, without).ingested == {DAY}
+    done(root, config, "ingest", config.logs_id)
+    assert registry.existing(root, config).ingested == {DAY}
+
+
+@LOSSES
+def test_a_day_that_a_table_has_lost_is_built_again(root: Root, config: Config, lose: Callable[[Root], None]) -> None:
+    ledger(root, "ingest", config.logs_id, DAY)
+    table = done(root, config, "build", config.data_set_id)
+    write(table)
+    assert registry.existing(root, config).built == {DAY}
+    done(root, config, "build", config.data_set_id)
+    lose(table)
+    assert registry.existing(root, config).built == frozenset()
+
+
+@LOSSES
+def test_predictions_that_are_lost_are_no_longer_current(
+    root: Root, config: Config, lose: Callable[[Root], None]
+) -> None:
+    made = registered(root, config, date=DAY - dt.timedelta(days=1))
+    inputs = registry.inputs(root, config, [("ad", DAY)], [made.model_id])
+    entry = {"detail": made.model_id, "rows_kept": 3, "inputs": inputs}
+    for _ in range(2):
+        table = done(root, config, "predict", "a method", **entry)
+        assert registry.existing(root, config).evaluated == {(DAY, "a method"): made.model_id}
+    lose(table)
+    assert registry.existing(root, config).evaluated == {(DAY, "a method"): None}
