@@ -134,7 +134,7 @@ chaos: setup ## kill runs at random moments, flip bits, fill disks; CHAOS_KILLS 
 	@$(BIN)/python -m tests.chaos $(CHAOS_KILLS) $(CHAOS_FLIPS)
 
 YEARS_NIGHTS ?= 1000
-years: setup ## run YEARS_NIGHTS nights one by one on a small platform: what grows (3 hours)
+years: setup ## run YEARS_NIGHTS nights one by one on a small platform: what grows (6 hours)
 	@$(BIN)/python -m tests.years $(YEARS_NIGHTS)
 
 # cosmic-ray's packages are not those of the project.
