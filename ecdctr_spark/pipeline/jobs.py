@@ -107,5 +107,5 @@ def _snapshot_files(store: Store, training: Training, versions: dict[str, int]) 
     files = pinned.files(place, versions[SNAPSHOTS.name], {"model_id": chosen})
     for name in chosen:
         if not any(f"/model_id={name}/" in file.path for file in files):
-            raise ConfigError(f"{place}: no longer holds the vectors of {name}: restore it, or train that model again")
+            raise ConfigError(f"{place}: holds no vectors of {name}: restore it, or train that model again")
     return tuple(file.path for file in files)
