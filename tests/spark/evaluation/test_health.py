@@ -160,7 +160,7 @@ def test_the_share_in_quarantine_is_by_day_and_duplicates_by_ingest(spark: Spark
         ("impressions", "logs", "user_id is missing", "{}", date(0)),
         ("clicks", "logs", "row is malformed", "{}", date(0)),
     ]
-    ingest = ("ingest", "logs", None, date(0), date(0), 50, 40, 5, 5, 0, 0, 1.0, at(1), None)
+    ingest = ("ingest", "logs", None, date(0), date(0), 50, 40, 5, 5, 0, 0, 1.0, at(1), None, None)
     values = found(
         health.logged(
             rows, spark.createDataFrame(bad, QUARANTINE.columns), spark.createDataFrame([ingest], STEPS.columns)
