@@ -354,9 +354,9 @@ def test_what_a_removed_table_held_is_made_again_by_the_commands_that_the_errors
     assert ecdctr("run", overlay, root, *DAYS).code == 0
     remove_table(root, "impressions")
     refused = ecdctr("run", overlay, root, *DAYS)
-    told = re.search(r"impressions: no longer holds .* `ecdctr ingest (--from) (\S+) (--to) (\S+)`", refused.err)
-    assert refused.code == 2 and told, refused.err
-    assert ecdctr("ingest", overlay, root, *told.group(1, 2, 3, 4)).code == 0
+    advice = re.search(r"impressions: no longer holds .* `ecdctr ingest (--from) (\S+) (--to) (\S+)`", refused.err)
+    assert refused.code == 2 and advice, refused.err
+    assert ecdctr("ingest", overlay, root, *advice.group(1, 2, 3, 4)).code == 0
     assert ecdctr("run", overlay, root, *DAYS).code == 0
     assert metrics(overlay, root) == metrics(overlay, finished)
     digests = [{row["model_id"]: row["digest"] for row in read_rows(Root.parse(at), MODELS)} for at in (root, finished)]
