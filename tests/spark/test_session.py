@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pyspark.sql import Row, SparkSession
 
+from ecdctr_spark.progress import Tasks
 from ecdctr_spark.session import CLASS_ARCHIVE, Session, watching
 
 
@@ -22,21 +23,25 @@ def test_the_tasks_of_a_job_are_counted_while_it_runs(spark: SparkSession, tmp_p
                 time.sleep(0.02)
             yield row.id
 
+    def awaited(wanted: Callable[[Tasks | None], bool]) -> Tasks | None:
+        """What is seen once it is as wanted, or after a minute: Spark counts a moment after it works."""
+        until = time.monotonic() + 60
+        while not wanted(found := watch()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return found
+
     done = threading.Thread(target=spark.range(0, 400, 1, 4).rdd.mapPartitions(wait).count)
-    assert watch() is None
+    assert awaited(lambda found: found is None) is None
     done.start()
     try:
-        found, until = None, time.monotonic() + 60
-        while (found is None or not found.rows_per_second) and time.monotonic() < until:
-            time.sleep(0.05)
-            found = watch()
+        found = awaited(lambda found: found is not None and found.done > 0 and found.rows_per_second > 0)
     finally:
         gate.touch()
         done.join()
     assert found is not None
     assert (found.done, found.total) == (1, 4)
     assert found.rows_per_second > 0
-    assert watch() is None
+    assert awaited(lambda found: found is None) is None
 
 
 def test_nothing_is_known_of_a_session_that_has_ended() -> None:
