@@ -71,7 +71,7 @@ def _verify_chunk(content: memoryview, chunk: Any) -> None:
     try:
         matching = set(_pages(content[start : start + chunk.total_compressed_size]))
     except (IndexError, KeyError, ValueError) as error:  # a header is damaged, or a size or place of the footer
-        raise pa.ArrowInvalid(f"column {chunk.path_in_schema}: its pages cannot be told apart") from error
+        raise pa.ArrowInvalid(f"column {chunk.path_in_schema}: its page headers cannot be read") from error
     if matching not in ({True}, {None}):
         raise pa.ArrowInvalid(f"column {chunk.path_in_schema}: a page differs from its checksum")
 
