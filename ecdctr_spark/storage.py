@@ -244,8 +244,12 @@ class Root:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         writing = self.path.with_name(f".{self.path.name}.{os.getpid()}.writing")  # see _UNFINISHED
-        shutil.copyfile(file, writing)
-        writing.replace(self.path)
+        try:
+            shutil.copyfile(file, writing)
+            writing.replace(self.path)
+        except BaseException:  # a disk that is full keeps nothing of it
+            writing.unlink(missing_ok=True)
+            raise
 
     def fetch(self, target: Path) -> None:
         """Copies this file, or all files of this folder, to a local path that does not exist yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -197,6 +198,23 @@ def test_what_a_killed_process_has_left_of_a_file_is_no_entry(root: Root) -> Non
     root.at("below/b.json").write_bytes(b"")
     assert root.list() == (root.at("a.json"), root.at("below"))
     assert root.files() == tuple(root.times()) == ("a.json", "below/b.json")
+
+
+def test_a_file_that_does_not_fit_on_the_disk_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Root.parse(tmp_path / "root")
+    place.at("page").write_bytes(b"before")
+
+    def full(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"aft")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        place.at("page").write_bytes(b"after")
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["page"]
+    assert place.at("page").read_bytes() == b"before"
 
 
 def test_a_draft_knows_what_each_process_wrote(root: Root, tmp_path: Path) -> None:
