@@ -106,7 +106,7 @@ _KNOWN = (
         r"UnsupportedClassVersionError|JAVA_GATEWAY_EXITED|JAVA_HOME",
         "Java did not start",
         "`ecdctr doctor` says which Java is needed and found; correct JAVA_HOME if it is set; spark.driver_memory must"
-        " fit this machine",
+        " fit this machine, and spark.master be one that Spark knows",
     ),
     (
         r"^(?:Py4JNetworkError|Py4JError|ConnectionRefusedError|ConnectionResetError)\b",
