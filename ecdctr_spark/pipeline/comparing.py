@@ -51,7 +51,19 @@ def _kept(store: Store, methods: Sequence[str], resamples: int, version: int) ->
     bins = [row for row in read_rows(store.root, CALIBRATION) if row["version"] == version and row["method"] in methods]
     if not intervals.keys() >= set(others) or {row["method"] for row in bins} != set(methods):
         return None
+    rated = [row for row in read_rows(store.root, METRICS) if row["date"] is None]
+    if not all(_agree(*([row for row in rows if row["method"] == name] for rows in (rated, bins))) for name in methods):
+        return None
     return Comparison({other: intervals[other] for other in others}, bins)
+
+
+def _agree(rated: Sequence[Row], bins: Sequence[Row]) -> bool:
+    """Whether METRICS of a method over all days are of the predictions that its bins hold: METRICS may have been put
+    back from before. They count both, rounded by domain."""
+    impressions = sum(row["impressions"] for row in bins)
+    clicks = sum(row["impressions"] * row["click_rate"] for row in bins)
+    counted = (("impressions", impressions), ("clicks", clicks))
+    return all(abs(sum(row[name] for row in rated) - number) < max(len(rated), 1) for name, number in counted)
 
 
 def _computed(store: Store, methods: Sequence[str], resamples: int, version: int) -> Comparison:

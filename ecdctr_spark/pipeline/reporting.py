@@ -19,6 +19,7 @@ from ecdctr_spark.pipeline.checking import summary
 from ecdctr_spark.pipeline.comparing import compare, is_compared
 from ecdctr_spark.pipeline.plans import method_identities
 from ecdctr_spark.pipeline.registry import read_metrics
+from ecdctr_spark.pipeline.steps import update_maturity
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
@@ -41,13 +42,17 @@ def write_report(store: Store, config: Config) -> tuple[Root, str]:
 
     Raises ConfigError where nothing was predicted.
     """
-    planner = registry.planner(config, registry.existing(store.root, config))
+    existing = registry.existing(store.root, config)
+    planner = registry.planner(config, existing)
     methods = method_identities(planner)
-    metrics = read_metrics(store.root, methods)
-    if not metrics:
+    if not read_metrics(store.root, methods):
         named = " and ".join(config.evaluation.methods)
         raise ConfigError(f"nothing has been predicted by {named} under {store.root}: run `ecdctr run` first")
+    anew = not is_compared(store, methods, config.evaluation.bootstrap)
     comparison = compare(store, methods, config.evaluation.bootstrap)
+    if anew:
+        update_maturity(store.root, config, methods, existing.built)
+    metrics = read_metrics(store.root, methods)
     models = {row["model_id"]: row for row in read_rows(store.root, MODELS)}
     report = Report(
         methods={name: method.title for name, method in zip(methods, config.chosen, strict=True)},

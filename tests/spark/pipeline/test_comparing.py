@@ -13,7 +13,8 @@ from ecdctr_spark.pipeline.comparing import compare
 from ecdctr_spark.session import Session
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
-from ecdctr_spark.tables.schemas import PREDICTIONS
+from ecdctr_spark.tables.schemas import METRICS, PREDICTIONS
+from ecdctr_spark.tables.small import read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from tests.sessions import UNUSED
 
@@ -51,6 +52,19 @@ def test_what_was_not_compared_before_is_computed(store: Store, asked: tuple[lis
     compare(store, [OURS, OTHER], 50)
     with pytest.raises(AssertionError, match="Spark was started"):
         compare(replace(store, session=UNUSED), *asked)
+
+
+def test_metrics_that_were_put_back_from_before_are_made_again(store: Store) -> None:
+    predicted(store, 1, wrong=OTHER)
+    compare(store, [OURS, OTHER], 50)
+    before = read_rows(store.root, METRICS)
+    predicted(store, 2, wrong=OURS)
+    compare(store, [OURS, OTHER], 50)
+    rated = read_rows(store.root, METRICS)
+    for older in (before, [row for row in rated if row["method"] == OURS], []):
+        replace_rows(store.root, METRICS, older, "true")
+        compare(store, [OURS, OTHER], 50)
+        assert sorted(map(repr, read_rows(store.root, METRICS))) == sorted(map(repr, rated))
 
 
 def test_new_predictions_are_compared_anew(store: Store) -> None:
