@@ -365,12 +365,11 @@ def export(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Export a model for serving: whole tables, a signature, no optimiser state."""
-    from ecdctr_spark.pipeline.jobs import checkpoint
-    from ecdctr_spark.pipeline.registry import model_named
+    from ecdctr_spark.pipeline.registry import registered_checkpoint
     from ecdctr_spark.serving.export import export as write
 
     root = _root(load_config(conf, set_))
-    write(checkpoint(root, model_named(root, model)["model_id"]), Root.parse(output))
+    write(registered_checkpoint(root, model), Root.parse(output))
     typer.echo(f"{model}: exported to {output}")
 
 
@@ -383,12 +382,12 @@ def score(
     set_: Sets = [],  # noqa: B006
 ) -> None:
     """Predict the click probability of samples with a registered model."""
-    from ecdctr_spark.pipeline.registry import model_named
+    from ecdctr_spark.pipeline.registry import registered_checkpoint
     from ecdctr_spark.pipeline.steps import is_exported, score_samples
 
     config = load_config(conf, set_)
     store = _there(config)
-    model_named(store.root, model)
+    registered_checkpoint(store.root, model)
     with nullcontext() if is_exported(store.root, model) else _lease(config, "score"):
         rows = score_samples(store, model, Root.parse(input_), Root.parse(output))
     typer.echo(f"{model}: {rows:,} predictions in {output}")

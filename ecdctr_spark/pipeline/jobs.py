@@ -7,6 +7,7 @@ from ecdctr_spark.contract import contract
 from ecdctr_spark.methods.method import Policy
 from ecdctr_spark.methods.planning import Training, days
 from ecdctr_spark.models.spec import MemorySpec, ModelSpec
+from ecdctr_spark.pipeline.registry import checkpoint
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
 from ecdctr_spark.streaming.shards import Unit
@@ -55,11 +56,6 @@ def training_job(
         reader=config.streaming.reader,
     )
     return job, versions
-
-
-def checkpoint(root: Root, model_id: str) -> Root:
-    """Where a model's checkpoint is published."""
-    return root.at("models", model_id)
 
 
 def _units(store: Store, table: Table, training: Training, version: int) -> tuple[Unit, ...]:

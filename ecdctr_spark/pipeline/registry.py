@@ -48,12 +48,14 @@ from ecdctr_spark.tables.schemas import (
 )
 from ecdctr_spark.tables.small import Row, append_rows, literal, read_rows, replace_rows
 from ecdctr_spark.training.job import TrainingResult
+from ecdctr_spark.training.manifests import MANIFEST, digest
 from ecdctr_spark.version import code_version
 
 NO_LOGS, NO_ADS = "no logs", "no ads"  # steps that found nothing to do
 READ_AGAIN = "read again"  # days before those of an ingest, whose rows may have come late
 NOTHING = Existing()
 _NAMED = 3  # models that an error names
+_CHANGED = ", again: what it is made from changed since, or its folder is gone"
 _NEVER = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
 
 
@@ -87,7 +89,7 @@ def existing(root: Root, config: Config) -> Existing:
     A day is ingested once its logs were there, and stays so: later ingests without them leave it alone. A day of
     check.without_logs needs none. A day is built where it was since its logs came and were last asked for. Models of
     levels of other clocks (training.clocks) are never outdated. What a table no longer holds, which was removed or put
-    back from before, was not built and is not current.
+    back from before, was not built and is not current; nor is a model whose folder is gone.
 
     Raises ConfigError that names a table which no longer holds what was ingested: the raw logs may be gone.
     """
@@ -110,7 +112,9 @@ def existing(root: Root, config: Config) -> Existing:
     rows = _model_rows(root, config)
     checksums, models = _checksums(content), _models(rows)
     current = currency.current(_judged(models, rows, config), checksums)
-    kept = current if config.training.restated == "again" else frozenset(models)
+    there = frozenset(place.name for place in root.at("models").list())
+    lost = frozenset(row["model_id"] for row in rows if not row["removed"]) - there
+    kept = (current if config.training.restated == "again" else frozenset(models)) - lost
     return Existing(
         ingested=frozenset(ingested),
         built=frozenset(built),
@@ -173,6 +177,23 @@ def outdated(root: Root, config: Config) -> list[Outdated]:
     return found
 
 
+def checkpoint(root: Root, model_id: str) -> Root:
+    """Where a model's checkpoint is published."""
+    return root.at("models", model_id)
+
+
+def registered_checkpoint(root: Root, name: str) -> Root:
+    """The checkpoint of a registered model. Raises ConfigError as model_named does, and where the folder is gone, or
+    holds other weights than were registered: it was put back from before, or is that of another model."""
+    row, place = model_named(root, name), checkpoint(root, name)
+    again = f"train it again by `ecdctr train --level {row['level']} --date {row['date']}`"
+    if not place.at(MANIFEST).exists():
+        raise ConfigError(f"checkpoint {place}: the model is not there: {again}")
+    if row["digest"] not in (None, digest(place)):  # a version that did not record it left it None
+        raise ConfigError(f"checkpoint {place}: its weights are not those that were registered: {again}")
+    return place
+
+
 def read_metrics(root: Root, methods: Sequence[str]) -> list[Row]:
     """The metrics of these methods, days in order, then the rows over all days with date "all"."""
     rows = [row for row in read_rows(root, METRICS) if row["method"] in methods]
@@ -184,8 +205,7 @@ def why_again(step: Step, existing: Existing, restated: Iterable[Outdated]) -> s
     """Why a step is due again, to be shown after it; empty where it is due for the first time."""
     if isinstance(step, Training) and step.model_id in existing.outdated:
         since = {model.model_id: model.days for model in restated}.get(step.model_id)
-        changed = ", ".join(map(str, since)) if since else "what it is made from"
-        return f", again: {changed} changed since"
+        return f", again: {', '.join(map(str, since))} changed since" if since else _CHANGED
     if isinstance(step, Prediction) and any(
         existing.evaluated.get((step.day, name), "") != "" for name, _ in step.models
     ):

@@ -20,7 +20,7 @@ from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import MODELS, SNAPSHOTS
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
-from ecdctr_spark.training.checkpoint import MANIFEST
+from ecdctr_spark.training.manifests import MANIFEST
 
 _DAY = 86400.0  # seconds
 _FOLDERS = {"models": MANIFEST, "exports": SIGNATURE}  # have a folder for each model, with this manifest

@@ -27,7 +27,8 @@ from ecdctr_spark.methods.method import DAY
 from ecdctr_spark.methods.planning import Prediction, Training
 from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.ingesting import Counts, window
-from ecdctr_spark.pipeline.jobs import checkpoint, training_job
+from ecdctr_spark.pipeline.jobs import training_job
+from ecdctr_spark.pipeline.registry import checkpoint, registered_checkpoint
 from ecdctr_spark.serving.export import current, export
 from ecdctr_spark.serving.predictor import SIGNATURE
 from ecdctr_spark.serving.score import score
@@ -53,8 +54,9 @@ from ecdctr_spark.tables.schemas import (
 from ecdctr_spark.tables.small import Row, among, read_rows, replace_rows
 from ecdctr_spark.tables.store import Store
 from ecdctr_spark.tables.survey import NOTHING, survey
-from ecdctr_spark.training.checkpoint import VECTORS, Checkpoint, digest
+from ecdctr_spark.training.checkpoint import VECTORS, Checkpoint
 from ecdctr_spark.training.job import TrainingJob, TrainingResult
+from ecdctr_spark.training.manifests import digest
 
 Train = Callable[[TrainingJob], TrainingResult]
 
@@ -77,7 +79,9 @@ def build(store: Store, config: Config, first: dt.date, last: dt.date) -> Counts
 
 def train(store: Store, config: Config, training: Training, run: Train) -> tuple[Row, TrainingResult]:
     """Resolves a training to a job, has the ranks `run` it, keeps its snapshot and registers the model. Returns the
-    registry's row and the result."""
+    registry's row and the result. Raises ConfigError as registered_checkpoint does, of its parent and its teacher."""
+    for model in filter(None, (training.parent, training.teacher)):
+        registered_checkpoint(store.root, model.model_id)
     parents = [model.model_id for model in training.parents]
     made_from = registry.inputs(store.root, config, training.reads, parents)
     job, versions = training_job(store, config, training, made_from)
@@ -127,7 +131,6 @@ def score_samples(store: Store, model_id: str, source: Root, output: Root) -> in
         raise ConfigError(f"--output {output}: is --input; name another folder")
     if others := [name for name in output.files() if not _WRITTEN.match(name)]:
         raise ConfigError(f"--output {output}: holds something other than predictions ({others[0]}); name a new folder")
-    registry.model_named(store.root, model_id)
     form = "delta" if source.at("_delta_log").exists() else "parquet"
     samples = store.spark.read.format(form).load(source.addresses.spark)
     scored = score(samples, {model_id: exported(store.root, model_id)})
@@ -150,12 +153,13 @@ def is_exported(root: Root, model_id: str) -> bool:
 
 
 def exported(root: Root, model_id: str) -> Root:
-    """The export of a registered model, written again where it is missing or of another checkpoint."""
-    folder = root.at("exports", model_id)
+    """The export of a registered model, written again where it is missing or of another checkpoint. Raises ConfigError
+    as registered_checkpoint does."""
+    made_from, folder = registered_checkpoint(root, model_id), root.at("exports", model_id)
     if not is_exported(root, model_id):
         if not folder.at(SIGNATURE).exists():
             folder.remove()  # what a killed command has left
-        export(checkpoint(root, model_id), folder)
+        export(made_from, folder)
     return folder
 
 

@@ -9,7 +9,8 @@ from ecdctr_spark.models.memory import merge_memory
 from ecdctr_spark.serving.predictor import SIGNATURE, WEIGHTS, Signature, read_signature
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root, sealed
-from ecdctr_spark.training.checkpoint import Checkpoint, identity
+from ecdctr_spark.training.checkpoint import Checkpoint
+from ecdctr_spark.training.manifests import identity
 
 
 def export(checkpoint: Root, output: Root) -> None:

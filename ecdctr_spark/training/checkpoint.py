@@ -9,7 +9,6 @@ snapshots/part-<rank>.parquet      where the level keeps snapshots: index and ve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -31,14 +30,14 @@ from ecdctr_spark.models.networks import build
 from ecdctr_spark.models.spec import ModelSpec
 from ecdctr_spark.models.tensors import dense_tensors, row_tensors
 from ecdctr_spark.settings.base import ConfigError, SettingError, Settings, parsed
-from ecdctr_spark.storage import File, Published, Root, sealed, sha256, unsealed
+from ecdctr_spark.storage import File, Published, Root, sealed, sha256
 from ecdctr_spark.training.adamw import AdamW
 from ecdctr_spark.training.job import Cursor, TrainingResult
+from ecdctr_spark.training.manifests import MANIFEST, content
 from ecdctr_spark.training.world import World
 
 DENSE = "dense.safetensors"
 OPTIMISER = "dense_optimiser.safetensors"
-MANIFEST = "manifest.json"
 VECTORS = "snapshots"
 _SNAPSHOT_SCHEMA = pa.schema([("index", pa.int32()), ("vector", pa.list_(pa.float32()))])
 _CHUNK = 1 << 18  # rows of a snapshot written at a time
@@ -111,23 +110,10 @@ def load(root: Root, exchange: Exchange) -> tuple[ModelSpec, nn.Module]:
     return checkpoint.manifest.spec, checkpoint.model(exchange)
 
 
-def identity(root: Root) -> str:
-    """The SHA-256 of a checkpoint's manifest, which holds the hashes of its files. Raises ConfigError where there is no
-    manifest."""
-    return sha256(_manifest(root))
-
-
-def digest(root: Root) -> str:
-    """A hash of the files of a published checkpoint: the same weights have the same one, wherever and whenever they
-    were trained. Raises ConfigError where there is no manifest."""
-    files = json.loads(_manifest(root))["files"]
-    return sha256(json.dumps({name: file["sha256"] for name, file in files.items()}, sort_keys=True).encode())
-
-
 def manifest_of(root: Root) -> Manifest:
     """What a checkpoint says of itself, without a look at its files. Raises ConfigError where there is no manifest, or
     none that this version has written."""
-    return _parsed(root, _manifest(root))
+    return _parsed(root, content(root))
 
 
 class Checkpoint:
@@ -140,8 +126,8 @@ class Checkpoint:
     @classmethod
     def open(cls, root: Root) -> Checkpoint:
         """Reads the manifest and checks every file against it. Raises ConfigError that names the file at fault."""
-        content = _manifest(root)
-        checkpoint = cls(root, _parsed(root, content), sha256(content))
+        manifest = content(root)
+        checkpoint = cls(root, _parsed(root, manifest), sha256(manifest))
         checkpoint._files.check()
         return checkpoint
 
@@ -223,15 +209,9 @@ def _write_snapshot(model: nn.Module, path: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=_SNAPSHOT_SCHEMA))
 
 
-def _manifest(root: Root) -> bytes:
-    if not root.at(MANIFEST).exists():
-        raise ConfigError(f"checkpoint {root}: no {MANIFEST}; expected a published model: train it again")
-    return unsealed(root.at(MANIFEST))
-
-
-def _parsed(root: Root, content: bytes) -> Manifest:
+def _parsed(root: Root, manifest: bytes) -> Manifest:
     try:
-        return parsed(Manifest, msgspec.json.decode(content))
+        return parsed(Manifest, msgspec.json.decode(manifest))
     except (msgspec.DecodeError, SettingError) as error:
         raise ConfigError(
             f"checkpoint {root.at(MANIFEST)}: {error}; not written by this version: train it again"

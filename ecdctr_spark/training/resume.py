@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from ecdctr_spark.settings.base import ConfigError, plain
 from ecdctr_spark.storage import Root, sha256
-from ecdctr_spark.training.checkpoint import MANIFEST, Checkpoint, Manifest, RestoreReport, manifest_of, publish
+from ecdctr_spark.training.checkpoint import Checkpoint, Manifest, RestoreReport, manifest_of, publish
 from ecdctr_spark.training.job import Cursor, TrainingJob, TrainingResult
+from ecdctr_spark.training.manifests import MANIFEST
 from ecdctr_spark.training.step import TrainState
 from ecdctr_spark.training.transfer import take_all
 from ecdctr_spark.training.world import World

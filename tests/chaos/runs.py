@@ -17,7 +17,7 @@ from ecdctr_spark.storage import Root
 from ecdctr_spark.tables import pinned
 from ecdctr_spark.tables.schemas import METRICS, STEPS
 from ecdctr_spark.tables.small import read_rows
-from ecdctr_spark.training.checkpoint import digest
+from ecdctr_spark.training.manifests import digest
 from tests.miniature import write_logs, write_overlay
 from tests.sessions import TINY_ARGUMENTS
 

@@ -147,6 +147,9 @@ def test_a_run_that_was_killed_before_it_compared_the_methods_does_so_when_it_is
     for table in (COMPARISONS, CALIBRATION):
         rows, before = (read_rows(Root.parse(place), table) for place in (root, finished))
         assert sorted(map(repr, rows)) == sorted(map(repr, before)) != []
+    replace_rows(Root.parse(root), METRICS, [], "date is null")
+    assert ecdctr("report", overlay, root).code == 0
+    assert metrics(overlay, root) == metrics(overlay, finished)
 
 
 def test_rows_read_are_kept_duplicate_or_quarantined(finished: Path, overlay: Path, tmp_path: Path) -> None:
@@ -351,7 +354,12 @@ def test_what_a_removed_table_held_is_made_again_by_the_commands_that_the_errors
         assert planned(overlay, root) == due
     for table in ("labelled", "daily_counts", "daily_clicks", "vocabulary", "content"):
         remove_table(root, table)
+    rows = [row for row in read_rows(Root.parse(root), MODELS) if row["level"] == "actr"]
+    model = root / "models" / max(rows, key=lambda row: row["date"])["model_id"]
+    shutil.rmtree(model)
+    assert "train" in planned(overlay, root)
     assert ecdctr("run", overlay, root, *DAYS).code == 0
+    assert model.is_dir()
     remove_table(root, "impressions")
     refused = ecdctr("run", overlay, root, *DAYS)
     advice = re.search(r"impressions: no longer holds .* `ecdctr ingest (--from) (\S+) (--to) (\S+)`", refused.err)

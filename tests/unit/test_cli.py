@@ -206,7 +206,7 @@ def test_what_writes_under_a_root_is_refused_while_another_command_writes_there(
 ) -> None:
     """A score where it exports its model first, a report where predictions were not compared yet."""
     monkeypatch.setattr("ecdctr_spark.lease._TRIED", 0.0)
-    monkeypatch.setattr("ecdctr_spark.pipeline.registry.model_named", lambda *_: {})
+    monkeypatch.setattr("ecdctr_spark.pipeline.registry.registered_checkpoint", lambda *_: None)
     monkeypatch.setattr("ecdctr_spark.pipeline.steps.is_exported", lambda *_: False)
     monkeypatch.setattr("ecdctr_spark.pipeline.reporting.is_ready", lambda *_: False)
     (tmp_path / "leases").mkdir()

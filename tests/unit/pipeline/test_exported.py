@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from ecdctr_spark.pipeline.jobs import checkpoint
+from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.pipeline.registry import checkpoint
 from ecdctr_spark.pipeline.steps import exported, is_exported, score_samples
 from ecdctr_spark.serving.predictor import SIGNATURE, Predictor
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
+from ecdctr_spark.tables.schemas import MODELS
+from ecdctr_spark.tables.small import literal, replace_rows
+from ecdctr_spark.training.manifests import digest
 from tests.published import ACTR, ADS_ONLY, publish_model, sample_columns
+
+
+def trained(root: Root, spec: ModelSpec, name: str = "m") -> Root:
+    """A model that was trained and registered; its checkpoint."""
+    place = checkpoint(root, name)
+    publish_model(place, spec, name)
+    row = {"model_id": name, "level": "actr", "date": dt.date(2024, 3, 12), "digest": digest(place)}
+    replace_rows(root, MODELS, [row], f"model_id = {literal(name)}")
+    return place
 
 
 def predicted(root: Root) -> list[float]:
@@ -23,15 +38,15 @@ def predicted(root: Root) -> list[float]:
 
 def test_a_model_that_was_trained_again_is_exported_again(tmp_path: Path) -> None:
     root = Root.parse(tmp_path)
-    publish_model(checkpoint(root, "m"), ACTR, "m")
+    trained(root, ACTR)
     before = predicted(root)
-    publish_model(checkpoint(root, "m"), ADS_ONLY, "m")
+    trained(root, ADS_ONLY)
     assert not np.allclose(predicted(root), before)
 
 
 def test_an_export_of_the_checkpoint_that_is_there_is_left_alone(tmp_path: Path) -> None:
     root = Root.parse(tmp_path)
-    publish_model(checkpoint(root, "m"), ACTR, "m")
+    trained(root, ACTR)
     written = [path.stat().st_mtime_ns for path in Path(exported(root, "m").uri).iterdir()]
     assert [path.stat().st_mtime_ns for path in Path(exported(root, "m").uri).iterdir()] == written
 
@@ -39,7 +54,7 @@ def test_an_export_of_the_checkpoint_that_is_there_is_left_alone(tmp_path: Path)
 def test_what_a_killed_export_has_left_is_replaced(tmp_path: Path) -> None:
     """On an object store the weights are there before the signature."""
     root = Root.parse(tmp_path)
-    publish_model(checkpoint(root, "m"), ACTR, "m")
+    trained(root, ACTR)
     before = predicted(root)
     root.at("exports", "m", SIGNATURE).remove()
     assert not is_exported(root, "m")
@@ -59,13 +74,30 @@ def test_predictions_replace_nothing_but_predictions(tmp_path: Path, held: str) 
 
 
 def test_a_moved_root_exports_what_lies_there_now(tmp_path: Path) -> None:
-    publish_model(checkpoint(Root.parse(tmp_path / "here"), "m"), ACTR, "m")
+    trained(Root.parse(tmp_path / "here"), ACTR)
     (tmp_path / "here").rename(tmp_path / "there")
-    publish_model(checkpoint(Root.parse(tmp_path / "here"), "m"), ADS_ONLY, "m")
+    trained(Root.parse(tmp_path / "here"), ADS_ONLY)
     there = predicted(Root.parse(tmp_path / "there"))
     assert not np.allclose(predicted(Root.parse(tmp_path / "here")), there)
 
 
 def test_without_the_model_there_is_nothing_to_export(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"models/m"):
-        exported(Root.parse(tmp_path), "m")
+    root = Root.parse(tmp_path)
+    with pytest.raises(ConfigError, match="--model m: no such model"):
+        exported(root, "m")
+    trained(root, ACTR).remove()
+    with pytest.raises(ConfigError, match=r"models/m: the model is not there: .*train --level actr --date 2024-03-12`"):
+        exported(root, "m")
+
+
+@pytest.mark.parametrize("of", ["before", "another"])
+def test_weights_that_are_not_those_registered_are_neither_exported_nor_predict(tmp_path: Path, of: str) -> None:
+    root = Root.parse(tmp_path)
+    other = trained(root, ADS_ONLY, "m" if of == "before" else "another")
+    shutil.copytree(other.uri, tmp_path / "copy")
+    place = trained(root, ACTR)
+    predicted(root)
+    place.remove()
+    shutil.copytree(tmp_path / "copy", place.uri)
+    with pytest.raises(ConfigError, match=r"models/m: its weights are not those .*train --level actr --date 2024"):
+        exported(root, "m")

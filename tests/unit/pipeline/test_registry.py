@@ -39,8 +39,9 @@ def training(config: Config, level: str = "actr", date: dt.date = DAY) -> Traini
 def registered(
     root: Root, config: Config, level: str = "actr", date: dt.date = DAY, rows: int = 7, digest: str = "weights"
 ) -> Training:
-    """A model, from the samples and parents that are there."""
+    """A model, from the samples and parents that are there, with a folder that holds no weights."""
     made = training(config, level, date)
+    registry.checkpoint(root, made.model_id).at("any").write_bytes(b"")
     inputs = registry.inputs(root, config, made.reads, [model.model_id for model in made.parents])
     origin = registry.Origin({"samples": 3}, inputs, digest)
     registry.register(root, config, made, origin, replace(RESULT, rows=rows))
@@ -92,6 +93,17 @@ def test_a_model_that_was_removed_is_still_known_to_be_current_and_is_named_as_r
         registry.model_named(root, made.model_id)
     registered(root, config)
     assert registry.model_named(root, made.model_id)["removed"] is None
+
+
+def test_a_model_whose_folder_is_gone_is_due_again_and_nothing_else_through_it(root: Root, config: Config) -> None:
+    lost, kept = (registered(root, config, date=DAY + dt.timedelta(offset)) for offset in range(2))
+    predicted(root, config, kept)
+    before = registry.existing(root, config)
+    registry.checkpoint(root, lost.model_id).remove()
+    found = registry.existing(root, config)
+    assert (found.models, found.outdated) == ({kept.model_id}, {lost.model_id})
+    assert found.evaluated == before.evaluated
+    assert "its folder is gone" in registry.why_again(lost, found, registry.outdated(root, config))
 
 
 def test_a_model_names_all_that_it_was_made_from(root: Root, config: Config) -> None:
@@ -284,7 +296,8 @@ def test_a_plan_says_why_a_step_is_due_again(root: Root, config: Config) -> None
     content(root, config, "ad", day, 2, hours=1)
     found, restated = registry.existing(root, config), registry.outdated(root, config)
     assert registry.why_again(first, found, restated) == f", again: {monday} changed since"
-    assert registry.why_again(second, found, restated) == ", again: what it is made from changed since"
+    unknown = ", again: what it is made from changed since, or its folder is gone"
+    assert registry.why_again(second, found, restated) == unknown
     assert "again" in registry.why_again(Prediction(day, ((method, second.model),)), found, restated)
     assert registry.why_again(Prediction(DAY, ((method, first.model),)), found, restated) == ""
     assert registry.why_again(training(config, date=day), found, restated) == ""
@@ -300,6 +313,7 @@ def test_a_root_of_a_version_that_recorded_less_is_continued(root: Root, config:
         "domains": ["ad"],
         "days": [DAY, DAY],
     }
+    registry.checkpoint(root, made.model_id).at("any").write_bytes(b"")
     append_rows(root, old["models"], [{**row, "parents": [], "created": dt.datetime.now(dt.timezone.utc)}])
     day = DAY + dt.timedelta(days=1)
     step = {

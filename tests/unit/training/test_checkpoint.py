@@ -24,13 +24,12 @@ from ecdctr_spark.training.checkpoint import (
     Checkpoint,
     Manifest,
     RestoreReport,
-    digest,
     load,
     publish,
 )
 from ecdctr_spark.training.job import TrainingResult
 from ecdctr_spark.training.world import World
-from tests.made_up import TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, network, tiny_spec
+from tests.made_up import TINY_CONTRACT, TRAIN, batch, built, ctr_spec, fitted, tiny_spec
 from tests.thread_ranks import on_ranks, whole
 
 RESULT = TrainingResult(rows=20, steps=2, seconds=1.0, loss=0.5, waiting=0.0)
@@ -62,18 +61,6 @@ def changed(manifest: Path, change: Callable[[dict[str, Any]], object]) -> None:
     members = json.loads(unsealed(Root.parse(manifest)))
     change(members)
     manifest.write_bytes(sealed(members))
-
-
-def test_the_digest_is_of_the_weights_not_of_the_place_or_the_time(tmp_path: Path) -> None:
-    published(tmp_path / "here", tiny_spec())
-    published(tmp_path / "there", tiny_spec())
-    manifest = tmp_path / "there" / "manifest.json"
-    changed(manifest, lambda members: members["result"].update(seconds=2.0))
-    published(tmp_path / "other", network(tiny_spec(), seed=4))
-    here, there, other = (digest(Root.parse(tmp_path / name)) for name in ("here", "there", "other"))
-    assert here == there != other
-    with pytest.raises(ConfigError, match="nowhere"):
-        digest(Root.parse(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(("writers", "readers"), [(1, 1), (1, 3), (2, 1), (2, 3), (3, 2)])
