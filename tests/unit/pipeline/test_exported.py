@@ -1,18 +1,23 @@
-"""What predicts and is served is the model as it is now, wherever its root lies now."""
+"""What predicts, is served and is trained from is the model as it is now, wherever its root lies now."""
 
 from __future__ import annotations
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from ecdctr_spark.config import Config
+from ecdctr_spark.methods.planning import Model
 from ecdctr_spark.models.spec import ModelSpec
+from ecdctr_spark.pipeline import registry
 from ecdctr_spark.pipeline.registry import checkpoint
-from ecdctr_spark.pipeline.steps import exported, is_exported, score_samples
+from ecdctr_spark.pipeline.steps import exported, is_exported, score_samples, train
 from ecdctr_spark.serving.predictor import SIGNATURE, Predictor
 from ecdctr_spark.settings.base import ConfigError
 from ecdctr_spark.storage import Root
@@ -21,12 +26,14 @@ from ecdctr_spark.tables.small import literal, replace_rows
 from ecdctr_spark.training.manifests import digest
 from tests.published import ACTR, ADS_ONLY, publish_model, sample_columns
 
+DAY = dt.date(2024, 3, 12)
+
 
 def trained(root: Root, spec: ModelSpec, name: str = "m") -> Root:
     """A model that was trained and registered; its checkpoint."""
     place = checkpoint(root, name)
     publish_model(place, spec, name)
-    row = {"model_id": name, "level": "actr", "date": dt.date(2024, 3, 12), "digest": digest(place)}
+    row = {"model_id": name, "level": "actr", "date": DAY, "digest": digest(place)}
     replace_rows(root, MODELS, [row], f"model_id = {literal(name)}")
     return place
 
@@ -101,3 +108,17 @@ def test_weights_that_are_not_those_registered_are_neither_exported_nor_predict(
     shutil.copytree(tmp_path / "copy", place.uri)
     with pytest.raises(ConfigError, match=r"models/m: its weights are not those .*train --level actr --date 2024"):
         exported(root, "m")
+
+
+@pytest.mark.parametrize("role", ["parent", "teacher"])
+def test_nothing_is_trained_from_weights_that_are_not_those_registered(
+    tmp_path: Path, config: Config, role: str
+) -> None:
+    root, plans = Root.parse(tmp_path), registry.planner(config)
+    trained(root, ACTR)
+    publish_model(checkpoint(root, "m"), ADS_ONLY, "m")
+    training = plans.training(plans.methods[0], "actr", DAY)
+    made_from = {"parent": None, "teacher": None} | {role: Model("m", "actr", DAY)}
+    store = cast(Any, SimpleNamespace(root=root))
+    with pytest.raises(ConfigError, match=r"models/m: its weights are not those that were registered"):
+        train(store, config, replace(training, **made_from), pytest.fail)
