@@ -1,8 +1,9 @@
-"""One Spark session for all tests, started by the first that asks for it."""
+"""One Spark session for all tests, started by the first that asks for it, and the same random numbers in each run."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
@@ -52,6 +53,13 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         for package in sorted(needed):
             if missing(package):
                 item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Random tensors depend on no other test: which ones ran before in a worker differs from run to run."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
